@@ -1,0 +1,69 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// lockPoll is how long a waiter sleeps between two tries: a blocking flock(2) could not be cancelled.
+const lockPoll = 5 * time.Millisecond
+
+// Unlock gives a lock back. Calling it again does nothing.
+type Unlock func()
+
+// LockState takes the lock on the state directory's own records: pools, networks, profiles and remotes.
+func (d *Dir) LockState(ctx context.Context) (Unlock, error) {
+	return d.lock(ctx, "state", "the state directory", false)
+}
+
+// LockPool takes the lock of a pool: shared to work in it, exclusive to create, attach, detach, resize or delete it. It
+// waits until it has the lock or ctx is cancelled. Take it before any LockInstance.
+func (d *Dir) LockPool(ctx context.Context, name string, shared bool) (Unlock, error) {
+	if err := ValidateName("pool", name); err != nil {
+		return nil, err
+	}
+	return d.lock(ctx, "pool."+name, "pool "+name, shared)
+}
+
+// LockInstance takes the lock of the instance of that name, whichever pool it is in: names are unique across pools.
+func (d *Dir) LockInstance(ctx context.Context, name string) (Unlock, error) {
+	if err := ValidateName("instance", name); err != nil {
+		return nil, err
+	}
+	return d.lock(ctx, "instance."+name, "instance "+name, false)
+}
+
+// LockImage takes the lock of an image, so that two pulls of one image download it once. A fingerprint is 64 lower-case
+// hexadecimal digits (a SHA-256).
+func (d *Dir) LockImage(ctx context.Context, fingerprint string) (Unlock, error) {
+	if len(fingerprint) != 64 || strings.Trim(fingerprint, "0123456789abcdef") != "" {
+		return nil, &nameError{"image", fingerprint, errors.New("a fingerprint has 64 hexadecimal digits")}
+	}
+	return d.lock(ctx, "image."+fingerprint, "image "+fingerprint[:12], false)
+}
+
+// lock takes the flock of the file that belongs to key. Lock files are never removed: a waiter on an unlinked one would
+// believe that it holds the lock.
+func (d *Dir) lock(ctx context.Context, key, what string, shared bool) (Unlock, error) {
+	f := flock.New(filepath.Join(d.locks(), key))
+	try := f.TryLockContext
+	if shared {
+		try = f.TryRLockContext
+	}
+	ok, err := try(ctx, lockPoll)
+	if err == nil && !ok {
+		err = errors.New("another process holds it")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock %s: %w", what, err)
+	}
+	// Closing the file is what drops the lock; the kernel does that whatever Close says of it.
+	return sync.OnceFunc(func() { _ = f.Close() }), nil
+}

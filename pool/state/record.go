@@ -1,0 +1,147 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+
+	"poolctl/pool/crash"
+)
+
+const (
+	// maxRecord bounds how much of a record is read, in bytes.
+	maxRecord = 4 << 20
+	// staleAfter is how old a temporary file of a killed command must be before a save into its directory removes it.
+	staleAfter = time.Hour
+	suffix     = ".json"
+)
+
+// LoadJSON reads the JSON file at path into v. A file that is not there is fs.ErrNotExist; one that is damaged, larger
+// than 4 MiB or not a regular file is an error that names it.
+func LoadJSON(path string, v any) error {
+	// O_NONBLOCK: a fifo in the place of a record must not hang the command.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("cannot read %s: it is not a regular file", path)
+	}
+	var raw []byte
+	if err == nil {
+		raw, err = io.ReadAll(io.LimitReader(f, maxRecord+1))
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if len(raw) > maxRecord {
+		return fmt.Errorf("cannot read %s: it is larger than %d bytes", path, maxRecord)
+	}
+	if err := decode(raw, v); err != nil {
+		return fmt.Errorf("cannot read %s: the file is damaged: %w", path, err)
+	}
+	return nil
+}
+
+// decode is json.Unmarshal, with an empty file named as such.
+func decode(raw []byte, v any) error {
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return errors.New("it is empty")
+	}
+	return json.Unmarshal(raw, v)
+}
+
+// SaveJSON replaces the file at path (mode 0600) by v as indented JSON: a temporary file beside it is written and
+// fsynced, renamed over it, and the directory is fsynced. A reader sees the old content or the new one.
+func SaveJSON(path string, v any) error {
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot save %s: %w", path, err)
+	}
+	dir := filepath.Dir(path)
+	pending, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return fmt.Errorf("cannot save %s: %w", path, err)
+	}
+	_, err = pending.Write(append(raw, '\n'))
+	crash.Point("state.save.written")
+	if err == nil {
+		err = pending.CloseAtomicallyReplace()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot save %s: %w", path, errors.Join(err, pending.Cleanup()))
+	}
+	crash.Point("state.save.renamed")
+	if err := errors.Join(removeStale(dir), syncDir(dir)); err != nil {
+		return fmt.Errorf("cannot save %s: %w", path, err)
+	}
+	return nil
+}
+
+// removeStale removes the temporary files that killed commands left in dir: ".NAME.jsonDIGITS", as renameio names them.
+func removeStale(dir string) error {
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range all {
+		stem, digits, found := strings.Cut(entry.Name(), suffix)
+		if !found || !strings.HasPrefix(stem, ".") || digits == "" || strings.Trim(digits, "0123456789") != "" {
+			continue
+		}
+		info, err := entry.Info()
+		if err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > staleAfter {
+			err = os.Remove(filepath.Join(dir, entry.Name()))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteFile removes the record at path, durably.
+func deleteFile(path string) error {
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// listNames lists the records in dir by name, sorted.
+func listNames(dir string) ([]string, error) {
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{}
+	for _, entry := range all {
+		name, found := strings.CutSuffix(entry.Name(), suffix)
+		if found && checkName(name) == nil && !entry.IsDir() {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// syncDir makes the names in dir durable (fsync(2) on the directory).
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
