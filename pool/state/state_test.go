@@ -20,15 +20,18 @@ import (
 func TestMain(m *testing.M) {
 	if root := os.Getenv("STATE_TEST_LOCK"); root != "" {
 		d, err := Open(root)
+		unlock := Unlock(func() {})
 		if err == nil {
-			_, err = d.LockPool(context.Background(), "p", false)
+			unlock, err = d.LockPool(context.Background(), "p", false)
 		}
 		if err != nil {
 			_, _ = os.Stdout.WriteString(err.Error() + "\n")
 			os.Exit(1)
 		}
 		_, _ = os.Stdout.WriteString("locked\n")
-		select {}
+		time.Sleep(time.Minute) // the parent kills it long before
+		unlock()                // not reached: keeps the lock from being garbage
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
