@@ -23,9 +23,11 @@ func openNetNS(pid int) (*os.File, error) {
 
 // handleAt opens a netlink socket in a network namespace. A socket stays in the
 // namespace it was made in, whichever thread uses it later, so only its making
-// needs a thread there. That thread is not returned to the Go scheduler: the
-// goroutine ends without UnlockOSThread, at which Go ends the thread (runtime.
-// LockOSThread), and no other goroutine can ever run in the wrong namespace.
+// needs a thread there. The thread goes back home afterwards; should that fail,
+// the goroutine ends without UnlockOSThread, at which Go ends the thread, so
+// that no other goroutine can ever run in the wrong namespace. (Ending it always
+// would be simpler, but the kernel sends a child its parent-death signal when
+// the thread that started it ends, see prctl(2), PR_SET_PDEATHSIG.)
 func handleAt(ns *os.File) (*netlink.Handle, error) {
 	type result struct {
 		handle *netlink.Handle
@@ -34,18 +36,33 @@ func handleAt(ns *os.File) (*netlink.Handle, error) {
 	ch := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			ch <- result{err: fmt.Errorf("cannot enter the network namespace: %w", err)}
-			return
-		}
-		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			err = fmt.Errorf("cannot open a netlink socket inside: %w", err)
+		h, home, err := openAt(ns)
+		if home {
+			runtime.UnlockOSThread()
 		}
 		ch <- result{h, err}
 	}()
 	r := <-ch
 	return r.handle, r.err
+}
+
+// openAt is handleAt's work on its thread; home says whether the thread is in
+// its own namespace again.
+func openAt(ns *os.File) (_ *netlink.Handle, home bool, err error) {
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, true, fmt.Errorf("cannot open the own network namespace: %w", err)
+	}
+	defer own.Close()
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return nil, true, fmt.Errorf("cannot enter the network namespace: %w", err)
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		err = fmt.Errorf("cannot open a netlink socket inside: %w", err)
+	}
+	home = unix.Setns(int(own.Fd()), unix.CLONE_NEWNET) == nil
+	return h, home, err
 }
 
 // dump runs a netlink dump until it gives a consistent answer: the kernel marks
