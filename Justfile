@@ -1,0 +1,70 @@
+# poolctl's recipes. On a machine that may lack something, call them through scripts/just, which installs that first.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+export CGO_ENABLED := "0"
+export PATH := env("PATH") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin"
+export POOLCTL_TEST_DEBIAN := env("POOLCTL_TEST_DEBIAN", "/var/tmp/poolctl-test-debian")
+
+version := `git describe --tags --always --dirty 2>/dev/null || echo unknown`
+tool := "go tool -modfile=tools/go.mod"
+shared := env("POOLCTL_SHARED", "../shared")
+
+# List the recipes.
+default:
+    @just --list
+
+# Build ./poolctl: one static binary.
+build:
+    go build -trimpath -ldflags '-s -w -X main.version={{ version }}' -o poolctl ./cmd/poolctl
+
+# All tests, as root: units, the real kernel, and the program end to end (alone: it checks the whole machine for leaks).
+test: build
+    #!/usr/bin/env bash
+    set -uo pipefail
+    scripts/debian-root || exit 1
+    status=0
+    {{ tool }} gotestsum --format standard-quiet -- -count=1 -timeout 15m $(go list ./... | grep -v '/e2e$') || status=1
+    {{ tool }} gotestsum --format standard-quiet -- -count=1 -timeout 20m ./cmd/poolctl/e2e || status=1
+    exit $status
+
+# The tests of one package or some, as go test takes them: just test-one -run TestX ./btrfs
+test-one *args:
+    go test -count=1 {{ args }}
+
+# The tests that need neither root nor the kernel's help.
+test-unit:
+    go test -short $(go list ./pool/state ./pool/crash ./remotes ./images/...)
+
+# Every test of the packages below the command with the race detector (needs cgo: gcc and libc6-dev).
+test-race:
+    CGO_ENABLED=1 go test -race -count=1 $(go list ./... | grep -v '/e2e$')
+
+# Each fuzz test for a while: just fuzz 30s
+fuzz time="10s":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    go list -f '{{ "{{.Dir}} {{.ImportPath}}" }}' ./... | while read -r dir package; do
+        for name in $(grep -ho '^func Fuzz[A-Za-z0-9_]*' "$dir"/*_test.go 2>/dev/null | cut -c6-); do
+            echo "== $package $name"
+            go test -run '^$' -fuzz "^$name\$" -fuzztime {{ time }} "$package"
+        done
+    done
+
+# Everything that reads the source: linters, import directions, formatting, the scripts.
+lint:
+    {{ tool }} golangci-lint run
+    {{ tool }} golangci-lint run --build-tags crashpoints ./pool/... ./cmd/...
+    for s in scripts/* .ci/run; do bash -n "$s"; done
+
+# Format the source.
+fmt:
+    {{ tool }} golangci-lint fmt
+
+# The main job on a small image built here, each step shown; leaves nothing.
+demo: build
+    scripts/demo ./poolctl
+
+# poolctl beside LXD on this machine, turn by turn, then where poolctl's own time goes.
+bench *args: build
+    scripts/bench ./poolctl {{ shared }} {{ args }}
