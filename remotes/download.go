@@ -1,0 +1,235 @@
+package remotes
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+)
+
+// A download is tried again this often without at least as many new bytes.
+const (
+	downloadTries    = 6
+	downloadProgress = 1 << 20
+)
+
+// Open starts to download a file and streams it. Before the io.EOF the whole
+// file has been checked: its length and sha256 are those of f, or the last Read
+// gives a *SizeError or *HashError instead; what was read before is then not to
+// be used. A cut connection is taken up again where it broke. A file that the
+// server does not have is a *StatusError, at once.
+func (c *Client) Open(ctx context.Context, f File) (io.ReadCloser, error) {
+	if err := f.check(); err != nil {
+		return nil, fmt.Errorf("cannot download from %s: %w", c.remote.Name, err)
+	}
+	url, err := joinPath(c.base, f.Path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot download from %s: %w", c.remote.Name, err)
+	}
+	d := &download{ctx: ctx, client: c, file: f, url: url, hash: sha256.New()}
+	if d.err = d.connect(nil); d.err != nil {
+		return nil, d.err
+	}
+	return d, nil
+}
+
+// download is a file on its way. It keeps the context of Open because Read
+// connects again.
+type download struct {
+	ctx    context.Context
+	client *Client
+	file   File
+	url    string
+	hash   hash.Hash
+
+	body      io.ReadCloser // nil while not connected
+	bounded   bool          // the body ends by itself where the file should
+	validator string        // If-Range: the strong ETag or date of the first answer
+	off       int64         // bytes given to the reader
+	tries     int           // failed ones since mark
+	mark      int64         // off when tries began to count
+	err       error         // sticky
+}
+
+// Read implements io.Reader.
+func (d *download) Read(p []byte) (int, error) {
+	if len(p) == 0 || d.err != nil {
+		return 0, d.err
+	}
+	for {
+		if d.off == d.file.Size {
+			d.err = d.finish()
+			return 0, d.err
+		}
+		n, err := d.body.Read(p[:min(int64(len(p)), d.file.Size-d.off)])
+		if n > 0 {
+			d.hash.Write(p[:n])
+			d.off += int64(n)
+			return n, nil // an error that came with it comes again
+		}
+		if err == nil {
+			continue
+		}
+		if err == io.EOF { //nolint:errorlint // a bare io.EOF is the contract
+			err = io.ErrUnexpectedEOF
+		}
+		if d.err = d.connect(err); d.err != nil {
+			return 0, d.err
+		}
+	}
+}
+
+// Close implements io.Closer.
+func (d *download) Close() error {
+	err := d.drop()
+	if d.err == nil {
+		d.err = os.ErrClosed
+	}
+	return err
+}
+
+// drop closes the connection, if there is one.
+func (d *download) drop() error {
+	if d.body == nil {
+		return nil
+	}
+	err := d.body.Close()
+	d.body = nil
+	return err
+}
+
+// finish checks what only the end can show.
+func (d *download) finish() error {
+	if !d.bounded {
+		var one [1]byte
+		if n, _ := io.ReadFull(d.body, one[:]); n > 0 {
+			return d.fail(&SizeError{Path: d.file.Path, Want: d.file.Size, Got: d.file.Size + 1})
+		}
+	}
+	if got := hex.EncodeToString(d.hash.Sum(nil)); got != d.file.SHA256 {
+		return d.fail(&HashError{Path: d.file.Path, Want: d.file.SHA256, Got: got})
+	}
+	return io.EOF
+}
+
+func (d *download) fail(err error) error {
+	return fmt.Errorf("cannot download %s: %w", d.url, err)
+}
+
+// connect connects, for the first time (cause nil) or again after the
+// connection broke by cause. It tries several times, waiting in between.
+func (d *download) connect(cause error) error {
+	for {
+		if cause != nil {
+			if d.off-d.mark >= downloadProgress {
+				d.tries, d.mark = 0, d.off
+			}
+			d.tries++
+			if err := d.ctx.Err(); err != nil {
+				return d.fail(err)
+			}
+			if d.tries >= downloadTries || !transient(cause) {
+				return d.fail(d.describe(cause))
+			}
+			if err := d.client.pause(d.ctx, d.tries); err != nil {
+				return d.fail(err)
+			}
+		}
+		if cause = d.connectOnce(); cause == nil {
+			return nil
+		}
+	}
+}
+
+// describe says how far it came.
+func (d *download) describe(cause error) error {
+	if d.off == 0 {
+		return cause
+	}
+	return fmt.Errorf("the connection broke at byte %d of %d: %w", d.off, d.file.Size, cause)
+}
+
+// connectOnce makes one request, for the rest of the file, and leaves the body
+// at the byte that the reader needs next. A failed close of the broken
+// connection tells nothing new.
+func (d *download) connectOnce() error {
+	_ = d.drop()
+	h := http.Header{"Accept-Encoding": {"identity"}}
+	if d.off > 0 {
+		h.Set("Range", fmt.Sprintf("bytes=%d-", d.off))
+		if d.validator != "" {
+			h.Set("If-Range", d.validator)
+		}
+	}
+	resp, err := d.client.do(d.ctx, d.url, h)
+	if err != nil {
+		return err
+	}
+	if err := d.accept(resp); err != nil {
+		_ = resp.Body.Close()
+		return err
+	}
+	d.body = resp.Body
+	return nil
+}
+
+// accept checks an answer against what was asked for. 200 to a request for a
+// range means that the server does not do ranges, or that the file is another
+// by now: what the reader has already is passed over, and the hash will tell.
+func (d *download) accept(resp *http.Response) error {
+	from := int64(0)
+	switch {
+	case resp.StatusCode == http.StatusOK:
+	case resp.StatusCode == http.StatusPartialContent && d.off > 0:
+		start, total, err := parseContentRange(resp.Header.Get("Content-Range"))
+		if err != nil {
+			return err
+		}
+		if start != d.off {
+			return fmt.Errorf("the server sent bytes from %d instead of %d", start, d.off)
+		}
+		if total >= 0 && total != d.file.Size {
+			return &SizeError{Path: d.file.Path, Want: d.file.Size, Got: total}
+		}
+		from = start
+	default:
+		return &StatusError{URL: d.url, Code: resp.StatusCode}
+	}
+	d.bounded = false
+	if n := resp.ContentLength; n >= 0 {
+		if from+n > d.file.Size || (from == 0 && n != d.file.Size) {
+			return &SizeError{Path: d.file.Path, Want: d.file.Size, Got: from + n}
+		}
+		d.bounded = true
+	}
+	if d.off == 0 {
+		d.validator = validator(resp.Header)
+	}
+	if from < d.off {
+		if _, err := io.CopyN(io.Discard, resp.Body, d.off); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// validator picks what If-Range may hold (RFC 9110, 13.1.5): a strong ETag, or
+// else the date of modification.
+func validator(h http.Header) string {
+	if tag := h.Get("ETag"); tag != "" {
+		if strings.HasPrefix(tag, `"`) {
+			return tag
+		}
+		return ""
+	}
+	return h.Get("Last-Modified")
+}
