@@ -1,0 +1,8 @@
+// Package compress recognises the file formats that images come in by their
+// magic bytes and decompresses them while they stream in.
+//
+// It owns the choice of decompressor: the xz program where it is installed
+// (several threads, and at its side in another process), a pure Go decoder where
+// it is not; gzip, zstd and bzip2 in Go, ahead of the reader in a goroutine.
+// It does not know what is inside.
+package compress

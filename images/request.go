@@ -1,0 +1,69 @@
+package images
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+// Part is one file of an image, opened when it is needed. What Open returns
+// verifies itself: a Read that would return io.EOF returns an error instead when
+// the hash or the size is wrong. Closing it must end a Read that blocks.
+type Part struct {
+	Name string // for messages and progress, such as "rootfs.squashfs"
+	Size int64  // bytes; <= 0 = unknown
+	Open func(ctx context.Context) (io.ReadCloser, error)
+}
+
+// Request says what to unpack and where.
+type Request struct {
+	// Either Metadata and Rootfs (a split image) or Unified is set.
+	Metadata, Rootfs *Part
+	Unified          *Part
+	// Fingerprint is the expected one, in lower-case hexadecimal; "" accepts any.
+	Fingerprint string
+	// Dir is an existing empty directory or subvolume.
+	Dir string
+	// TempDir is where a squashfs is kept while it is unpacked, in a file without a
+	// name; "" = Dir.
+	TempDir string
+	Limits  Limits
+	// Progress, when not nil, is called about ten times a second, and once at the
+	// end of each part, never concurrently.
+	Progress func(Progress)
+}
+
+// Progress says how much of a part has been read.
+type Progress struct {
+	Name  string // the part's
+	Done  int64  // compressed bytes
+	Total int64  // 0 = unknown
+}
+
+// Result describes an unpacked image.
+type Result struct {
+	Fingerprint string
+	Size        int64 // compressed bytes of all parts
+	Metadata    *Metadata
+	// DevicesLeftOut counts the device nodes that were not made: the contents of
+	// /dev in tar archives do not count, they are never unpacked.
+	DevicesLeftOut int
+}
+
+// FingerprintError says that the bytes of an image are not those of the expected
+// fingerprint.
+type FingerprintError struct{ Want, Got string }
+
+func (e *FingerprintError) Error() string {
+	return fmt.Sprintf("the image's fingerprint is %s, expected %s", e.Got, e.Want)
+}
+
+// SizeError says that a part is longer or shorter than announced.
+type SizeError struct {
+	Name      string
+	Want, Got int64 // bytes; Got is at least that many when it is the larger one
+}
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("%s has %d bytes, expected %d", e.Name, e.Got, e.Want)
+}

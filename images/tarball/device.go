@@ -1,0 +1,36 @@
+package tarball
+
+import "golang.org/x/sys/unix"
+
+// SafeDevice says whether a device node may be made in an image's tree: overlayfs
+// whiteouts (character 0:0), and the memory and terminal devices that reach
+// neither hardware nor the host (null, zero, full, random, urandom; tty, console,
+// ptmx). Device numbers: the kernel's Documentation/admin-guide/devices.txt.
+//
+// Any other node would be an open door wherever the tree is mounted without
+// nodev; an instance gets its devices from its runtime, never from its image.
+func SafeDevice(char bool, major, minor uint32) bool {
+	if !char {
+		return false
+	}
+	switch major {
+	case 0:
+		return minor == 0
+	case 1:
+		return minor == 3 || minor == 5 || minor == 7 || minor == 8 || minor == 9
+	case 5:
+		return minor <= 2
+	}
+	return false
+}
+
+// safeMode is SafeDevice for a stat result; true for what is no device.
+func safeMode(mode uint32, rdev uint64) bool {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFBLK:
+		return false
+	case unix.S_IFCHR:
+		return SafeDevice(true, unix.Major(rdev), unix.Minor(rdev))
+	}
+	return true
+}

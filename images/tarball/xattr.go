@@ -1,0 +1,113 @@
+package tarball
+
+import (
+	"archive/tar"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"sort"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	schilyXattr     = "SCHILY.xattr."
+	libarchiveXattr = "LIBARCHIVE.xattr."
+)
+
+type xattr struct {
+	name  string
+	value []byte
+}
+
+// entryXattrs collects the extended attributes of an entry from its PAX records:
+// SCHILY.xattr.NAME (raw; GNU tar, star), LIBARCHIVE.xattr.NAME (base64, the name
+// URL-encoded; bsdtar), SCHILY.acl.access and .default (text; GNU tar --acls,
+// star, bsdtar). Names outside the namespaces of Linux (macOS writes some) are
+// left out. Sorted by name.
+func entryXattrs(hdr *tar.Header) ([]xattr, error) {
+	if len(hdr.PAXRecords) == 0 {
+		return nil, nil
+	}
+	found := map[string][]byte{}
+	for key, value := range hdr.PAXRecords {
+		switch {
+		case strings.HasPrefix(key, schilyXattr):
+			found[key[len(schilyXattr):]] = []byte(value)
+		case strings.HasPrefix(key, libarchiveXattr):
+			name, raw, err := decodeLibarchive(key[len(libarchiveXattr):], value)
+			if err != nil {
+				return nil, err
+			}
+			if _, ok := hdr.PAXRecords[schilyXattr+name]; !ok {
+				found[name] = raw
+			}
+		case key == "SCHILY.acl.access" || key == "SCHILY.acl.default":
+			name := "system.posix_acl_" + key[len("SCHILY.acl."):]
+			if _, ok := hdr.PAXRecords[schilyXattr+name]; ok {
+				continue
+			}
+			raw, err := encodeACL(value)
+			if err != nil {
+				return nil, fmt.Errorf("cannot read its ACL: %w", err)
+			}
+			found[name] = raw
+		}
+	}
+	list := make([]xattr, 0, len(found))
+	for name, value := range found {
+		if knownNamespace(name) {
+			list = append(list, xattr{name, value})
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].name < list[j].name })
+	return list, nil
+}
+
+// decodeLibarchive decodes a LIBARCHIVE.xattr record (libarchive's
+// archive_write_set_format_pax.c: URL-encoded name, base64 without padding).
+func decodeLibarchive(name, value string) (string, []byte, error) {
+	plain, err := url.PathUnescape(name)
+	if err != nil {
+		return "", nil, fmt.Errorf("cannot read the name of an extended attribute: %w", err)
+	}
+	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "=\n"))
+	if err != nil {
+		return "", nil, fmt.Errorf("cannot read its extended attribute %q: %w", plain, err)
+	}
+	return plain, raw, nil
+}
+
+// knownNamespace: the namespaces of xattr(7).
+func knownNamespace(name string) bool {
+	for _, prefix := range []string{"user.", "trusted.", "security."} {
+		if strings.HasPrefix(name, prefix) && len(name) > len(prefix) {
+			return true
+		}
+	}
+	return name == "system.posix_acl_access" || name == "system.posix_acl_default"
+}
+
+// setXattrs sets attributes through set.
+func setXattrs(list []xattr, set func(name string, value []byte) error) error {
+	for _, x := range list {
+		if err := set(x.name, x.value); err != nil {
+			return fmt.Errorf("cannot set its extended attribute %q: %w", x.name, err)
+		}
+	}
+	return nil
+}
+
+// dropACLs removes the ACLs that a directory inherited from its parent when it
+// was made: they are the host's, not the archive's.
+func dropACLs(fd int) error {
+	for _, name := range []string{"system.posix_acl_default", "system.posix_acl_access"} {
+		err := unix.Fremovexattr(fd, name)
+		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return fmt.Errorf("cannot remove the inherited ACL: %w", err)
+		}
+	}
+	return nil
+}
