@@ -216,7 +216,8 @@ func TestAttachWaitsForTheLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = other.Close() }()
-	if err := unix.Flock(int(other.Fd()), unix.LOCK_EX); err != nil {
+	fd := int(other.Fd())
+	if err := unix.Flock(fd, unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
@@ -225,10 +226,10 @@ func TestAttachWaitsForTheLock(t *testing.T) {
 		t.Fatalf("Attach of a locked file: %v, %v", d, err)
 	}
 	noDevice(t, path)
-	time.AfterFunc(20*time.Millisecond, func() { _ = unix.Flock(int(other.Fd()), unix.LOCK_UN) })
+	time.AfterFunc(20*time.Millisecond, func() { _ = unix.Flock(fd, unix.LOCK_UN) })
 	d := mustAttach(t, path, AttachOptions{})
 	// The device must not have kept the lock.
-	if err := unix.Flock(int(other.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		t.Errorf("%s keeps its file locked: %v", d.Path(), err)
 	}
 }
