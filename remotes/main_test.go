@@ -2,6 +2,8 @@ package remotes
 
 import (
 	"encoding/json"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -44,13 +46,22 @@ type server struct {
 
 func serve(t testing.TB, h http.HandlerFunc) *server {
 	t.Helper()
+	return serveProto(t, false, h)
+}
+
+// serveProto is serve with HTTP/2, or without it.
+func serveProto(t testing.TB, h2 bool, h http.HandlerFunc) *server {
+	t.Helper()
 	s := &server{}
-	s.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.reqs = append(s.reqs, r)
 		s.mu.Unlock()
 		h(w, r)
 	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.EnableHTTP2 = h2
+	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s
 }

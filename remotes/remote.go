@@ -56,7 +56,7 @@ func ValidateName(name string) error {
 		return fmt.Errorf("a remote's name cannot begin with %q", name[0])
 	}
 	for _, c := range name {
-		if c == ':' || c == '/' || c == '\\' || unicode.IsSpace(c) || !unicode.IsPrint(c) {
+		if c == ':' || c == '/' || c == '\\' || unicode.IsSpace(c) || !unicode.IsPrint(c) || isControl(c) {
 			return fmt.Errorf("a remote's name cannot hold %q", c)
 		}
 	}

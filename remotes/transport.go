@@ -99,7 +99,10 @@ func (c *Client) do(ctx context.Context, rawURL string, header http.Header) (*ht
 func plainError(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
-		return ue.Err
+		err = ue.Err
+	}
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("the server closed the connection without an answer: %w", io.ErrUnexpectedEOF)
 	}
 	return err
 }
