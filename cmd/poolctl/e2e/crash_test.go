@@ -1,0 +1,95 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// maxHits is how many hits of one crash point in one command are tried: the first, and later ones of a loop.
+const maxHits = 2
+
+// TestCrashPoints kills every command at each of its named points, in a build that has them, and checks what the next
+// command makes of it.
+func TestCrashPoints(t *testing.T) {
+	h := opHost(t)
+	for _, o := range ops() {
+		t.Run(o.name, func(t *testing.T) {
+			outer := h.t
+			h.t = t
+			defer func() { h.t = outer }()
+			points := trace(t, h, o)
+			if len(points) == 0 {
+				t.Fatalf("%s has no crash point", o.name)
+			}
+			seen := map[string]int{}
+			for _, p := range points {
+				if seen[p]++; seen[p] <= maxHits {
+					crashAt(t, h, o, p, seen[p])
+				}
+			}
+			t.Logf("%d points, %d hits", len(seen), len(points))
+		})
+	}
+}
+
+// trace runs an op with nothing killed and returns the points that it hits, in order.
+func trace(t *testing.T, h *host, o op) []string {
+	t.Helper()
+	o.prepare(h)
+	file := filepath.Join(h.dir, "trace")
+	r := h.crashy(o, "POOLCTL_CRASH_TRACE="+file)
+	if r.code != 0 {
+		t.Fatalf("%s", r)
+	}
+	o.verify(h)
+	return tracedIn(t, file)
+}
+
+// tracedIn reads and removes a trace.
+func tracedIn(t *testing.T, file string) []string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("no trace: %v", err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(data))
+}
+
+// crashAt kills an op at the n-th hit of a point, and checks.
+func crashAt(t *testing.T, h *host, o op, point string, n int) {
+	t.Helper()
+	o.prepare(h)
+	file := filepath.Join(h.dir, "trace")
+	r := h.crashy(o, fmt.Sprintf("POOLCTL_CRASH=%s:%d", point, n), "POOLCTL_CRASH_TRACE="+file)
+	hits := 0
+	for _, p := range tracedIn(t, file) {
+		if p == point {
+			hits++
+		}
+	}
+	if hits < n {
+		t.Errorf("%s was not hit %d times: %s", point, n, r)
+	}
+	if found := strays(t, h); len(found) > 0 {
+		t.Errorf("stray after a crash at %s and the next command:\n  %s", point, strings.Join(found, "\n  "))
+	}
+	o.verify(h)
+	if t.Failed() {
+		t.Fatalf("%s crashed at %s (hit %d): %s", o.name, point, n, r)
+	}
+}
+
+// crashy runs an op with the build that has crash points.
+func (h *host) crashy(o op, env ...string) result {
+	h.t.Helper()
+	program, old := h.program, h.env
+	defer func() { h.program, h.env = program, old }()
+	h.program, h.env = suite.crashy, append(append([]string{}, old...), env...)
+	return h.signalAfter(0, 1<<40, o.args...)
+}

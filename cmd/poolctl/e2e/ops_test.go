@@ -1,0 +1,259 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// op is a command that changes something, for the tests that interrupt, kill and crash it at any moment.
+type op struct {
+	name string
+	args []string
+	// prepare makes what the command needs; it may find that already made.
+	prepare func(h *host)
+	// verify looks, with commands, that the old state or the new one is there and works, and then takes away what prepare
+	// and the command made.
+	verify func(h *host)
+	// made says whether what the command makes is there; nil for commands that make nothing.
+	made func(h *host) bool
+}
+
+// ops are all commands of the main job. They work in a host with a pool "default", the image "bb" and the remote "m".
+func ops() []op {
+	return slices.Concat(poolOps(), imageOps(), instanceOps(), snapshotOps())
+}
+
+func poolOps() []op {
+	has := func(h *host) bool { return slices.Contains(h.names("pool", "list"), "p2") }
+	ensure := func(h *host) {
+		if !has(h) {
+			h.ok("pool", "create", "p2", "size=200MiB")
+		}
+	}
+	verify := func(h *host) {
+		ensure(h)
+		h.matches(`p2`, "pool", "info", "p2")
+		h.ok("pool", "detach", "p2")
+		h.ok("pool", "delete", "p2")
+		if _, err := os.Lstat(filepath.Join(h.state, "disks/p2.img")); err == nil {
+			h.t.Error("the deleted pool's file is there")
+		}
+	}
+	return []op{
+		{name: "pool create", args: []string{"pool", "create", "p2", "size=200MiB"}, prepare: func(*host) {}, verify: verify, made: has},
+		{name: "pool delete", args: []string{"pool", "delete", "p2"}, prepare: ensure, verify: verify},
+		{name: "pool detach", args: []string{"pool", "detach", "p2"}, prepare: func(h *host) { ensure(h); h.ok("pool", "attach", "p2") }, verify: verify},
+		{name: "pool attach", args: []string{"pool", "attach", "p2"}, prepare: func(h *host) { ensure(h); h.ok("pool", "detach", "p2") }, verify: verify},
+	}
+}
+
+func imageOps() []op {
+	has := func(h *host) bool {
+		for _, im := range h.images() {
+			for _, a := range im.Aliases {
+				if a.Name == "al" {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	ensure := func(h *host) {
+		if !has(h) {
+			h.ok("image", "pull", "m:alpine", "--alias", "al")
+		}
+	}
+	verify := func(h *host) {
+		ensure(h)
+		h.ok("init", "al", "from-al")
+		works(h, "from-al", "")
+		h.ok("delete", "from-al")
+		h.ok("image", "delete", "al")
+	}
+	return []op{
+		{name: "image pull", args: []string{"image", "pull", "m:alpine", "--alias", "al"}, prepare: func(*host) {}, verify: verify, made: has},
+		{name: "image delete", args: []string{"image", "delete", "al"}, prepare: ensure, verify: verify},
+	}
+}
+
+// has1 says whether the instance c1 is there.
+func has1(h *host) bool {
+	_, ok := h.instances()["c1"]
+	return ok
+}
+
+// ensure1 makes c1, stopped, with the mark "old" in a snapshot s0 and the mark "new" now.
+func ensure1(h *host) {
+	in, ok := h.instances()["c1"]
+	if ok && in.Status == "Running" {
+		h.ok("stop", "--force", "c1")
+	}
+	if ok {
+		return
+	}
+	h.ok("init", "bb", "c1")
+	mark(h, "c1", "old")
+	h.ok("snapshot", "create", "c1", "s0")
+	mark(h, "c1", "new")
+}
+
+// mark writes into a stopped instance.
+func mark(h *host, name, text string) {
+	h.t.Helper()
+	dir := strings.TrimSpace(h.ok("mount", "--rw", name))
+	if i := strings.LastIndex(dir, "/"); i < 0 {
+		h.t.Fatalf("mount should print where: %q", dir)
+	}
+	if err := os.WriteFile(filepath.Join(dir[strings.Index(dir, "/"):], "root/mark"), []byte(text+"\n"), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+	h.ok("umount", name)
+}
+
+// works starts an instance if it is stopped, runs a command in it and stops it; want is an expression for its mark.
+func works(h *host, name, want string) {
+	h.t.Helper()
+	if h.instances()[name].Status != "Running" {
+		h.ok("start", name)
+	}
+	if want != "" {
+		h.matches(want, "exec", name, "--", "cat", "/root/mark")
+	} else {
+		h.ok("exec", name, "--", "true")
+	}
+	h.ok("stop", "--force", name)
+}
+
+func instanceOps() []op {
+	made := func(h *host) {
+		if !has1(h) {
+			h.ok("init", "bb", "c1")
+		}
+		works(h, "c1", "")
+		h.ok("delete", "c1")
+	}
+	verify := func(h *host) {
+		works(h, "c1", `^new\n$`)
+		h.ok("delete", "c1")
+	}
+	run := func(h *host) { ensure1(h); h.ok("start", "c1") }
+	return []op{
+		{name: "init", args: []string{"init", "bb", "c1"}, prepare: func(*host) {}, verify: made, made: has1},
+		{name: "launch", args: []string{"launch", "bb", "c1"}, prepare: func(*host) {}, verify: made},
+		{name: "launch of a new image", args: []string{"launch", "m:alpine", "c1"}, prepare: func(*host) {}, verify: func(h *host) {
+			made(h)
+			for fp, im := range h.images() {
+				if len(im.Aliases) == 0 || im.Aliases[0].Name != "bb" {
+					h.ok("image", "delete", fp)
+				}
+			}
+		}},
+		{name: "start", args: []string{"start", "c1"}, prepare: ensure1, verify: verify},
+		{name: "stop", args: []string{"stop", "c1"}, prepare: run, verify: verify},
+		{name: "stop --force", args: []string{"stop", "--force", "c1"}, prepare: run, verify: verify},
+		{name: "restart --force", args: []string{"restart", "--force", "c1"}, prepare: run, verify: verify},
+		{name: "delete", args: []string{"delete", "c1"}, prepare: ensure1, verify: func(h *host) {
+			if has1(h) {
+				verify(h)
+			}
+		}},
+		{name: "delete --force", args: []string{"delete", "--force", "c1"}, prepare: run, verify: func(h *host) {
+			if has1(h) {
+				verify(h)
+			}
+		}},
+	}
+}
+
+func snapshotOps() []op {
+	verify := func(h *host) {
+		snapshots := h.instances()["c1"].Snapshots
+		h.ok("mount", "c1/s0")
+		h.ok("umount", "c1/s0")
+		works(h, "c1", `^(old|new)\n$`)
+		h.ok("snapshot", "restore", "c1", snapshots[len(snapshots)-1].Name)
+		works(h, "c1", `^(old|new)\n$`)
+		h.ok("delete", "c1")
+	}
+	return []op{
+		{name: "snapshot create", args: []string{"snapshot", "create", "c1", "s1"}, prepare: ensure1, verify: verify},
+		{name: "snapshot restore", args: []string{"snapshot", "restore", "c1", "s0"}, prepare: ensure1, verify: verify},
+		{name: "snapshot delete", args: []string{"snapshot", "delete", "c1", "s0"}, prepare: ensure1, verify: func(h *host) {
+			for _, s := range h.instances()["c1"].Snapshots {
+				h.ok("snapshot", "restore", "c1", s.Name)
+			}
+			works(h, "c1", `^(old|new)\n$`)
+			h.ok("delete", "c1")
+		}},
+	}
+}
+
+// strays lists what is on the machine and in the pools that no pool and no running instance accounts for. It asks the
+// program once what there is, which is also "the next command" after a killed one, and then only the kernel, for as long
+// as processes may take to end.
+func strays(t *testing.T, h *host) []string {
+	t.Helper()
+	running := []string{}
+	for name, in := range h.instances() {
+		if in.Problem != "" || in.Status != "Running" && in.Status != "Stopped" {
+			t.Errorf("%s is listed but does not work: %s %s", name, in.Status, in.Problem)
+		}
+		if in.Status == "Running" {
+			running = append(running, name)
+		}
+	}
+	pools := h.names("pool", "list")
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		found := h.unaccounted(pools, running)
+		if len(found) == 0 || time.Now().After(deadline) {
+			return found
+		}
+	}
+}
+
+// unaccounted looks once.
+func (h *host) unaccounted(pools, running []string) []string {
+	var found []string
+	perPool := map[string]int{}
+	for thing, about := range h.mine() {
+		kind, path, _ := strings.Cut(thing, " ")
+		known := slices.ContainsFunc(running, func(name string) bool {
+			return strings.Contains(thing+about, "/instances/"+name) || strings.Contains(thing+about+"/", cgroupOf(h.state)+"/"+name+"/") ||
+				strings.HasSuffix(about, cgroupOf(h.state)+"/"+name)
+		})
+		switch kind {
+		case "loop":
+			pool := strings.TrimSuffix(filepath.Base(about), ".img")
+			perPool[pool]++
+			known = slices.Contains(pools, pool) && perPool[pool] == 1
+		case "mount":
+			known = known || slices.ContainsFunc(pools, func(p string) bool { return strings.HasSuffix(path, h.state+"/storage-pools/"+p) })
+		case "cgroup":
+			known = known || strings.HasSuffix(path, cgroupOf(h.state))
+		case "process":
+			known = known || strings.Contains(about, "dnsmasq")
+		}
+		if !known {
+			found = append(found, thing+" "+about)
+		}
+	}
+	if ports, _ := filepath.Glob("/sys/class/net/" + h.bridge + "/brif/*"); h.bridge != "" && len(ports) != len(running) {
+		found = append(found, fmt.Sprintf("bridge %s has the ports %v for %d running instances", h.bridge, ports, len(running)))
+	}
+	dirs := []string{filepath.Join(h.state, "journal")}
+	for _, p := range pools {
+		dirs = append(dirs, filepath.Join(h.state, "storage-pools", p, ".poolctl/staging"))
+	}
+	for _, dir := range dirs {
+		entries, _ := os.ReadDir(dir) // a detached pool has none
+		for _, e := range entries {
+			found = append(found, filepath.Join(dir, e.Name()))
+		}
+	}
+	return found
+}
