@@ -76,7 +76,7 @@ func (d *download) Read(p []byte) (int, error) {
 		if err == nil {
 			continue
 		}
-		if err == io.EOF { //nolint:errorlint // a bare io.EOF is the contract
+		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		if d.err = d.connect(err); d.err != nil {

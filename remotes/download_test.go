@@ -59,7 +59,7 @@ func cutAfter(b []byte, n int, tag string, ranges bool) http.HandlerFunc {
 		part := b[from:]
 		_, _ = w.Write(part[:min(n, len(part))])
 		if n < len(part) {
-			w.(http.Flusher).Flush() //nolint:forcetypeassert // net/http's is one
+			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		}
 	}
@@ -157,7 +157,7 @@ func TestOpenRefuses(t *testing.T) {
 	wrong[len(b)/2] ^= 1
 	stream := func(b []byte) http.HandlerFunc { // no Content-Length
 		return func(w http.ResponseWriter, _ *http.Request) {
-			w.(http.Flusher).Flush() //nolint:forcetypeassert // net/http's is one
+			_ = http.NewResponseController(w).Flush()
 			_, _ = w.Write(b)
 		}
 	}
@@ -258,7 +258,7 @@ func TestIdle(t *testing.T) {
 	silent := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 		_, _ = w.Write(b[:1000])
-		w.(http.Flusher).Flush() //nolint:forcetypeassert // net/http's is one
+		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	}
 	s := flaky(t, false, silent, whole(b))
@@ -280,7 +280,7 @@ func TestIdle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // a test
+	defer r.Close()
 	time.Sleep(200 * time.Millisecond)
 	if _, err := io.Copy(io.Discard, r); err != nil || len(s.requests()) != 1 {
 		t.Errorf("slow reader: %v", err)

@@ -114,10 +114,10 @@ func (c *Client) fetchOnce(ctx context.Context, url string, old *entry) (*entry,
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusNotModified && old != nil:
-		return nil, nil //nolint:nilnil // documented: nothing new
+		return nil, nil // nothing new
 	case resp.StatusCode != http.StatusOK:
 		return nil, &StatusError{URL: url, Code: resp.StatusCode}
 	case resp.ContentLength > maxDocument:

@@ -56,7 +56,7 @@ func TestRedirects(t *testing.T) {
 		to.Store(dest)
 		s.requests()
 		_, err := s.client(t, Options{}).Images(context.Background())
-		var rr *refusedRedirect
+		var rr *redirectError
 		if !errors.As(err, &rr) || !strings.Contains(err.Error(), want) {
 			t.Errorf("to %q: %v", dest, err)
 		}

@@ -45,10 +45,10 @@ func newTransport() *http.Transport {
 	}
 }
 
-// refusedRedirect is a redirect that is not followed.
-type refusedRedirect struct{ to, why string }
+// redirectError is a redirect that is not followed.
+type redirectError struct{ to, why string }
 
-func (e *refusedRedirect) Error() string {
+func (e *redirectError) Error() string {
 	return fmt.Sprintf("the server redirects to %s: %s", e.to, e.why)
 }
 
@@ -58,13 +58,13 @@ func redirectPolicy(insecure bool) func(*http.Request, []*http.Request) error {
 	return func(req *http.Request, via []*http.Request) error {
 		to := (&url.URL{Scheme: req.URL.Scheme, Host: req.URL.Host, Path: req.URL.Path}).String()
 		if len(via) >= maxRedirects {
-			return &refusedRedirect{to, "too many redirects"}
+			return &redirectError{to, "too many redirects"}
 		}
 		if req.URL.Scheme == "https" {
 			return nil
 		}
 		if !insecure || req.URL.Scheme != "http" || via[len(via)-1].URL.Scheme == "https" {
-			return &refusedRedirect{to, "that is not https"}
+			return &redirectError{to, "that is not https"}
 		}
 		return nil
 	}
@@ -123,7 +123,7 @@ func (b *idleBody) Read(p []byte) (int, error) {
 	b.timer.Reset(b.idle)
 	n, err := b.body.Read(p)
 	b.timer.Stop()
-	if err != nil && err != io.EOF && errors.Is(context.Cause(b.ctx), errIdle) { //nolint:errorlint // a bare io.EOF is the contract
+	if err != nil && err != io.EOF && errors.Is(context.Cause(b.ctx), errIdle) {
 		err = errIdle
 	}
 	return n, err
@@ -141,7 +141,7 @@ func (b *idleBody) Close() error {
 func transient(err error) bool {
 	var (
 		status   *StatusError
-		redirect *refusedRedirect
+		redirect *redirectError
 		cert     *tls.CertificateVerificationError
 		dns      *net.DNSError
 		size     *SizeError
