@@ -20,7 +20,7 @@ const childName = "poolctl: image template"
 
 // Resource limits of the child (getrlimit(2)); it dies when it exceeds one.
 const (
-	childCPU    = 5         // seconds of CPU time
+	childCPU    = 2         // seconds of CPU time
 	childMemory = 512 << 20 // bytes of private memory, Go's arenas of 64 MiB included
 	childStack  = 64 << 20  // bytes of goroutine stack: pongo2's macros recurse without limit
 )
@@ -98,8 +98,7 @@ func renderInChild(ctx context.Context, source []byte, data *Data) ([]byte, erro
 	}
 	timed, cancel := context.WithTimeout(ctx, MaxTime)
 	defer cancel()
-	var out limitedBuffer
-	var messages head
+	out, messages := head{limit: MaxOutput + 1}, head{limit: 2048}
 	cmd := exec.CommandContext(timed, "/proc/self/exe")
 	cmd.Args = []string{childName}
 	cmd.Env = []string{"GOTRACEBACK=none", "GOMAXPROCS=1"}
@@ -112,6 +111,8 @@ func renderInChild(ctx context.Context, source []byte, data *Data) ([]byte, erro
 	}
 	var exit *exec.ExitError
 	switch {
+	case err == nil && len(out.b) > MaxOutput:
+		return nil, ErrOutput
 	case err == nil:
 		return out.b, nil
 	case errors.As(err, &exit) && exit.ExitCode() == exitRefused:
@@ -123,10 +124,13 @@ func renderInChild(ctx context.Context, source []byte, data *Data) ([]byte, erro
 }
 
 // head keeps the beginning of what is written to it.
-type head struct{ b []byte }
+type head struct {
+	b     []byte
+	limit int
+}
 
 func (h *head) Write(p []byte) (int, error) {
-	if room := 2048 - len(h.b); room > 0 {
+	if room := h.limit - len(h.b); room > 0 {
 		h.b = append(h.b, p[:min(room, len(p))]...)
 	}
 	return len(p), nil

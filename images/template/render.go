@@ -78,7 +78,11 @@ func (noLoader) Get(string) (io.Reader, error) {
 // of the template.
 func execute(source []byte, data *Data) (out []byte, err error) {
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover(); p {
+		case nil:
+		case any(ErrOutput):
+			out, err = nil, ErrOutput
+		default:
 			out, err = nil, fmt.Errorf("the template engine gave up: %v", p)
 		}
 	}()
@@ -94,27 +98,18 @@ func execute(source []byte, data *Data) (out []byte, err error) {
 	}
 	w := &limitedBuffer{}
 	if err := tpl.ExecuteWriterUnbuffered(data.context(), w); err != nil {
-		if w.full {
-			return nil, ErrOutput
-		}
 		return nil, err
-	}
-	if w.full { // some tags drop the errors of their writer
-		return nil, ErrOutput
 	}
 	return w.b, nil
 }
 
-// limitedBuffer refuses to grow past MaxOutput.
-type limitedBuffer struct {
-	b    []byte
-	full bool
-}
+// limitedBuffer panics with ErrOutput when it would grow past MaxOutput: pongo2
+// drops its writer's errors and would go on.
+type limitedBuffer struct{ b []byte }
 
 func (l *limitedBuffer) Write(p []byte) (int, error) {
-	if l.full || len(p) > MaxOutput-len(l.b) {
-		l.full = true
-		return 0, ErrOutput
+	if len(p) > MaxOutput-len(l.b) {
+		panic(ErrOutput)
 	}
 	l.b = append(l.b, p...)
 	return len(p), nil
