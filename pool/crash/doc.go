@@ -4,7 +4,7 @@
 // variables, so that a test can kill the process at each point in turn and then look at what the next command makes of it:
 //
 //   - POOLCTL_CRASH=NAME or NAME:N sends SIGKILL to the process itself at the N-th hit (1 when N is left out) of the
-//     point NAME;
+//     point NAME; the name * stands for every point;
 //   - POOLCTL_CRASH_TRACE=FILE appends the name of every point that is hit to FILE, one on each line, which is how a
 //     test learns the points of an operation.
 //

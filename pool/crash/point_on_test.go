@@ -32,6 +32,7 @@ func TestPoint(t *testing.T) {
 		{crash: "a", trace: "a\n", killed: true},
 		{crash: "b", trace: "a\nb\n", killed: true},
 		{crash: "a:2", trace: "a\nb\na\n", killed: true},
+		{crash: "*:2", trace: "a\nb\n", killed: true},
 		{crash: "a:3", trace: "a\nb\na\n"},
 	} {
 		trace := filepath.Join(t.TempDir(), "trace")

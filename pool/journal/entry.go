@@ -226,7 +226,7 @@ func (e *Entry) Done() error {
 		return errors.Join(fmt.Errorf("cannot end %s: %w", e.path, err), e.Close())
 	}
 	for _, name := range names {
-		if !ownFile(name) {
+		if !OwnFile(name) {
 			return errors.Join(fmt.Errorf("cannot end %s: %s is still in it", e.path, name), e.Close())
 		}
 	}
@@ -258,8 +258,8 @@ func (e *Entry) Close() error {
 	return lock.Close()
 }
 
-// ownFile says whether name is one of the files that the journal itself keeps in an entry.
-func ownFile(name string) bool { return strings.TrimSuffix(name, ".new") == intentFile }
+// OwnFile says whether name is one of the files that the journal itself keeps in an entry's directory.
+func OwnFile(name string) bool { return strings.TrimSuffix(name, ".new") == intentFile }
 
 func newID() string {
 	var b [8]byte

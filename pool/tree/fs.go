@@ -1,0 +1,175 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/btrfs"
+	"poolctl/pool/crash"
+)
+
+// isSubvolume says whether path is the root of a subvolume, without following a symbolic link. What is not there is none.
+func isSubvolume(path string) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Lstat(path, &st)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return false, nil
+	} else if err != nil {
+		return false, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Ino == subvolInode, nil
+}
+
+// exists says whether anything is at path.
+func exists(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// renameNew renames old to new, which must not exist (fs.ErrExist otherwise): RENAME_NOREPLACE, rename(2).
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+// exchange swaps the names a and b atomically: RENAME_EXCHANGE, rename(2).
+func exchange(a, b string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+	if err != nil {
+		return &os.LinkError{Op: "exchange", Old: a, New: b, Err: err}
+	}
+	return nil
+}
+
+// moveOut renames a volume to a new name elsewhere. One that is read-only, which the kernel refuses to move, is made
+// writable first.
+func moveOut(from, to string) error {
+	err := renameNew(from, to)
+	if !errors.Is(err, unix.EROFS) {
+		return err
+	}
+	if err := btrfs.SetReadOnly(from, false); err != nil {
+		return err
+	}
+	crash.Point("tree.moveout.writable")
+	return renameNew(from, to)
+}
+
+// discard deletes whatever is at path: a subvolume with those in it, a directory with what is in it, a file. What is not
+// there is no error.
+func discard(ctx context.Context, path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return os.Remove(path)
+	}
+	if sub, err := isSubvolume(path); err != nil {
+		return err
+	} else if sub {
+		return btrfs.DeleteTree(ctx, path)
+	}
+	names, err := readNames(path)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := discard(ctx, filepath.Join(path, name)); err != nil {
+			return err
+		}
+	}
+	return os.Remove(path)
+}
+
+// readNames lists a directory, unsorted; one that is not there is empty.
+func readNames(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	names, err := f.Readdirnames(-1)
+	return names, errors.Join(err, f.Close())
+}
+
+// removeIfEmpty removes the directory at path when nothing is in it. What is not there is no error.
+func removeIfEmpty(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) {
+		return nil
+	}
+	return err
+}
+
+// writeFile replaces dir/name by data: a file beside it is written, fsynced and renamed over it. There is one temporary
+// name, not a random one: what a killed writer leaves is taken by the next. The caller keeps other writers off.
+func writeFile(dir, name string, data []byte, mode fs.FileMode) (err error) {
+	path := filepath.Join(dir, name)
+	tmp := filepath.Join(dir, "."+name+".new")
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, mode)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			if rerr := os.Remove(tmp); !errors.Is(rerr, fs.ErrNotExist) {
+				err = errors.Join(err, rerr)
+			}
+		}
+	}()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	crash.Point("tree.write.synced")
+	return os.Rename(tmp, path)
+}
+
+// readFile reads a regular file of at most limit bytes. It follows no link and does not hang on a fifo.
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := readRegular(f, limit)
+	return raw, errors.Join(err, f.Close())
+}
+
+func readRegular(f *os.File, limit int64) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", f.Name())
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s has %d bytes, over the limit of %d", f.Name(), info.Size(), limit)
+	}
+	raw := make([]byte, info.Size())
+	n, err := io.ReadFull(f, raw)
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		err = nil // it shrank meanwhile
+	}
+	return raw[:n], err
+}

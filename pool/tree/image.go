@@ -1,0 +1,220 @@
+package tree
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"poolctl/btrfs"
+)
+
+const (
+	// maxImageRecord and maxMetadata bound what is read of an image's record and of its metadata.yaml, in bytes.
+	maxImageRecord = 1 << 20
+	maxMetadata    = 1 << 20
+)
+
+// ImageSource says where an image came from.
+type ImageSource struct {
+	Remote   string `json:"remote"`
+	Server   string `json:"server"`
+	Alias    string `json:"alias"`
+	Protocol string `json:"protocol"`
+}
+
+// ImageRecord is what is known of an image: .poolctl/images/FINGERPRINT.json.
+type ImageRecord struct {
+	// Fingerprint is the name of the image: the SHA-256 of its files, 64 hexadecimal digits.
+	Fingerprint string `json:"fingerprint"`
+	// AltFingerprints are those of the same root with other metadata files.
+	AltFingerprints []string          `json:"alt_fingerprints,omitempty"`
+	Aliases         []string          `json:"aliases"`
+	Properties      map[string]string `json:"properties"`
+	Architecture    string            `json:"architecture"` // x86_64
+	Type            string            `json:"type"`         // container, virtual-machine
+	Size            int64             `json:"size"`         // of the compressed files, in bytes; 0 = unknown
+	CreatedAt       time.Time         `json:"created_at"`
+	ExpiresAt       time.Time         `json:"expires_at"`
+	UploadedAt      time.Time         `json:"uploaded_at"`
+	LastUsedAt      time.Time         `json:"last_used_at"`
+	Source          *ImageSource      `json:"source,omitempty"`
+	Cached          bool              `json:"cached"` // pulled for an instance, not by the user
+	Public          bool              `json:"public"`
+	AutoUpdate      bool              `json:"auto_update"`
+	// Adopted says that there is no record: the rest is what the image's metadata.yaml says.
+	Adopted bool `json:"-"`
+	// Damaged says why the record cannot be read; the image itself works, and the rest is what its metadata.yaml says.
+	Damaged error `json:"-"`
+}
+
+// Images lists the images, sorted by fingerprint. An image without a record, such as one that LXD made, is listed with
+// what its metadata.yaml says once it is read-only, which LXD and Incus make it last.
+func (t *Tree) Images() ([]ImageRecord, error) {
+	names, err := readNames(filepath.Join(t.mnt, dirImages))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the images: %w", err)
+	}
+	slices.Sort(names)
+	images := []ImageRecord{}
+	for _, name := range names {
+		if ValidateFingerprint(name) != nil {
+			continue
+		}
+		rec, err := t.Image(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		images = append(images, rec)
+	}
+	return images, nil
+}
+
+// Image returns the image of exactly that fingerprint; fs.ErrNotExist when there is none.
+func (t *Tree) Image(fingerprint string) (ImageRecord, error) {
+	if err := ValidateFingerprint(fingerprint); err != nil {
+		return ImageRecord{}, err
+	}
+	volume := t.ImagePath(fingerprint)
+	ok, err := isSubvolume(volume)
+	if err == nil && !ok {
+		err = &fs.PathError{Op: "open", Path: volume, Err: fs.ErrNotExist}
+	}
+	if err != nil {
+		return ImageRecord{}, fmt.Errorf("cannot read image %s: %w", fingerprint, err)
+	}
+	rec, err := t.readImageRecord(fingerprint)
+	switch {
+	case err == nil:
+		return rec, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return t.adoptedImage(fingerprint)
+	}
+	adopted, aerr := t.adoptedImage(fingerprint)
+	adopted.Damaged = err
+	return adopted, aerr
+}
+
+func (t *Tree) readImageRecord(fingerprint string) (ImageRecord, error) {
+	var rec ImageRecord
+	path := t.imageRecordPath(fingerprint)
+	raw, err := readFile(path, maxImageRecord)
+	if err != nil {
+		return rec, err
+	}
+	if err := json.Unmarshal(raw, &rec); err != nil {
+		return ImageRecord{}, fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	rec.Fingerprint = fingerprint
+	return rec, nil
+}
+
+// adoptedImage is what can be told of an image without a record. One that is still writable is being imported, or its
+// import was killed: it does not exist yet.
+func (t *Tree) adoptedImage(fingerprint string) (ImageRecord, error) {
+	volume := t.ImagePath(fingerprint)
+	readOnly, err := btrfs.IsReadOnly(volume)
+	if err == nil && !readOnly {
+		err = &fs.PathError{Op: "open", Path: volume, Err: fs.ErrNotExist}
+	}
+	if err != nil {
+		return ImageRecord{}, fmt.Errorf("cannot read image %s: %w", fingerprint, err)
+	}
+	rec := ImageRecord{Fingerprint: fingerprint, Type: "container", Adopted: true, Properties: map[string]string{}}
+	if _, err := os.Lstat(filepath.Join(volume, "root.img")); err == nil {
+		rec.Type = "virtual-machine"
+	}
+	if sub, err := btrfs.Stat(volume); err == nil {
+		rec.UploadedAt = sub.CreatedAt
+	}
+	raw, err := readFile(filepath.Join(volume, "metadata.yaml"), maxMetadata)
+	if err == nil {
+		err = addMetadata(&rec, raw)
+	}
+	if err != nil {
+		rec.Damaged = fmt.Errorf("cannot read metadata.yaml of image %s: %w", fingerprint, err)
+	}
+	return rec, nil
+}
+
+// addMetadata fills rec in from a metadata.yaml, which may be JSON. It comes from whoever made the image.
+func addMetadata(rec *ImageRecord, raw []byte) error {
+	var meta struct {
+		Architecture string            `yaml:"architecture"`
+		CreationDate int64             `yaml:"creation_date"`
+		ExpiryDate   int64             `yaml:"expiry_date"`
+		Properties   map[string]string `yaml:"properties"`
+	}
+	if err := yaml.Unmarshal(raw, &meta); err != nil {
+		return err
+	}
+	rec.Architecture = meta.Architecture
+	if meta.Properties != nil {
+		rec.Properties = meta.Properties
+	}
+	if meta.CreationDate > 0 {
+		rec.CreatedAt = time.Unix(meta.CreationDate, 0).UTC()
+	}
+	if meta.ExpiryDate > 0 {
+		rec.ExpiresAt = time.Unix(meta.ExpiryDate, 0).UTC()
+	}
+	return nil
+}
+
+// UpdateImage changes the record of an image and returns it as it is then. An image that had none gets one. An error of
+// change leaves the record as it was.
+func (t *Tree) UpdateImage(fingerprint string, change func(*ImageRecord) error) (ImageRecord, error) {
+	rec, err := t.Image(fingerprint)
+	if err != nil {
+		return rec, err
+	}
+	if err := change(&rec); err != nil {
+		return rec, err
+	}
+	rec.Fingerprint, rec.Adopted, rec.Damaged = fingerprint, false, nil
+	if err := checkImageRecord(rec); err != nil {
+		return rec, fmt.Errorf("cannot update image %s: %w", fingerprint, err)
+	}
+	raw, err := encodeImageRecord(rec)
+	if err == nil {
+		path := t.imageRecordPath(fingerprint)
+		err = writeFile(filepath.Dir(path), filepath.Base(path), raw, 0o600)
+	}
+	if err != nil {
+		return rec, fmt.Errorf("cannot update image %s: %w", fingerprint, err)
+	}
+	return rec, nil
+}
+
+func checkImageRecord(rec ImageRecord) error {
+	for _, f := range append([]string{rec.Fingerprint}, rec.AltFingerprints...) {
+		if err := ValidateFingerprint(f); err != nil {
+			return err
+		}
+	}
+	for _, a := range rec.Aliases {
+		if err := ValidateAlias(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func encodeImageRecord(rec ImageRecord) ([]byte, error) {
+	if rec.Aliases == nil {
+		rec.Aliases = []string{}
+	}
+	if rec.Properties == nil {
+		rec.Properties = map[string]string{}
+	}
+	raw, err := json.MarshalIndent(rec, "", "  ")
+	return append(raw, '\n'), err
+}

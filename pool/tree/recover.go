@@ -1,0 +1,89 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"poolctl/pool/journal"
+)
+
+// Recover finishes or undoes what killed processes, or a power cut, left in the pool. When there is nothing, it costs the
+// reading of one empty directory. What another process is at, it leaves alone. An error concerns what it names; the rest
+// was recovered, and the pool can be used.
+func (t *Tree) Recover(ctx context.Context) error {
+	err := journal.Recover(ctx, t.staging(), map[string]journal.Handler{
+		"":               t.recoverTorn,
+		opImageStage:     t.recoverStage,
+		opImageDelete:    t.recoverImageDelete,
+		opCreate:         clearHandler, // not yet renamed into place, or moved from here
+		opRestore:        clearHandler, // the new volume before the exchange, the old one after it
+		opInstanceDelete: t.recoverInstanceDelete,
+		opSnapshotCreate: t.recoverSnapshotCreate,
+		opSnapshotDelete: t.recoverSnapshotDelete,
+	})
+	if err != nil {
+		return fmt.Errorf("cannot recover pool %s: %w", t.mnt, err)
+	}
+	return nil
+}
+
+func clearHandler(ctx context.Context, e *journal.Entry) error { return clearEntry(ctx, e) }
+
+// recoverTorn ends an entry whose intent a power cut tore. What it was is not known, but only records can be behind the
+// volumes then: those of deleted images and the lists of snapshots.
+func (t *Tree) recoverTorn(ctx context.Context, e *journal.Entry) error {
+	records, err := readNames(filepath.Join(t.mnt, dirOwn, "images"))
+	if err != nil {
+		return err
+	}
+	for _, name := range records {
+		fingerprint, found := strings.CutSuffix(name, ".json")
+		if !found || ValidateFingerprint(fingerprint) != nil {
+			continue
+		}
+		there, err := exists(t.ImagePath(fingerprint))
+		if err == nil && !there {
+			err = t.removeImageRecord(fingerprint)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	instances, err := readNames(filepath.Join(t.mnt, dirContainers))
+	if err != nil {
+		return err
+	}
+	for _, name := range instances {
+		if err := errors.Join(t.syncSnapshots(name, nil), removeIfEmpty(t.snapshotDir(name))); err != nil {
+			return err
+		}
+	}
+	return clearEntry(ctx, e)
+}
+
+// clearEntry deletes everything that an operation put into its entry.
+func clearEntry(ctx context.Context, e *journal.Entry) error {
+	names, err := readNames(e.Dir())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		if !journal.OwnFile(name) {
+			errs = append(errs, discard(ctx, e.Path(name)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// abandon undoes an operation that has changed nothing outside its entry, and returns cause with what went wrong in that.
+func abandon(e *journal.Entry, cause error) error {
+	// An undo is not cancelled.
+	if err := clearEntry(context.Background(), e); err != nil {
+		return errors.Join(cause, err, e.Close())
+	}
+	return errors.Join(cause, e.Done())
+}

@@ -1,0 +1,114 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"poolctl/btrfs"
+	"poolctl/pool/crash"
+	"poolctl/pool/journal"
+)
+
+const opRestore = "instance-restore"
+
+// RestoreSnapshot gives an instance the content and the configuration of one of its snapshots. The present volume is
+// exchanged with the restored one in one step and deleted after that; the snapshots stay. It fails with fs.ErrNotExist
+// when there is no such instance or snapshot. Whether the instance runs is for the caller to look at.
+func (t *Tree) RestoreSnapshot(ctx context.Context, name, snap string) error {
+	if err := t.restore(ctx, name, snap); err != nil {
+		return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
+	}
+	return nil
+}
+
+func (t *Tree) restore(ctx context.Context, name, snap string) error {
+	source, err := t.SnapshotPath(name, snap)
+	if err != nil {
+		return err
+	}
+	present, err := t.Instance(name)
+	if err != nil {
+		return err
+	}
+	e, err := journal.BeginUnsynced(ctx, t.staging(), opRestore, nameArgs{name, snap})
+	if err != nil {
+		return err
+	}
+	crash.Point("tree.restore.begun")
+	staged := e.Path(entryVolume)
+	err = btrfs.SnapshotTree(ctx, source, staged, false)
+	if err == nil {
+		crash.Point("tree.restore.snapshot")
+		err = prepareVolume(staged)
+	}
+	if err == nil {
+		err = t.replace(ctx, staged, present, snap)
+	}
+	if err != nil {
+		return abandon(e, err)
+	}
+	crash.Point("tree.restore.exchanged")
+	if err := clearEntry(context.WithoutCancel(ctx), e); err != nil {
+		return errors.Join(fmt.Errorf("it is restored, but the space of the former state is not free yet: %w", err), e.Close())
+	}
+	crash.Point("tree.restore.cleared")
+	return e.Done()
+}
+
+// replace writes the record of the restored volume and exchanges it with the present one, while nobody else writes the
+// present record.
+func (t *Tree) replace(ctx context.Context, staged string, present Instance, snap string) (err error) {
+	lock, err := lockVolume(t.InstancePath(present.Name))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	rec, raw, err := readRecord(t.InstancePath(present.Name))
+	if err == nil {
+		present.adopt(*rec.Container)
+	}
+	restored := t.restoredRecord(staged, present, rec.Snapshots, snap)
+	snaps, err := t.mergeSnapshots(present.Name, rec.Snapshots)
+	if err != nil {
+		return err
+	}
+	if err := writeRecord(staged, raw, &restored, snaps); err != nil {
+		return err
+	}
+	crash.Point("tree.restore.recorded")
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return exchange(staged, t.InstancePath(present.Name))
+}
+
+// adopt takes over all that a record says, but not the name.
+func (i *Instance) adopt(from Instance) {
+	name := i.Name
+	*i = from
+	i.Name = name
+}
+
+// restoredRecord is the record of an instance after a restore: the configuration is the snapshot's, from its own record
+// or, where that cannot be read, from the entry in the instance's; what is not configuration (when the instance was made
+// and last used, where it is) is the present one's.
+func (t *Tree) restoredRecord(staged string, present Instance, entries []Snapshot, snap string) Instance {
+	restored := present
+	if rec, _, err := readRecord(staged); err == nil {
+		restored.adopt(*rec.Container)
+		if present.Broken == nil {
+			restored.CreatedAt, restored.LastUsedAt = present.CreatedAt, present.LastUsedAt
+			restored.Project, restored.Location = present.Project, present.Location
+			restored.Pool, restored.ProfileInfo = present.Pool, present.ProfileInfo
+		}
+	} else if i := slices.IndexFunc(entries, func(s Snapshot) bool { return s.Name == snap }); i >= 0 {
+		s := entries[i]
+		restored.Architecture, restored.Stateful, restored.Ephemeral = s.Architecture, s.Stateful, s.Ephemeral
+		restored.Profiles, restored.Config, restored.Devices = s.Profiles, s.Config, s.Devices
+		restored.ExpandedConfig, restored.ExpandedDevices = s.ExpandedConfig, s.ExpandedDevices
+	}
+	restored.Broken = nil
+	return restored
+}

@@ -1,0 +1,263 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"poolctl/btrfs"
+	"poolctl/pool/crash"
+	"poolctl/pool/journal"
+)
+
+const (
+	opSnapshotCreate = "snapshot-create"
+	opSnapshotDelete = "snapshot-delete"
+)
+
+// SnapshotOptions are what a snapshot may be given when it is made.
+type SnapshotOptions struct {
+	// ExpiresAt is when it may be deleted; zero: never.
+	ExpiresAt time.Time
+}
+
+// snapshotArgs are the arguments of opSnapshotCreate.
+type snapshotArgs struct {
+	Instance string `json:"instance"`
+	// Snapshot is the entry for the instance's record.
+	Snapshot Snapshot `json:"snapshot"`
+}
+
+// Snapshots lists the snapshots of an instance, oldest first; fs.ErrNotExist when there is no such instance.
+func (t *Tree) Snapshots(name string) ([]Snapshot, error) {
+	in, err := t.Instance(name)
+	if err != nil {
+		return nil, err
+	}
+	return in.Snapshots, nil
+}
+
+// NextSnapshotName is the name that a snapshot without one gets, as in Incus: "snap" and the number after the highest one
+// there is, from 0 on.
+func (t *Tree) NextSnapshotName(name string) (string, error) {
+	if err := checkComponent(name); err != nil {
+		return "", err
+	}
+	names, err := readNames(t.snapshotDir(name))
+	if err != nil {
+		return "", fmt.Errorf("cannot list the snapshots of %s: %w", name, err)
+	}
+	next := uint64(0)
+	for _, n := range names {
+		digits, found := strings.CutPrefix(n, "snap")
+		if !found || digits == "" || strings.Trim(digits, "0123456789") != "" {
+			continue
+		}
+		if i, err := strconv.ParseUint(digits, 10, 32); err == nil && i >= next {
+			next = i + 1
+		}
+	}
+	return "snap" + strconv.FormatUint(next, 10), nil
+}
+
+// CreateSnapshot makes the read-only snapshot snap of the instance name, which may be running. A name that is taken is
+// fs.ErrExist, an instance that is not there fs.ErrNotExist, a bad name ErrInvalidName.
+func (t *Tree) CreateSnapshot(ctx context.Context, name, snap string, o SnapshotOptions) error {
+	if err := ValidateSnapshotName(snap); err != nil {
+		return err
+	}
+	if err := t.createSnapshot(ctx, name, snap, o); err != nil {
+		return fmt.Errorf("cannot create snapshot %s/%s: %w", name, snap, err)
+	}
+	return nil
+}
+
+func (t *Tree) createSnapshot(ctx context.Context, name, snap string, o SnapshotOptions) error {
+	in, err := t.Instance(name)
+	if err != nil {
+		return err
+	}
+	if in.Broken != nil {
+		return in.Broken
+	}
+	path := t.snapshotPath(name, snap)
+	if there, err := exists(path); err != nil {
+		return err
+	} else if there {
+		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	}
+	args := snapshotArgs{name, in.snapshotOf(snap, time.Now().UTC())}
+	args.Snapshot.ExpiresAt = o.ExpiresAt
+	begin := journal.BeginUnsynced
+	if !o.ExpiresAt.IsZero() {
+		begin = journal.Begin // the rest of the entry can be told from the snapshot itself
+	}
+	e, err := begin(ctx, t.staging(), opSnapshotCreate, args)
+	if err != nil {
+		return err
+	}
+	crash.Point("tree.snapshot.begun")
+	if err := t.takeSnapshot(ctx, e, args); err != nil {
+		return t.undoSnapshot(e, name, err)
+	}
+	crash.Point("tree.snapshot.taken")
+	if err := t.syncSnapshots(name, &args.Snapshot); err != nil {
+		err = errors.Join(err, btrfs.DeleteTree(context.WithoutCancel(ctx), path))
+		return t.undoSnapshot(e, name, err)
+	}
+	crash.Point("tree.snapshot.recorded")
+	return e.Done()
+}
+
+func (t *Tree) undoSnapshot(e *journal.Entry, name string, cause error) error {
+	return abandon(e, errors.Join(cause, removeIfEmpty(t.snapshotDir(name))))
+}
+
+// takeSnapshot makes the snapshot: at its place by one ioctl, or, when the volume has subvolumes in it, in the entry,
+// from where it is renamed. Only then it is made read-only: a read-only one cannot be renamed.
+func (t *Tree) takeSnapshot(ctx context.Context, e *journal.Entry, args snapshotArgs) error {
+	volume, path := t.InstancePath(args.Instance), t.snapshotPath(args.Instance, args.Snapshot.Name)
+	nested, err := btrfs.List(volume)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(t.snapshotDir(args.Instance), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	crash.Point("tree.snapshot.dir")
+	if len(nested) == 0 {
+		return btrfs.Snapshot(volume, path, true)
+	}
+	if err := btrfs.SnapshotTree(ctx, volume, e.Path(entryVolume), false); err != nil {
+		return err
+	}
+	// What Recover has to make read-only is no longer to be seen from the entry once the volume has moved.
+	if err := e.Update(args); err != nil {
+		return err
+	}
+	crash.Point("tree.snapshot.staged")
+	if err := renameNew(e.Path(entryVolume), path); err != nil {
+		return err
+	}
+	crash.Point("tree.snapshot.moved")
+	if err := btrfs.SetReadOnlyTree(ctx, path, true); err != nil {
+		return errors.Join(err, btrfs.DeleteTree(context.WithoutCancel(ctx), path))
+	}
+	return nil
+}
+
+// recoverSnapshotCreate finishes a snapshot that is in its place, and deletes one that is not.
+func (t *Tree) recoverSnapshotCreate(ctx context.Context, e *journal.Entry) error {
+	var args snapshotArgs
+	if err := e.Args(&args); err != nil {
+		return err
+	}
+	if err := errors.Join(checkComponent(args.Instance), checkComponent(args.Snapshot.Name)); err != nil {
+		return err
+	}
+	path := t.snapshotPath(args.Instance, args.Snapshot.Name)
+	taken, err := isSubvolume(path)
+	if err == nil && taken {
+		err = btrfs.SetReadOnlyTree(ctx, path, true)
+	}
+	if err == nil {
+		err = t.syncSnapshots(args.Instance, &args.Snapshot)
+	}
+	if err = errors.Join(err, removeIfEmpty(t.snapshotDir(args.Instance))); err != nil {
+		return err
+	}
+	return clearEntry(ctx, e)
+}
+
+// syncSnapshots makes the list in the instance's record say what exists, with made, if not nil, as the entry of the
+// snapshot of its name when there is none yet. `lxd recover` refuses an instance whose list and snapshots differ. An
+// instance that is gone, or Broken, has no list to change.
+func (t *Tree) syncSnapshots(name string, made *Snapshot) error {
+	err := t.withRecord(name, func(rec record, raw []byte) error {
+		recorded := slices.Clone(rec.Snapshots)
+		if made != nil && !hasSnapshot(recorded, made.Name) {
+			recorded = append(recorded, *made)
+		}
+		names, err := t.snapshotNames(name)
+		if err != nil {
+			return err
+		}
+		for _, n := range names {
+			if !hasSnapshot(recorded, n) {
+				recorded = append(recorded, t.ownEntry(name, n))
+			}
+		}
+		snaps, err := t.mergeSnapshots(name, recorded)
+		if err != nil {
+			return err
+		}
+		if slices.EqualFunc(snaps, rec.Snapshots, func(a, b Snapshot) bool { return a.Name == b.Name }) {
+			return nil
+		}
+		return writeRecord(t.InstancePath(name), raw, rec.Container, snaps)
+	})
+	if in, rerr := t.Instance(name); errors.Is(rerr, fs.ErrNotExist) || rerr == nil && in.Broken != nil {
+		return nil
+	}
+	return err
+}
+
+func hasSnapshot(snaps []Snapshot, name string) bool {
+	return slices.ContainsFunc(snaps, func(s Snapshot) bool { return s.Name == name })
+}
+
+// ownEntry is the entry of a snapshot as its own record has it; without a date, which is the subvolume's then.
+func (t *Tree) ownEntry(name, snap string) Snapshot {
+	rec, _, err := readRecord(t.snapshotPath(name, snap))
+	if err != nil {
+		return Snapshot{Name: snap, Size: -1}
+	}
+	return rec.Container.snapshotOf(snap, time.Time{})
+}
+
+// DeleteSnapshot deletes one snapshot; fs.ErrNotExist when there is none.
+func (t *Tree) DeleteSnapshot(ctx context.Context, name, snap string) error {
+	path, err := t.SnapshotPath(name, snap)
+	if err != nil {
+		return fmt.Errorf("cannot delete snapshot %s/%s: %w", name, snap, err)
+	}
+	args := nameArgs{name, snap}
+	e, err := journal.BeginUnsynced(ctx, t.staging(), opSnapshotDelete, args)
+	if err != nil {
+		return fmt.Errorf("cannot delete snapshot %s/%s: %w", name, snap, err)
+	}
+	crash.Point("tree.snapshotdelete.begun")
+	err = t.deleteVolume(ctx, e, path, args)
+	if err == nil {
+		crash.Point("tree.snapshotdelete.volume")
+		err = errors.Join(t.syncSnapshots(name, nil), removeIfEmpty(t.snapshotDir(name)))
+	}
+	if err != nil {
+		return t.undoDelete(e, path, fmt.Errorf("cannot delete snapshot %s/%s: %w", name, snap, err))
+	}
+	crash.Point("tree.snapshotdelete.recorded")
+	return e.Done()
+}
+
+// recoverSnapshotDelete finishes a delete whose volume is gone from its place, and undoes one whose volume is not.
+func (t *Tree) recoverSnapshotDelete(ctx context.Context, e *journal.Entry) error {
+	var args nameArgs
+	if err := e.Args(&args); err != nil {
+		return err
+	}
+	if err := errors.Join(checkComponent(args.Instance), checkComponent(args.Snapshot)); err != nil {
+		return err
+	}
+	err := protect(t.snapshotPath(args.Instance, args.Snapshot))
+	err = errors.Join(err, t.syncSnapshots(args.Instance, nil), removeIfEmpty(t.snapshotDir(args.Instance)))
+	if err != nil {
+		return err
+	}
+	return clearEntry(ctx, e)
+}

@@ -1,0 +1,205 @@
+package tree
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"poolctl/btrfs"
+	"poolctl/pool/crash"
+	"poolctl/pool/journal"
+)
+
+const (
+	opImageStage = "image-stage"
+	// entryVolume is the subvolume in a journal entry: the one being made, or the one being deleted.
+	entryVolume = "vol"
+	// entryRecord is the record of the image in a stage's entry. Once it is there, the image is complete and synced.
+	entryRecord = "record.json"
+)
+
+// Stage is an image in the making: an empty subvolume to unpack into. It ends with CommitImage or Abort, or with the
+// process: then the next Recover removes it.
+type Stage struct {
+	tree  *Tree
+	entry *journal.Entry
+	moved string // the volume's place among the images once it is there
+}
+
+// StageImage makes the subvolume for a new image.
+func (t *Tree) StageImage(ctx context.Context) (*Stage, error) {
+	e, err := journal.BeginUnsynced(ctx, t.staging(), opImageStage, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot stage an image: %w", err)
+	}
+	crash.Point("tree.stage.begun")
+	s := &Stage{tree: t, entry: e}
+	if err := btrfs.CreateSubvolume(s.Dir()); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot stage an image: %w", err), e.Done())
+	}
+	crash.Point("tree.stage.made")
+	return s, nil
+}
+
+// Dir is the subvolume to unpack into.
+func (s *Stage) Dir() string { return s.entry.Path(entryVolume) }
+
+// TempDir is a directory of the pool for unnamed temporary files (O_TMPFILE).
+func (s *Stage) TempDir() string { return s.entry.Dir() }
+
+// CommitImage makes what was unpacked into Dir the image rec.Fingerprint: it syncs the pool, moves the volume into place,
+// makes it read-only and adds the record, which is the step that makes the image exist. An image that exists already is
+// fs.ErrExist. After an error Abort undoes the rest.
+func (s *Stage) CommitImage(ctx context.Context, rec ImageRecord) error {
+	if err := s.commit(ctx, rec); err != nil {
+		return fmt.Errorf("cannot commit image %s: %w", rec.Fingerprint, err)
+	}
+	e := s.entry
+	s.entry = nil
+	if err := e.Done(); err != nil {
+		return fmt.Errorf("cannot commit image %s: %w", rec.Fingerprint, err)
+	}
+	return nil
+}
+
+func (s *Stage) commit(ctx context.Context, rec ImageRecord) error {
+	if err := checkImageRecord(rec); err != nil {
+		return err
+	}
+	volume := s.tree.ImagePath(rec.Fingerprint)
+	if err := s.tree.clearLeftover(ctx, rec.Fingerprint); err != nil {
+		return err
+	}
+	// LXD's mode for an image's volume; the directory above keeps everyone out.
+	if err := os.Chmod(s.Dir(), 0o711); err != nil {
+		return err
+	}
+	if err := btrfs.Sync(s.tree.mnt); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	crash.Point("tree.commit.synced")
+	raw, err := encodeImageRecord(rec)
+	if err == nil {
+		err = writeFile(s.entry.Dir(), entryRecord, raw, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	crash.Point("tree.commit.recorded")
+	if err := renameNew(s.Dir(), volume); err != nil {
+		return err
+	}
+	s.moved = volume
+	return s.tree.finishImage(s.entry.Path(entryRecord), rec.Fingerprint)
+}
+
+// finishImage takes the last steps of a commit, once the volume is in its place.
+func (t *Tree) finishImage(record, fingerprint string) error {
+	crash.Point("tree.commit.moved")
+	if err := btrfs.SetReadOnly(t.ImagePath(fingerprint), true); err != nil {
+		return err
+	}
+	crash.Point("tree.commit.readonly")
+	if err := os.Rename(record, t.imageRecordPath(fingerprint)); err != nil {
+		return err
+	}
+	crash.Point("tree.commit.done")
+	return nil
+}
+
+// clearLeftover deletes a volume that is in the way of an image's but is no image: it has no record and is writable, which
+// is what an import that was killed leaves (LXD's as well).
+func (t *Tree) clearLeftover(ctx context.Context, fingerprint string) error {
+	volume := t.ImagePath(fingerprint)
+	there, err := exists(volume)
+	if err != nil || !there {
+		return err
+	}
+	_, err = t.Image(fingerprint)
+	if err == nil {
+		return &fs.PathError{Op: "commit", Path: volume, Err: fs.ErrExist}
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return discard(ctx, volume)
+}
+
+// Abort deletes what was staged. After a CommitImage that succeeded, and a second time, it does nothing.
+func (s *Stage) Abort() error {
+	if s.entry == nil {
+		return nil
+	}
+	e := s.entry
+	s.entry = nil
+	// An undo is not cancelled.
+	ctx := context.Background()
+	var err error
+	if s.moved != "" {
+		err = discard(ctx, s.moved)
+	}
+	if err == nil {
+		err = clearEntry(ctx, e)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot remove the staged image: %w", err), e.Close())
+	}
+	return e.Done()
+}
+
+// recoverStage finishes the commit of a stage that got as far as its record, and deletes any other.
+func (t *Tree) recoverStage(ctx context.Context, e *journal.Entry) error {
+	rec, err := readStagedRecord(e.Path(entryRecord))
+	if err != nil {
+		return err
+	}
+	if rec != nil {
+		if err := t.rollForward(e, rec.Fingerprint); err != nil {
+			return err
+		}
+	}
+	return clearEntry(ctx, e)
+}
+
+// rollForward moves the staged volume into place unless it is there already. It does nothing when the image exists: then
+// somebody pulled it again.
+func (t *Tree) rollForward(e *journal.Entry, fingerprint string) error {
+	recorded, err := exists(t.imageRecordPath(fingerprint))
+	if err != nil {
+		return err
+	}
+	placed, err := exists(t.ImagePath(fingerprint))
+	if err != nil || placed && recorded {
+		return err
+	}
+	if !placed {
+		err := renameNew(e.Path(entryVolume), t.ImagePath(fingerprint))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+			return nil // deleted, or pulled again, meanwhile
+		} else if err != nil {
+			return err
+		}
+	}
+	return t.finishImage(e.Path(entryRecord), fingerprint)
+}
+
+// readStagedRecord reads a stage's record: nil when it is not there, or says nothing that could be an image.
+func readStagedRecord(path string) (*ImageRecord, error) {
+	raw, err := readFile(path, maxImageRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var rec ImageRecord
+	if json.Unmarshal(raw, &rec) != nil || checkImageRecord(rec) != nil {
+		return nil, nil
+	}
+	return &rec, nil
+}
