@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -292,29 +293,38 @@ func TestBridgeAddressStays(t *testing.T) {
 	}
 }
 
+// TestDnsmasqUser: dnsmasq gives up root's rights where its own user can reach
+// the network's directories, and works as root where not.
 func TestDnsmasqUser(t *testing.T) {
-	dir := t.TempDir()
-	b := Bridge{Dir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run")}
-	if err := errors.Join(os.MkdirAll(b.hostsDir(), 0o755), os.MkdirAll(b.RunDir, 0o755)); err != nil {
-		t.Fatal(err)
+	own, err := user.Lookup("dnsmasq")
+	if err != nil {
+		t.Fatalf("the package dnsmasq-base makes a user: %v", err)
 	}
-	for d := dir; d != "/"; d = filepath.Dir(d) {
-		if st, err := os.Stat(d); err != nil || st.Mode().Perm()&1 == 0 {
-			t.Logf("%s is root's only: %v", d, err)
-			if got := b.dnsmasqUser(); got != "root" {
-				t.Errorf("user %q, want root", got)
-			}
-			return
+	for _, c := range []struct {
+		mode os.FileMode
+		uid  string
+	}{{0o711, own.Uid}, {0o700, "0"}} {
+		b := testBridge(t)
+		if err := os.Chmod(filepath.Dir(b.Dir), c.mode); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if got := b.dnsmasqUser(); got != "dnsmasq" {
-		t.Errorf("user %q, want dnsmasq", got)
-	}
-	if err := os.Chmod(b.Dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if got := b.dnsmasqUser(); got != "root" {
-		t.Errorf("user %q, want root", got)
+		mustUp(t, b)
+		s, err := b.State()
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.DnsmasqPID))
+		if err != nil || !strings.Contains(string(status), "\nUid:\t"+c.uid+"\t") {
+			t.Errorf("mode %o: want user %s, %v\n%s", c.mode, c.uid, err, status)
+		}
+		pid := guest(t, true)
+		n := testNIC(t, b, "web") // after dnsmasq is up: it has to read the file by itself
+		if err := Attach(t.Context(), n, pid); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := dhcp(t, pid); err != nil || !strings.Contains(out, "ip="+n.IPv4.Addr().String()+" ") {
+			t.Errorf("mode %o: want %s, got %v, %s", c.mode, n.IPv4, err, out)
+		}
 	}
 }
 

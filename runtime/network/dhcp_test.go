@@ -194,3 +194,21 @@ func TestSmallNetwork(t *testing.T) {
 		t.Errorf("want %s, got %v, %s", last.IPv4, err, out)
 	}
 }
+
+// TestTwoNetworks: two at once answer their own clients only.
+func TestTwoNetworks(t *testing.T) {
+	for range 2 {
+		b := testBridge(t)
+		mustUp(t, b)
+		defer func() {
+			pid := guest(t, true)
+			n := testNIC(t, b, "web")
+			if err := Attach(t.Context(), n, pid); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := dhcp(t, pid); err != nil || !strings.Contains(out, "ip="+n.IPv4.Addr().String()+" mask=24 router="+b.IPv4.Addr().String()) {
+				t.Errorf("want %s, got %v, %s", n.IPv4, err, out)
+			}
+		}()
+	}
+}

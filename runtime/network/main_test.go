@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -34,7 +35,12 @@ func testBridge(t testing.TB) Bridge {
 	if !v6.IsValid() {
 		t.Fatal("the kernel has no IPv6")
 	}
+	// As the real state directory's parents: dnsmasq's user can pass, so that the
+	// tests run with the rights that it has in earnest.
 	dir := t.TempDir()
+	if err := errors.Join(os.Chmod(dir, 0o711), os.Chmod(filepath.Dir(dir), 0o711)); err != nil {
+		t.Fatal(err)
+	}
 	b := Bridge{
 		Name: "pt" + strings.TrimPrefix(RandomHostName(), "veth"), IPv4: v4, IPv6: v6,
 		Dir: filepath.Join(dir, "state dir, x"), RunDir: filepath.Join(dir, "run dir, x"),
