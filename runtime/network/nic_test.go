@@ -25,7 +25,7 @@ func reach(t testing.TB, addr string) {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", net.JoinHostPort(addr, "9"), 5*time.Second)
 	if err == nil {
-		c.Close()
+		_ = c.Close()
 		return
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {

@@ -55,14 +55,17 @@ func (b Bridge) findDnsmasq() (*process, error) {
 // it runs but has not come so far yet as to write that.
 func (b Bridge) servingDnsmasq() (*process, error) {
 	data, err := os.ReadFile(b.pidFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil, nil
+		return nil, err
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || pid <= 0 {
-		return nil, nil
+	// Whatever else is in the file names no process.
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && pid > 0 {
+		return b.checkProcess(pid)
 	}
-	return b.checkProcess(pid)
+	return nil, nil
 }
 
 // checkProcess returns the process if it is the network's dnsmasq.
