@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -125,8 +126,14 @@ func addCgroups(m machine) error {
 	}
 	for _, top := range append(tops, "/sys/fs/cgroup/poolctl") {
 		err := filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
-			if err != nil || !e.IsDir() || strings.Count(strings.TrimPrefix(path, top), "/") == 0 {
-				return nil // gone meanwhile, a control file, or the common parent
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // gone meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			if !e.IsDir() || strings.Count(strings.TrimPrefix(path, top), "/") == 0 {
+				return nil // a control file, or the common parent
 			}
 			m["cgroup "+path] = ""
 			if strings.Count(strings.TrimPrefix(path, top), "/") >= 2 {

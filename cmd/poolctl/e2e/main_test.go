@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -51,7 +52,7 @@ func run(m *testing.M) (code int, err error) {
 	suite.program, suite.crashy = filepath.Join(suite.dir, "bin", "poolctl"), filepath.Join(suite.dir, "bin", "poolctl-crashy")
 	for out, tags := range map[string]string{suite.program: "", suite.crashy: "crashpoints"} {
 		if err := build(ctx, out, tags); err != nil {
-			return 1, err
+			return 1, errors.Join(err, os.RemoveAll(suite.dir))
 		}
 	}
 	code = m.Run()

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,7 +97,7 @@ func serve(t *testing.T, mirror func() (string, error), o fixtures.ServeOptions)
 // downloads counts the complete downloads of files whose path ends so.
 func downloads(s *fixtures.Server, suffix string) (whole int, bytes int64) {
 	for _, r := range s.Requests() {
-		if strings.HasSuffix(r.Path, suffix) && r.Method == "GET" {
+		if strings.HasSuffix(r.Path, suffix) && r.Method == http.MethodGet {
 			whole++
 			bytes += r.Bytes
 		}
