@@ -187,9 +187,19 @@ func TestCanonicalParses(t *testing.T) {
 
 func TestClosest(t *testing.T) {
 	for _, c := range []struct{ word, want string }{
-		{"lst", "list"}, {"lsit", "list"}, {"delte", "delete"}, {"x", ""}, {"", ""}, {"storage", ""}, {"Restart", "restart"},
+		{"lst", "list"},
+		{"lsit", "list"},
+		{"delte", "delete"},
+		{"x", ""},
+		{"", ""},
+		{"storage", ""},
+		{"Restart", "restart"},
+		{"rest", ""},
+		{"resta", "restart"},
+		{"del", "delete"},
+		{"d", ""},
 	} {
-		if got := Closest(c.word, []string{"list", "delete", "restart"}); got != c.want {
+		if got := Closest(c.word, []string{"list", "delete", "restart", "restore"}); got != c.want {
 			t.Errorf("Closest(%q) = %q; want %q", c.word, got, c.want)
 		}
 	}

@@ -1,13 +1,27 @@
 package args
 
+import "strings"
+
 // Closest is the candidate that word was probably meant to be: the one at the
 // smallest edit distance, if that is at most a third of the word's length (at
-// least 1); "" when none is so close.
+// least 1), else the only one that it begins; "" when there is none.
 func Closest(word string, candidates []string) string {
 	best, at := "", max(1, len([]rune(word))/3)+1
 	for _, c := range candidates {
 		if d := distance([]rune(word), []rune(c)); d < at {
 			best, at = c, d
+		}
+	}
+	if best != "" || len(word) < 2 {
+		return best
+	}
+	for _, c := range candidates {
+		switch {
+		case !strings.HasPrefix(c, word):
+		case best != "":
+			return ""
+		default:
+			best = c
 		}
 	}
 	return best

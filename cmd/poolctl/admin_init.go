@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"poolctl/pool"
+)
+
+// The defaults of `admin init`.
+const (
+	initPool    = "default"
+	initSizeGiB = 2
+	initNetwork = "poolbr0"
+	initAddress = "auto"
+	noNetwork   = "none"
+)
+
+// initOptions are the flags of `admin init`.
+type initOptions struct {
+	auto, minimal, preseed bool
+	backend, pool, source  string
+	sizeGiB                int
+	network, ipv4, ipv6    string
+}
+
+// flagsOfAuto are the flags that need --auto, as in incus.
+func (o *initOptions) flagsOfAuto() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "storage-backend", Usage: "`DRIVER` of the pool: btrfs", Value: "btrfs", Destination: &o.backend},
+		&cli.IntFlag{Name: "storage-create-loop", Usage: "size of the pool's file in `GIB`", Value: initSizeGiB, Destination: &o.sizeGiB, Action: positive},
+		&cli.StringFlag{Name: "storage-pool", Usage: "`NAME` of the pool", Value: initPool, Destination: &o.pool},
+		&cli.StringFlag{Name: "storage-source", Usage: "`FILE` to make for the pool", DefaultText: "below the state directory", Destination: &o.source, TakesFile: true},
+		&cli.StringFlag{Name: "network-bridge", Usage: "`NAME` of the bridge, or none", Value: initNetwork, Destination: &o.network},
+		&cli.StringFlag{Name: "network-ipv4", Usage: "`ADDRESS` of the bridge with its prefix length, auto or none", Value: initAddress, Destination: &o.ipv4},
+		&cli.StringFlag{Name: "network-ipv6", Usage: "`ADDRESS` of the bridge with its prefix length, auto or none", Value: initAddress, Destination: &o.ipv6},
+	}
+}
+
+func adminInitCommand(e *env) *cli.Command {
+	o := &initOptions{}
+	autoFlags := o.flagsOfAuto()
+	run := e.action(0, 0, func(ctx context.Context, s *pool.System, _ []string) error { return e.adminInit(ctx, s, o) })
+	return &cli.Command{
+		Name: "init", Usage: "set up a pool, a bridge and the default profile",
+		Description: example("Asks, unless told not to. What is there already stays as it is.",
+			"poolctl admin init --minimal", "poolctl admin init --auto --storage-create-loop 20 --storage-pool default", "poolctl admin init --preseed < preseed.yaml"),
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "auto", Usage: "ask nothing; take the flags below", Destination: &o.auto},
+			&cli.BoolFlag{Name: "minimal", Usage: "ask nothing; take the defaults", Destination: &o.minimal},
+			&cli.BoolFlag{Name: "preseed", Usage: "read the pools, networks and the default profile as YAML from the input", Destination: &o.preseed},
+		}, autoFlags...),
+		Action: func(c *cli.Context) error {
+			if err := o.check(c, autoFlags); err != nil {
+				return err
+			}
+			return run(c)
+		},
+	}
+}
+
+// check refuses flags that do not go together.
+func (o *initOptions) check(c *cli.Context, autoFlags []cli.Flag) error {
+	ways := 0
+	for _, on := range []bool{o.auto, o.minimal, o.preseed} {
+		if on {
+			ways++
+		}
+	}
+	if ways > 1 {
+		return usagef(c, "--auto, --minimal and --preseed exclude each other")
+	}
+	for _, f := range autoFlags {
+		if name := f.Names()[0]; !o.auto && c.IsSet(name) {
+			return usagef(c, "--%s needs --auto", name)
+		}
+	}
+	if o.backend != "btrfs" {
+		return usagef(c, "unknown storage backend %q: only btrfs", o.backend)
+	}
+	return nil
+}
+
+func (e *env) adminInit(ctx context.Context, s *pool.System, o *initOptions) error {
+	switch {
+	case o.preseed:
+		return e.preseed(ctx, s)
+	case o.auto, o.minimal:
+		return s.AdminInit(ctx, o.options())
+	}
+	answers, err := e.askInit()
+	if err != nil {
+		return err
+	}
+	return s.AdminInit(ctx, answers)
+}
+
+// options are the flags, or with --minimal their defaults.
+func (o *initOptions) options() pool.InitOptions {
+	out := pool.InitOptions{
+		PoolName: o.pool, PoolSize: fmt.Sprintf("%dGiB", o.sizeGiB), PoolSource: o.source, Network: o.network, IPv4: o.ipv4, IPv6: o.ipv6,
+	}
+	if o.network == noNetwork {
+		out.Network, out.IPv4, out.IPv6 = "", "", ""
+	}
+	return out
+}

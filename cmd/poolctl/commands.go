@@ -1,0 +1,47 @@
+package main
+
+import "github.com/urfave/cli/v2"
+
+// The categories of the help text.
+const (
+	catInstances = "Instances"
+	catSnapshots = "Snapshots and looks inside"
+	catStorage   = "Pools, images and networks"
+	catSetup     = "Set-up and help"
+)
+
+func instanceCommands(e *env) []*cli.Command {
+	return []*cli.Command{
+		createCommand(e), launchCommand(e), startCommand(e), stopCommand(e), restartCommand(e), deleteCommand(e),
+		listCommand(e), infoCommand(e), execCommand(e),
+	}
+}
+
+func snapshotCommands(e *env) []*cli.Command {
+	return []*cli.Command{
+		group("snapshot", nil, catSnapshots, "manage snapshots; `snapshot NAME [SNAPSHOT]` creates one",
+			snapshotCreateCommand(e), snapshotListCommand(e), snapshotRestoreCommand(e, "restore", ""), snapshotDeleteCommand(e)),
+		snapshotRestoreCommand(e, "restore", catSnapshots), mountCommand(e), umountCommand(e),
+	}
+}
+
+func storageCommands(e *env) []*cli.Command {
+	return []*cli.Command{
+		group("pool", []string{"storage"}, catStorage, "manage storage pools",
+			poolCreateCommand(e), poolListCommand(e), poolShowCommand(e), poolInfoCommand(e), poolAttachCommand(e),
+			poolDetachCommand(e), poolDeleteCommand(e), poolMountCommand(e), poolUmountCommand(e)),
+		group("remote", nil, catStorage, "manage the servers that images come from",
+			remoteAddCommand(e), remoteListCommand(e), remoteRemoveCommand(e)),
+		group("image", nil, catStorage, "manage images",
+			imageListCommand(e), imagePullCommand(e), imageInfoCommand(e), imageShowCommand(e), imageDeleteCommand(e)),
+		group("network", nil, catStorage, "manage networks",
+			networkCreateCommand(e), networkListCommand(e), networkShowCommand(e), networkDeleteCommand(e)),
+	}
+}
+
+func setupCommands(e *env) []*cli.Command {
+	return []*cli.Command{
+		group("admin", nil, catSetup, "set the host up", adminInitCommand(e)),
+		versionCommand(e), completionCommand(e), manCommand(e),
+	}
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"sync"
+)
+
+// atOnce is how many objects one command works on at a time.
+const atOnce = 4
+
+// each calls f for every name, several at a time, goes on after failures, and
+// returns the errors in the order of the names. A name given twice is used once.
+func each(ctx context.Context, names []string, f func(ctx context.Context, name string) error) error {
+	seen, unique := map[string]bool{}, names[:0:0]
+	for _, n := range names {
+		if !seen[n] {
+			unique = append(unique, n)
+		}
+		seen[n] = true
+	}
+	errs := make([]error, len(unique))
+	slots := make(chan struct{}, atOnce)
+	var wg sync.WaitGroup
+	for i, n := range unique {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				errs[i] = f(ctx, n)
+			}
+		})
+	}
+	wg.Wait()
+	var failed severalError
+	for _, err := range errs {
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return failed
+}

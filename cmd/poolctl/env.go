@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"poolctl/cmd/poolctl/internal/args"
+	"poolctl/cmd/poolctl/internal/output"
+	"poolctl/cmd/poolctl/internal/progress"
+	"poolctl/cmd/poolctl/internal/table"
+	"poolctl/pool"
+)
+
+// env is what every command works with: the process's files and the global flags.
+type env struct {
+	stdin, stdout, stderr *os.File
+	version               string
+
+	root        string
+	quiet       bool
+	debug       bool
+	showVersion bool
+}
+
+// many is the largest number of arguments of a command that takes any number.
+const many = 1 << 20
+
+// action makes a command's action: it checks the number of arguments, opens the
+// state directory, calls run and closes it.
+func (e *env) action(least, most int, run func(ctx context.Context, s *pool.System, args []string) error) cli.ActionFunc {
+	return func(c *cli.Context) (err error) {
+		if err := checkCount(c, least, most); err != nil {
+			return err
+		}
+		began := time.Now()
+		s, err := pool.Open(c.Context, pool.Options{Root: e.root, Version: e.version, Notice: e.notice})
+		if err != nil {
+			return err
+		}
+		e.debugf("opened %s in %s", e.root, time.Since(began).Round(time.Microsecond))
+		began = time.Now()
+		defer func() {
+			e.debugf("%s took %s", c.Command.FullName(), time.Since(began).Round(time.Microsecond))
+			err = errors.Join(err, s.Close())
+		}()
+		return run(c.Context, s, c.Args().Slice())
+	}
+}
+
+// checkCount checks the number of arguments.
+func checkCount(c *cli.Context, least, most int) error {
+	n, problem := c.NArg(), ""
+	switch {
+	case n < least:
+		problem = "too few arguments"
+	case n > most:
+		problem = fmt.Sprintf("unexpected argument %q", c.Args().Get(most))
+	default:
+		return nil
+	}
+	return usagef(c, "%s, usage: %s %s", problem, c.Command.HelpName, c.Command.ArgsUsage)
+}
+
+// usagef is a usage error of the command that runs.
+func usagef(c *cli.Context, format string, a ...any) error {
+	return &args.UsageError{Command: c.Command.HelpName, Message: fmt.Sprintf(format, a...)}
+}
+
+// badUsage is a usage error of a command known by name.
+func badUsage(command, format string, a ...any) error {
+	return &args.UsageError{Command: "poolctl " + command, Message: fmt.Sprintf(format, a...)}
+}
+
+// formatFlag is --format, with the format that is used when it is not given.
+func formatFlag(format *string, byDefault string) cli.Flag {
+	return &cli.StringFlag{
+		Name: "format", Aliases: []string{"f"}, Usage: "`FORMAT`: " + output.Formats, Value: byDefault, Destination: format,
+		Action: func(c *cli.Context, f string) error {
+			if !output.Valid(f) {
+				return usagef(c, "unknown format %q: not one of %s", f, output.Formats)
+			}
+			return nil
+		},
+	}
+}
+
+// printf writes data to standard output.
+func (e *env) printf(format string, a ...any) error {
+	_, err := fmt.Fprintf(e.stdout, format, a...)
+	return err
+}
+
+// say tells the user what happens, on standard error, unless --quiet.
+func (e *env) say(format string, a ...any) {
+	if !e.quiet {
+		_, _ = fmt.Fprintf(e.stderr, format+"\n", a...)
+	}
+}
+
+// notice passes on a line of package pool.
+func (e *env) notice(line string) { e.say("%s", table.Clean(line)) }
+
+func (e *env) debugf(format string, a ...any) {
+	if e.debug {
+		_, _ = fmt.Fprintf(e.stderr, "debug: "+format+"\n", a...)
+	}
+}
+
+// progress makes the reporter of one long operation; its end is done(err == nil).
+func (e *env) progress() (update func(pool.Progress), done func(ok bool)) {
+	style := progress.Lines
+	if term.IsTerminal(int(e.stderr.Fd())) {
+		style = progress.Bars
+	}
+	if e.quiet {
+		style = progress.None
+	}
+	r := progress.New(e.stderr, style)
+	return func(p pool.Progress) { r.Update(p.Name, p.Done, p.Total) }, r.Close
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"poolctl/cmd/poolctl/internal/match"
+	"poolctl/cmd/poolctl/internal/output"
+	"poolctl/cmd/poolctl/internal/table"
+	"poolctl/pool"
+)
+
+const imageColumnsHelp = `Filters: part of an alias or fingerprint, or KEY=VALUE for the properties, where VALUE is a regular expression
+and KEY may be abbreviated. All of them have to match.
+
+Columns: l shortest alias, L all aliases, f fingerprint (short), F fingerprint, p public, d description,
+a architecture, t type, s size, u upload date`
+
+func imageListCommand(e *env) *cli.Command {
+	var format, columns string
+	return &cli.Command{
+		Name: "list", Aliases: []string{"ls"}, Usage: "list a pool's or a remote's images", ArgsUsage: "[REMOTE:] [FILTER...]",
+		Description: example(imageColumnsHelp, "poolctl image list images: alpine arch=amd64", "poolctl image list -c lfs"),
+		Flags: []cli.Flag{
+			formatFlag(&format, output.Table),
+			&cli.StringFlag{Name: "columns", Aliases: []string{"c"}, Usage: "`COLUMNS` to show", Value: "lfpdatsu", Destination: &columns},
+		},
+		Action: e.action(0, many, func(ctx context.Context, s *pool.System, args []string) error {
+			cols, err := imageColumnsOf(columns)
+			if err != nil {
+				return err
+			}
+			remote, filters := imageListArgs(args)
+			views, err := imageViews(ctx, s, remote)
+			if err != nil {
+				return err
+			}
+			return imageList(views, filters, cols).Write(e.stdout, format)
+		}),
+	}
+}
+
+// imageListArgs splits [REMOTE:][FILTER...]; the first word names a remote when
+// it has a colon before any "=".
+func imageListArgs(args []string) (remote string, filters []string) {
+	if len(args) == 0 {
+		return localRemote, nil
+	}
+	name, filter, ok := strings.Cut(args[0], ":")
+	if !ok || strings.Contains(name, "=") {
+		return localRemote, args
+	}
+	if filter != "" {
+		filters = append(filters, filter)
+	}
+	return name, append(filters, args[1:]...)
+}
+
+func imageViews(ctx context.Context, s *pool.System, remote string) ([]imageView, error) {
+	var views []imageView
+	if remote == localRemote {
+		images, err := s.Images(ctx, "")
+		if err != nil {
+			return nil, err
+		}
+		for _, im := range images {
+			views = append(views, localImageView(im))
+		}
+		return views, nil
+	}
+	images, err := s.RemoteImages(ctx, remote)
+	if err != nil {
+		return nil, err
+	}
+	for _, im := range images {
+		views = append(views, remoteImageView(im))
+	}
+	return views, nil
+}
+
+type imageColumn struct {
+	heading string
+	cell    func(imageView) string
+}
+
+func imageColumnOf(letter rune) (imageColumn, bool) {
+	switch letter {
+	case 'l':
+		return imageColumn{"ALIAS", shortestAlias}, true
+	case 'L':
+		return imageColumn{"ALIASES", func(v imageView) string { return strings.Join(v.aliasNames(), "\n") }}, true
+	case 'f':
+		return imageColumn{"FINGERPRINT", func(v imageView) string { return v.Fingerprint[:min(12, len(v.Fingerprint))] }}, true
+	case 'F':
+		return imageColumn{"FINGERPRINT", func(v imageView) string { return v.Fingerprint }}, true
+	case 'p':
+		return imageColumn{"PUBLIC", func(v imageView) string { return strings.ToLower(yesNo(v.Public)) }}, true
+	case 'd':
+		return imageColumn{"DESCRIPTION", func(v imageView) string { return v.Properties["description"] }}, true
+	case 'a':
+		return imageColumn{"ARCHITECTURE", func(v imageView) string { return v.Architecture }}, true
+	case 't':
+		return imageColumn{"TYPE", func(v imageView) string { return strings.ToUpper(v.Type) }}, true
+	case 's':
+		return imageColumn{"SIZE", func(v imageView) string { return mebibytes(v.Size) }}, true
+	case 'u':
+		return imageColumn{"UPLOAD DATE", func(v imageView) string { return v.UploadedAt.UTC().Format("Jan 2, 2006 at 3:04pm (MST)") }}, true
+	}
+	return imageColumn{}, false
+}
+
+// mebibytes is how lxc and incus write an image's size, whatever it is.
+func mebibytes(n int64) string { return fmt.Sprintf("%.2fMiB", float64(n)/(1<<20)) }
+
+func shortestAlias(v imageView) string {
+	if v.more > 0 {
+		return fmt.Sprintf("%s (%d more)", v.shown, v.more)
+	}
+	return v.shown
+}
+
+func imageColumnsOf(letters string) ([]imageColumn, error) {
+	var out []imageColumn
+	for _, l := range strings.ReplaceAll(letters, ",", "") {
+		c, ok := imageColumnOf(l)
+		if !ok {
+			return nil, badUsage("image list", "unknown column %q in %q", l, letters)
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// imageList has the images that all filters match, sorted as lxc sorts them.
+func imageList(views []imageView, filters []string, columns []imageColumn) output.List {
+	l := output.List{}
+	for _, c := range columns {
+		l.Header = append(l.Header, c.heading)
+	}
+	shown := []imageView{}
+	for _, v := range views {
+		if !imageMatches(v, filters) {
+			continue
+		}
+		shown = append(shown, v)
+		row := make([]string, len(columns))
+		for i, c := range columns {
+			row[i] = c.cell(v)
+		}
+		l.Rows = append(l.Rows, row)
+	}
+	table.SortText(l.Rows)
+	l.Values = shown
+	return l
+}
+
+func imageMatches(v imageView, filters []string) bool {
+	for _, f := range filters {
+		key, pattern, pair := strings.Cut(f, "=")
+		if pair && !match.Pairs(key, pattern, v.Properties) {
+			return false
+		}
+		if !pair && !imageNamed(v, f) {
+			return false
+		}
+	}
+	return true
+}
+
+// imageNamed says whether the word is part of the fingerprint or of an alias.
+func imageNamed(v imageView, word string) bool {
+	if strings.Contains(v.Fingerprint, word) {
+		return true
+	}
+	for _, a := range v.Aliases {
+		if strings.Contains(a.Name, word) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"poolctl/pool"
+)
+
+func imagePullCommand(e *env) *cli.Command {
+	var aliases cli.StringSlice
+	var target string
+	return &cli.Command{
+		Name: "pull", Aliases: []string{"copy", "cp"}, Usage: "bring an image of a remote into a pool", ArgsUsage: "REMOTE:IMAGE [local:]",
+		Description: example("Every file and the whole are checked against the hashes of the remote's catalogue.", "poolctl image pull images:alpine/3.20 --alias alpine"),
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "alias", Usage: "`NAME` to give it; may be repeated", Destination: &aliases},
+			&cli.StringFlag{Name: "storage", Aliases: []string{"s"}, Usage: "`POOL` to pull it into", Destination: &target},
+		},
+		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) error {
+			if to := optional(args, 1); to != "" && to != localRemote+":" {
+				return badUsage("image pull", "the target can only be %q, not %q", localRemote+":", to)
+			}
+			update, done := e.progress()
+			im, err := s.PullImage(ctx, args[0], pool.PullOptions{Pool: target, Aliases: aliases.Value(), Progress: update})
+			done(err == nil)
+			if err != nil {
+				return err
+			}
+			e.say("Image %s is in pool %s", im.Fingerprint, im.Pool)
+			return nil
+		}),
+	}
+}

@@ -1,0 +1,25 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"poolctl/cmd/poolctl/internal/output"
+	"poolctl/pool"
+)
+
+func imageShowCommand(e *env) *cli.Command {
+	var format string
+	return &cli.Command{
+		Name: "show", Usage: "show an image's properties", ArgsUsage: "[REMOTE:]IMAGE", Description: example("", "poolctl image show alpine"),
+		Flags: []cli.Flag{formatFlag(&format, output.YAML)},
+		Action: e.action(1, 1, func(ctx context.Context, s *pool.System, args []string) error {
+			v, err := findImage(ctx, s, args[0])
+			if err != nil {
+				return err
+			}
+			return output.Value(e.stdout, format, imageSettings{v.AutoUpdate, v.Properties, v.Public, v.ExpiresAt, v.Profiles})
+		}),
+	}
+}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"poolctl/pool"
+)
+
+func launchCommand(e *env) *cli.Command {
+	o := &createOptions{}
+	return &cli.Command{
+		Name: "launch", Category: catInstances, Usage: "create an instance from an image and start it", ArgsUsage: "[REMOTE:]IMAGE [NAME]",
+		Description: example("", "poolctl launch images:alpine/3.20 c1"),
+		Flags:       o.flags(),
+		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) error {
+			opts, err := o.options("launch", args)
+			if err != nil {
+				return err
+			}
+			e.say("Launching %s", nameOr(opts.Name, "the instance"))
+			name, err := e.create(ctx, s, opts)
+			if err != nil {
+				return err
+			}
+			return s.Start(ctx, name)
+		}),
+	}
+}

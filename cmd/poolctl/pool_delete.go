@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"poolctl/pool"
+)
+
+func poolDeleteCommand(e *env) *cli.Command {
+	var force bool
+	return &cli.Command{
+		Name: "delete", Aliases: []string{"rm"}, Usage: "delete pools and their files", ArgsUsage: "NAME...",
+		Description: example("Refuses while images or instances are in it.", "poolctl pool delete fast --force"),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "force", Usage: "delete the instances and images in it too", Destination: &force},
+		},
+		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
+			return each(ctx, args, func(ctx context.Context, name string) error {
+				if err := s.DeletePool(ctx, name, force); err != nil {
+					return err
+				}
+				e.say("Storage pool %s deleted", name)
+				return nil
+			})
+		}),
+	}
+}
