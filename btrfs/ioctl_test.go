@@ -1,0 +1,59 @@
+package btrfs
+
+import (
+	"testing"
+	"unsafe"
+)
+
+// The numbers are those that a C program prints of linux/btrfs.h on amd64; each
+// has the size of its structure in it.
+func TestIoctlNumbers(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		got, want uintptr
+	}{
+		{"SYNC", iocSync, 0x9408},
+		{"SNAP_DESTROY", iocSnapDestroy, 0x5000940f},
+		{"TREE_SEARCH_V2", iocTreeSearchV2, 0xc0709411},
+		{"INO_LOOKUP", iocInoLookup, 0xd0009412},
+		{"SPACE_INFO", iocSpaceInfo, 0xc0109414},
+		{"SNAP_CREATE_V2", iocSnapCreateV2, 0x50009417},
+		{"SUBVOL_GETFLAGS", iocGetFlags, 0x80089419},
+		{"SUBVOL_SETFLAGS", iocSetFlags, 0x4008941a},
+		{"DEV_INFO", iocDevInfo, 0xd000941e},
+		{"FS_INFO", iocFSInfo, 0x8400941f},
+		{"GET_DEV_STATS", iocGetDevStats, 0xc4089434},
+		{"GET_SUBVOL_INFO", iocGetSubvolInfo, 0x81f8943c},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("BTRFS_IOC_%s is %#x, want %#x", tt.name, tt.got, tt.want)
+		}
+	}
+}
+
+func TestStructLayout(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		got, want uintptr
+	}{
+		{"size of volArgs", unsafe.Sizeof(volArgs{}), 4096},
+		{"size of volArgsV2", unsafe.Sizeof(volArgsV2{}), 4096},
+		{"offset of volArgsV2.Name", unsafe.Offsetof(volArgsV2{}.Name), 0x38},
+		{"size of subvolInfoArgs", unsafe.Sizeof(subvolInfoArgs{}), 504},
+		{"offset of subvolInfoArgs.UUID", unsafe.Offsetof(subvolInfoArgs{}.UUID), 0x128},
+		{"offset of subvolInfoArgs.OTime", unsafe.Offsetof(subvolInfoArgs{}.OTime), 0x188},
+		{"size of inoLookupArgs", unsafe.Sizeof(inoLookupArgs{}), 4096},
+		{"size of searchKey", unsafe.Sizeof(searchKey{}), 104},
+		{"offset of searchArgs.Buf", unsafe.Offsetof(searchArgs{}.Buf), 112},
+		{"size of spaceInfo", unsafe.Sizeof(spaceInfo{}), 24},
+		{"offset of spaceArgs.Space", unsafe.Offsetof(spaceArgs{}.Space), 16},
+		{"size of devInfoArgs", unsafe.Sizeof(devInfoArgs{}), 4096},
+		{"offset of devInfoArgs.Path", unsafe.Offsetof(devInfoArgs{}.Path), 0xc00},
+		{"size of fsInfoArgs", unsafe.Sizeof(fsInfoArgs{}), 1024},
+		{"size of devStatsArgs", unsafe.Sizeof(devStatsArgs{}), 1032},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, tt.got, tt.want)
+		}
+	}
+}
