@@ -32,9 +32,13 @@ func (t *Tree) Recover(ctx context.Context) error {
 
 func clearHandler(ctx context.Context, e *journal.Entry) error { return clearEntry(ctx, e) }
 
-// recoverTorn ends an entry whose intent a power cut tore. What it was is not known, but only records can be behind the
-// volumes then: those of deleted images and the lists of snapshots.
+// recoverTorn ends an entry whose intent a power cut tore. What it was is not known, but apart from an instance's deletion,
+// which can be told from the entry, only records can be behind the volumes: those of deleted images and the lists of
+// snapshots.
 func (t *Tree) recoverTorn(ctx context.Context, e *journal.Entry) error {
+	if err := t.fetchSnapshots(e); err != nil {
+		return err
+	}
 	records, err := readNames(filepath.Join(t.mnt, dirOwn, "images"))
 	if err != nil {
 		return err

@@ -359,6 +359,20 @@ func TestOrphanSnapshots(t *testing.T) {
 	}
 }
 
+func TestDeletedName(t *testing.T) {
+	for _, name := range []string{"c1", "a-b-3", "web_c1"} {
+		inode, got, ok := parseDeleted(deletedName(77, name))
+		if inode != 77 || got != name || !ok {
+			t.Errorf("%s: %d, %q, %v", name, inode, got, ok)
+		}
+	}
+	for _, entry := range []string{"vol", "deleted-", "deleted-x-c1", "deleted-7", "deleted-7-", "deleted-7-..", "snapshots"} {
+		if _, name, ok := parseDeleted(entry); ok {
+			t.Errorf("%s is taken for the instance %q", entry, name)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	for _, name := range []string{"a", "c1", "A-b-9", strings.Repeat("x", 63)} {
 		if err := ValidateInstanceName(name); err != nil {
