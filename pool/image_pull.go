@@ -1,0 +1,265 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/btrfs"
+	"poolctl/images"
+	"poolctl/pool/state"
+	"poolctl/pool/tree"
+	"poolctl/remotes"
+)
+
+// PullImage brings an image of a remote, REMOTE:IMAGE, into a pool. One that is
+// there already only gets the aliases. Two pulls of the same image download it
+// once: the second waits for the first.
+func (s *System) PullImage(ctx context.Context, ref string, o PullOptions) (Image, error) {
+	remote, name := splitRef(ref)
+	if remote == localRemote {
+		return Image{}, withHint(fmt.Errorf("cannot pull %q: no remote named", ref), "write REMOTE:IMAGE, for example images:alpine/3.20")
+	}
+	for _, a := range o.Aliases {
+		if err := tree.ValidateAlias(a); err != nil {
+			return Image{}, fmt.Errorf("cannot pull %s: %w", ref, err)
+		}
+	}
+	c, r, err := s.client(remote)
+	if err != nil {
+		return Image{}, err
+	}
+	pool, err := s.poolOrDefault(o.Pool)
+	if err != nil {
+		return Image{}, err
+	}
+	p, err := s.openPool(ctx, pool)
+	if err != nil {
+		return Image{}, err
+	}
+	defer func() { _ = p.close() }()
+	src := tree.ImageSource{Remote: r.Name, Server: r.URL, Alias: name, Protocol: r.Protocol}
+	var rec tree.ImageRecord
+	err = findFresh(ctx, c, name, remotes.Want{Arch: o.Arch}, func(want remotes.Image) (err error) {
+		rec, err = s.ensureImage(ctx, p, c, want, src, o)
+		if err != nil {
+			err = fmt.Errorf("cannot pull %s: %w", ref, err)
+		}
+		return err
+	})
+	return publicImage(rec, pool), err
+}
+
+// findFresh finds an image and does something with it. When a file of it is not
+// on the server, the catalogue that named it may be older than the server: it
+// is then asked for anew, and another image of that name tried.
+func findFresh(ctx context.Context, c *remotes.Client, name string, w remotes.Want, do func(remotes.Image) error) error {
+	want, err := c.Find(ctx, name, w)
+	if err != nil {
+		return err
+	}
+	err = do(want)
+	status, ok := errors.AsType[*remotes.StatusError](err)
+	if !ok || status.Code != http.StatusNotFound {
+		return err
+	}
+	if c.Refresh(ctx) != nil {
+		return err
+	}
+	again, ferr := c.Find(ctx, name, w)
+	if ferr != nil || again.Fingerprint == want.Fingerprint {
+		return err
+	}
+	return do(again)
+}
+
+// ensureImage makes sure that the image is in the pool, kept, with the aliases.
+func (s *System) ensureImage(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o PullOptions) (tree.ImageRecord, error) {
+	unlock, err := s.dir.LockImage(ctx, want.Fingerprint)
+	if err != nil {
+		return tree.ImageRecord{}, err
+	}
+	defer unlock()
+	if err := checkAliases(p.Tree, want.Fingerprint, o.Aliases); err != nil {
+		return tree.ImageRecord{}, err
+	}
+	rec, err := p.Image(want.Fingerprint)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.download(ctx, p, c, want, src, o, false)
+	}
+	if err != nil {
+		return rec, err
+	}
+	return p.UpdateImage(want.Fingerprint, func(r *tree.ImageRecord) error {
+		r.Cached = false
+		for _, a := range o.Aliases {
+			if !slices.Contains(r.Aliases, a) {
+				r.Aliases = append(r.Aliases, a)
+			}
+		}
+		return nil
+	})
+}
+
+// checkAliases refuses an alias that names another image.
+func checkAliases(t *tree.Tree, fingerprint string, aliases []string) error {
+	if len(aliases) == 0 {
+		return nil
+	}
+	all, err := t.Images()
+	if err != nil {
+		return err
+	}
+	for _, im := range all {
+		for _, a := range im.Aliases {
+			if slices.Contains(aliases, a) && im.Fingerprint != fingerprint {
+				return withHint(fmt.Errorf("alias %s: %w, for image %s", a, ErrExists, im.Fingerprint[:12]), "choose another --alias, or delete that image first")
+			}
+		}
+	}
+	return nil
+}
+
+// download pulls the image's files through the unpacker into a staging
+// subvolume and commits it. The caller holds the image's lock.
+func (s *System) download(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o PullOptions, cached bool) (rec tree.ImageRecord, err error) {
+	if want.Type != "" && want.Type != "container" {
+		return rec, withHint(fmt.Errorf("it is a %s image", want.Type), "poolctl runs system containers")
+	}
+	if err := s.checkSpace(p.rec, want.Size); err != nil {
+		return rec, err
+	}
+	stage, err := p.StageImage(ctx)
+	if err != nil {
+		return rec, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, stage.Abort())
+		}
+	}()
+	req, err := request(c, want, stage, o.Progress)
+	if err != nil {
+		return rec, err
+	}
+	res, err := images.Unpack(ctx, req)
+	if err != nil {
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			err = withHint(fmt.Errorf("pool %s is full: %w", p.rec.Name, err), "poolctl pool info %s shows the space; use a larger pool", p.rec.Name)
+		}
+		return rec, err
+	}
+	now := time.Now().UTC()
+	rec = tree.ImageRecord{
+		Fingerprint: want.Fingerprint, AltFingerprints: want.AltFingerprints, Aliases: o.Aliases, Properties: want.Properties,
+		Architecture: want.Arch, Type: "container", Size: res.Size, CreatedAt: want.CreatedAt, ExpiresAt: want.ExpiresAt,
+		UploadedAt: now, Source: &src, Cached: cached, AutoUpdate: true,
+	}
+	if cached {
+		rec.LastUsedAt = now
+	}
+	if err := ctx.Err(); err != nil {
+		return rec, err
+	}
+	return rec, stage.CommitImage(ctx, rec)
+}
+
+// request says to the unpacker which files to take and where from.
+func request(c *remotes.Client, want remotes.Image, stage *tree.Stage, progress func(Progress)) (images.Request, error) {
+	req := images.Request{Fingerprint: want.Fingerprint, Dir: stage.Dir(), TempDir: stage.TempDir()}
+	for _, f := range want.Files {
+		part := &images.Part{Name: f.Path, Size: f.Size, Open: func(ctx context.Context) (io.ReadCloser, error) {
+			rc, err := c.Open(ctx, f)
+			if err != nil || progress == nil {
+				return rc, err
+			}
+			return &counted{ReadCloser: rc, p: Progress{Name: string(f.Role), Total: f.Size}, report: progress}, nil
+		}}
+		switch f.Role {
+		case remotes.RoleMetadata:
+			req.Metadata = part
+		case remotes.RoleRootfs:
+			req.Rootfs = part
+		case remotes.RoleUnified:
+			req.Unified = part
+		}
+	}
+	if req.Unified == nil && (req.Metadata == nil || req.Rootfs == nil) {
+		return req, fmt.Errorf("the catalogue names no root file system for image %s", want.Fingerprint[:12])
+	}
+	return req, nil
+}
+
+// counted reports the bytes that are read.
+type counted struct {
+	io.ReadCloser
+	p      Progress
+	report func(Progress)
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.ReadCloser.Read(b)
+	c.p.Done += int64(n)
+	c.report(c.p)
+	return n, err
+}
+
+// checkSpace refuses a download that cannot fit: neither in the pool nor, as
+// the pool's file grows, on the host.
+func (s *System) checkSpace(rec state.PoolRecord, compressed int64) error {
+	usage, err := btrfs.GetUsage(s.dir.MountPoint(rec.Name))
+	if err != nil {
+		return err
+	}
+	if uint64(compressed) > usage.Free {
+		return withHint(fmt.Errorf("pool %s has %s free, and the image takes %s even before it is unpacked", rec.Name, FormatSize(int64(usage.Free)), FormatSize(compressed)), "use a larger pool, or delete images: poolctl image list")
+	}
+	var fsys unix.Statfs_t
+	var st unix.Stat_t
+	if err := errors.Join(unix.Statfs(rec.Source, &fsys), unix.Stat(rec.Source, &st)); err != nil {
+		return fmt.Errorf("%s: %w", rec.Source, err)
+	}
+	holes := st.Size - st.Blocks*512
+	if free := int64(fsys.Bavail) * fsys.Bsize; holes > 0 && free < compressed {
+		return withHint(fmt.Errorf("%s has %s free on the host, and pool %s has to grow by at least %s", rec.Source, FormatSize(free), rec.Name, FormatSize(compressed)), "make room on the host's file system: a full one stalls the pool")
+	}
+	return nil
+}
+
+// poolOrDefault names the pool to use: the one given, the default profile's,
+// "default", or the only one there is.
+func (s *System) poolOrDefault(name string) (string, error) {
+	if name != "" {
+		_, err := s.loadPool(name)
+		return name, err
+	}
+	p, err := s.profile(defaultProfile)
+	if err != nil {
+		return "", err
+	}
+	for _, dev := range p.Devices {
+		if dev["type"] == "disk" && dev["path"] == "/" && dev["pool"] != "" {
+			return dev["pool"], nil
+		}
+	}
+	names, err := s.dir.ListPools()
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case slices.Contains(names, "default"):
+		return "default", nil
+	case len(names) == 1:
+		return names[0], nil
+	case len(names) == 0:
+		return "", withHint(fmt.Errorf("cannot choose a pool: there is none"), "poolctl admin init, or poolctl pool create NAME")
+	}
+	return "", withHint(fmt.Errorf("cannot choose a pool: there are several: %v", names), "name one")
+}

@@ -1,0 +1,278 @@
+package pool
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	petname "github.com/dustinkirkland/golang-petname"
+
+	"poolctl/pool/state"
+	"poolctl/pool/tree"
+	"poolctl/remotes"
+	"poolctl/runtime/network"
+)
+
+// Create makes an instance from an image, [REMOTE:]IMAGE, and returns its name.
+// An image that is not in the pool is pulled first. The instance is a snapshot
+// of the image's subvolume: it is made at once, whatever the image's size.
+func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err error) {
+	if o.Name != "" {
+		if err := tree.ValidateInstanceName(o.Name); err != nil {
+			return "", fmt.Errorf("cannot create instance %q: %w", o.Name, err)
+		}
+	}
+	for k := range o.Config {
+		if !isUserKey(k) && !strings.HasPrefix(k, "environment.") {
+			return "", withHint(fmt.Errorf("cannot create instance %s: unknown key %q", o.Name, k), "the keys are user.* and environment.*")
+		}
+	}
+	profiles := o.Profiles
+	if profiles == nil {
+		profiles = []string{defaultProfile}
+	}
+	pool, err := s.poolOrDefault(o.Pool)
+	if err != nil {
+		return "", err
+	}
+	if o.Name, err = s.freeName(ctx, o.Name); err != nil {
+		return "", err
+	}
+	unlock, err := s.dir.LockInstance(ctx, o.Name)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if _, err := s.freeName(ctx, o.Name); err != nil { // another process may have made it while we waited
+		return "", err
+	}
+	p, err := s.openPool(ctx, pool)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	image, unlockImage, err := s.imageFor(ctx, p, o)
+	if err != nil {
+		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
+	}
+	defer unlockImage()
+	rec, err := s.newRecord(o, p.rec, profiles, image)
+	if err != nil {
+		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
+	}
+	if err := p.CreateInstance(ctx, rec, image.Fingerprint); err != nil {
+		return "", err
+	}
+	return o.Name, nil
+}
+
+// freeName refuses a name that is taken in any pool, and invents one for "".
+func (s *System) freeName(ctx context.Context, name string) (string, error) {
+	for range 100 {
+		try := name
+		if name == "" {
+			try = petname.Generate(2, "-")
+		}
+		p, _, err := s.findInstance(ctx, try)
+		if errors.Is(err, ErrNotFound) {
+			return try, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if err := p.close(); err != nil {
+			return "", err
+		}
+		if name != "" {
+			return "", fmt.Errorf("cannot create instance %s: %w", name, ErrExists)
+		}
+	}
+	return "", errors.New("cannot create instance: no free name found")
+}
+
+// imageFor finds the image to make the instance of in the pool, pulling it when
+// a remote has it, and holds its lock so that nobody deletes it meanwhile.
+func (s *System) imageFor(ctx context.Context, p *openedPool, o CreateOptions) (rec tree.ImageRecord, unlock func(), err error) {
+	remote, name := splitRef(o.Image)
+	if remote == localRemote {
+		return s.localImage(ctx, p, name, o)
+	}
+	c, r, err := s.client(remote)
+	if err != nil {
+		return rec, nil, err
+	}
+	src := tree.ImageSource{Remote: r.Name, Server: r.URL, Alias: name, Protocol: r.Protocol}
+	err = findFresh(ctx, c, name, remotes.Want{}, func(want remotes.Image) (err error) {
+		rec, unlock, err = s.cachedImage(ctx, p, c, want, src, o)
+		return err
+	})
+	return rec, unlock, err
+}
+
+// cachedImage is the pool's copy of a remote's image, downloaded if need be,
+// with its lock held.
+func (s *System) cachedImage(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o CreateOptions) (rec tree.ImageRecord, unlock func(), err error) {
+	unlock, err = s.dir.LockImage(ctx, want.Fingerprint)
+	if err != nil {
+		return rec, nil, err
+	}
+	rec, err = p.Image(want.Fingerprint)
+	if errors.Is(err, fs.ErrNotExist) {
+		rec, err = s.download(ctx, p, c, want, src, PullOptions{Progress: o.Progress}, true)
+	} else if err == nil {
+		rec, err = touchImage(p, rec)
+	}
+	if err != nil {
+		unlock()
+		return rec, nil, err
+	}
+	return rec, unlock, nil
+}
+
+// localImage finds an image by alias or fingerprint prefix. One that only
+// another pool has is fetched from where that one came from.
+func (s *System) localImage(ctx context.Context, p *openedPool, ref string, o CreateOptions) (rec tree.ImageRecord, unlock func(), err error) {
+	here, err := s.Images(ctx, p.rec.Name)
+	if err != nil {
+		return rec, nil, err
+	}
+	im, err := pickImage(here, ref)
+	if err == nil {
+		if unlock, err = s.dir.LockImage(ctx, im.Fingerprint); err != nil {
+			return rec, nil, err
+		}
+		if rec, err = p.Image(im.Fingerprint); err == nil {
+			rec, err = touchImage(p, rec)
+		}
+		if err != nil {
+			unlock()
+			return rec, nil, err
+		}
+		return rec, unlock, nil
+	}
+	elsewhere, ferr := s.Image(ctx, ref)
+	if !errors.Is(err, ErrNotFound) || ferr != nil || elsewhere.UpdateSource == nil {
+		return rec, nil, err
+	}
+	c, _, err := s.client(elsewhere.UpdateSource.Remote)
+	if err != nil {
+		return rec, nil, err
+	}
+	want, err := c.Find(ctx, elsewhere.Fingerprint, remotes.Want{})
+	if err != nil {
+		return rec, nil, err
+	}
+	return s.cachedImage(ctx, p, c, want, tree.ImageSource(*elsewhere.UpdateSource), o)
+}
+
+// touchImage notes that an image was used now, at most once a minute.
+func touchImage(p *openedPool, rec tree.ImageRecord) (tree.ImageRecord, error) {
+	now := time.Now().UTC()
+	if now.Sub(rec.LastUsedAt) < time.Minute {
+		return rec, nil
+	}
+	return p.UpdateImage(rec.Fingerprint, func(r *tree.ImageRecord) error {
+		r.LastUsedAt = now
+		return nil
+	})
+}
+
+// newRecord is the record of a new instance, with the volatile keys that LXD
+// gives one.
+func (s *System) newRecord(o CreateOptions, pool state.PoolRecord, profiles []string, image tree.ImageRecord) (tree.Instance, error) {
+	config := map[string]string{
+		"volatile.apply_template":         "create",
+		"volatile.base_image":             image.Fingerprint,
+		"volatile.last_state.idmap":       "[]", // unshifted on disk: mapped when it is mounted
+		"volatile.idmap.base":             "0",
+		"volatile.uuid":                   newUUID(),
+		"volatile.cloud-init.instance-id": newUUID(),
+	}
+	for k, v := range image.Properties {
+		config["image."+k] = v
+	}
+	maps.Copy(config, o.Config)
+	devices := maps.Clone(o.Devices)
+	if devices == nil {
+		devices = map[string]map[string]string{}
+	}
+	if o.Network != "" {
+		devices["eth0"] = map[string]string{"type": "nic", "name": "eth0", "network": o.Network}
+	}
+	_, expanded, err := s.expand(profiles, config, devices)
+	if err != nil {
+		return tree.Instance{}, err
+	}
+	if root := rootDevice(expanded); root == "" || expanded[root]["pool"] != pool.Name {
+		devices["root"] = map[string]string{"type": "disk", "path": "/", "pool": pool.Name}
+	}
+	for name, dev := range expanded {
+		if b := nicBridge(dev); b != "" {
+			if _, err := s.dir.LoadNetwork(b); err != nil && dev["network"] != "" {
+				return tree.Instance{}, withHint(fmt.Errorf("network %q of device %s: %w", b, name, ErrNotFound), "poolctl network list shows them")
+			}
+			config["volatile."+name+".hwaddr"] = network.RandomHWAddr()
+		}
+	}
+	expandedConfig, expanded, err := s.expand(profiles, config, devices)
+	if err != nil {
+		return tree.Instance{}, err
+	}
+	used, err := s.profileInfo(profiles)
+	if err != nil {
+		return tree.Instance{}, err
+	}
+	return tree.Instance{
+		Pool: poolInfo(pool), ProfileInfo: used,
+		Name: o.Name, Description: o.Description, Architecture: image.Architecture, Type: "container", Config: config, Devices: devices,
+		Profiles: profiles, ExpandedConfig: expandedConfig, ExpandedDevices: expanded, CreatedAt: time.Now().UTC(),
+	}, nil
+}
+
+// poolInfo is what an instance's record tells LXD of its pool.
+func poolInfo(rec state.PoolRecord) *tree.PoolInfo {
+	return &tree.PoolInfo{
+		Config: rec.Config, Description: rec.Description, Name: rec.Name, Driver: rec.Driver,
+		UsedBy: []string{}, Status: "Created", Locations: []string{"none"},
+	}
+}
+
+// profileInfo is what an instance's record tells LXD of its profiles.
+func (s *System) profileInfo(names []string) ([]tree.ProfileInfo, error) {
+	var out []tree.ProfileInfo
+	for _, n := range names {
+		p, err := s.profile(n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, tree.ProfileInfo{Name: p.Name, Description: p.Description, Config: p.Config, Devices: p.Devices, UsedBy: []string{}})
+	}
+	return out, nil
+}
+
+// rootDevice names the device that is the root disk; "" when there is none.
+func rootDevice(devices map[string]map[string]string) string {
+	names := slices.Collect(maps.Keys(devices))
+	sort.Strings(names)
+	for _, n := range names {
+		if devices[n]["type"] == "disk" && devices[n]["path"] == "/" {
+			return n
+		}
+	}
+	return ""
+}
+
+// newUUID is a random UUID, version 4 (RFC 9562).
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}

@@ -1,0 +1,154 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"poolctl/pool/tree"
+	"poolctl/runtime"
+)
+
+// findInstance opens the pool that holds the instance and reads its record. The
+// caller closes the pool.
+func (s *System) findInstance(ctx context.Context, name string) (*openedPool, tree.Instance, error) {
+	if err := tree.ValidateInstanceName(name); err != nil {
+		return nil, tree.Instance{}, withHint(fmt.Errorf("cannot find instance %q: %w", name, ErrNotFound), "poolctl list shows them")
+	}
+	pools, err := s.poolNames()
+	if err != nil {
+		return nil, tree.Instance{}, err
+	}
+	for _, n := range pools {
+		p, err := s.openPool(ctx, n)
+		if err != nil {
+			return nil, tree.Instance{}, err
+		}
+		in, err := p.Instance(name)
+		if err == nil {
+			return p, in, nil
+		}
+		if err = errors.Join(ignoreNotExist(err), p.close()); err != nil {
+			return nil, tree.Instance{}, err
+		}
+	}
+	return nil, tree.Instance{}, withHint(fmt.Errorf("cannot find instance %q: %w", name, ErrNotFound), "poolctl list shows them")
+}
+
+func ignoreNotExist(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// lockedInstance is an instance with its own lock and its pool's shared lock held.
+type lockedInstance struct {
+	*openedPool
+	rec    tree.Instance
+	unlock func()
+}
+
+func (l *lockedInstance) close() error {
+	l.unlock()
+	return l.openedPool.close()
+}
+
+// lockInstance finds an instance and locks it: one writer at a time.
+func (s *System) lockInstance(ctx context.Context, name string) (*lockedInstance, error) {
+	p, _, err := s.findInstance(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := s.dir.LockInstance(ctx, name)
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	rec, err := p.Instance(name) // it may have been deleted while we waited
+	if err != nil {
+		unlock()
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("cannot find instance %q: %w", name, ErrNotFound)
+		}
+		return nil, errors.Join(err, p.close())
+	}
+	return &lockedInstance{openedPool: p, rec: rec, unlock: unlock}, nil
+}
+
+// runningInstance is the live side of an instance; runtime.ErrNotRunning when
+// it is stopped.
+func (s *System) runningInstance(name string) (*runtime.Instance, error) {
+	return runtime.Open(s.instanceRunDir(name))
+}
+
+// isRunning says whether the instance's PID 1 lives.
+func (s *System) isRunning(name string) bool {
+	in, err := s.runningInstance(name)
+	if err != nil {
+		return false
+	}
+	_ = in.Close()
+	return true
+}
+
+// runningIn names the running instances of an attached pool.
+func (s *System) runningIn(pool string) ([]string, error) {
+	live, err := s.liveNames()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, n := range live {
+		if _, err := os.Lstat(s.dir.MountPoint(pool) + "/containers/" + n); err == nil {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+// liveNames names the instances whose PID 1 lives.
+func (s *System) liveNames() ([]string, error) {
+	entries, err := os.ReadDir(s.instancesRunDir())
+	if err != nil {
+		return nil, ignoreNotExist(err)
+	}
+	var out []string
+	for _, e := range entries {
+		if s.isRunning(e.Name()) {
+			out = append(out, e.Name())
+		}
+	}
+	return out, nil
+}
+
+// records reads the instance records of the attached pools.
+func (s *System) records(ctx context.Context) ([]tree.Instance, error) {
+	names, err := s.dir.ListPools()
+	if err != nil {
+		return nil, err
+	}
+	var out []tree.Instance
+	for _, n := range names {
+		rec, err := s.loadPool(n)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		t, err := s.peek(rec)
+		if err != nil {
+			return nil, err
+		}
+		if t == nil {
+			continue
+		}
+		all, err := t.Instances(ctx)
+		if err = errors.Join(err, t.Close()); err != nil {
+			return nil, err
+		}
+		out = append(out, all...)
+	}
+	return out, nil
+}

@@ -1,0 +1,144 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+
+	"poolctl/pool/tree"
+	"poolctl/runtime"
+)
+
+// Instances lists instances with their snapshots and, of the running ones,
+// their live state. With names only these are listed; one that does not exist
+// is an error.
+func (s *System) Instances(ctx context.Context, names ...string) ([]Instance, error) {
+	pools, err := s.poolNames()
+	if err != nil {
+		return nil, err
+	}
+	live, err := s.liveNames()
+	if err != nil {
+		return nil, err
+	}
+	out := []Instance{}
+	for _, pool := range pools {
+		p, err := s.openPool(ctx, pool)
+		if err != nil {
+			return nil, err
+		}
+		found, err := s.instancesOf(ctx, p, live, names)
+		if err = errors.Join(err, p.close()); err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	for _, n := range names {
+		if !slices.ContainsFunc(out, func(in Instance) bool { return in.Name == n }) {
+			return nil, withHint(fmt.Errorf("cannot find instance %q: %w", n, ErrNotFound), "poolctl list shows them")
+		}
+	}
+	return out, nil
+}
+
+// instancesOf lists the instances of one opened pool.
+func (s *System) instancesOf(ctx context.Context, p *openedPool, live, names []string) ([]Instance, error) {
+	all, err := p.Instances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Instance, 0, len(all))
+	for _, rec := range all {
+		if len(names) > 0 && !slices.Contains(names, rec.Name) {
+			continue
+		}
+		in := publicInstance(rec, p.rec.Name)
+		for _, sn := range rec.Snapshots {
+			in.Snapshots = append(in.Snapshots, publicSnapshot(sn))
+		}
+		if slices.Contains(live, rec.Name) {
+			if err := s.addState(&in); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, in)
+	}
+	return out, ctx.Err()
+}
+
+// Instance shows one instance.
+func (s *System) Instance(ctx context.Context, name string) (Instance, error) {
+	all, err := s.Instances(ctx, name)
+	if err != nil {
+		return Instance{}, err
+	}
+	return all[0], nil
+}
+
+// publicInstance is an instance record in the fields that users see.
+func publicInstance(rec tree.Instance, pool string) Instance {
+	in := Instance{
+		Name: rec.Name, Description: rec.Description, Status: "Stopped", Type: rec.Type, Architecture: rec.Architecture,
+		CreatedAt: rec.CreatedAt, LastUsedAt: rec.LastUsedAt, Ephemeral: rec.Ephemeral, Profiles: rec.Profiles, Config: rec.Config,
+		Devices: rec.Devices, ExpandedConfig: rec.ExpandedConfig, ExpandedDevices: rec.ExpandedDevices, Pool: pool, Snapshots: []Snapshot{},
+	}
+	if rec.Broken != nil {
+		in.Status, in.Type, in.Problem = "Broken", "container", rec.Broken.Error()
+	}
+	return in
+}
+
+func publicSnapshot(sn tree.Snapshot) Snapshot {
+	return Snapshot{Name: sn.Name, CreatedAt: sn.CreatedAt, ExpiresAt: sn.ExpiresAt, Stateful: sn.Stateful}
+}
+
+// addState asks the kernel about a running instance. One that stops meanwhile
+// is listed as stopped.
+func (s *System) addState(in *Instance) error {
+	live, err := s.runningInstance(in.Name)
+	if errors.Is(err, runtime.ErrNotRunning) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = live.Close() }()
+	ifs, err := live.Interfaces()
+	stats, serr := live.Stats()
+	if err = errors.Join(err, serr); err != nil {
+		if !s.isRunning(in.Name) {
+			return nil
+		}
+		return fmt.Errorf("cannot ask %s for its state: %w", in.Name, err)
+	}
+	in.Status = "Running"
+	in.State = &InstanceState{
+		PID: live.PID(), StartedAt: live.StartedAt(), Processes: stats.Processes, CPU: stats.CPU,
+		Memory: stats.Memory, MemoryPeak: stats.MemoryPeak, Network: ifs,
+	}
+	return nil
+}
+
+// ExecOptions are the arguments of Exec.
+type ExecOptions = runtime.ExecOptions
+
+// Exec runs a command in a running instance and returns its exit code, 126 or
+// 127 with an error when it cannot be run, 128+N when signal N ended it.
+func (s *System) Exec(ctx context.Context, name string, o ExecOptions) (int, error) {
+	live, err := s.runningInstance(name)
+	if errors.Is(err, runtime.ErrNotRunning) {
+		p, _, ferr := s.findInstance(ctx, name)
+		if ferr != nil {
+			return -1, ferr
+		}
+		return -1, errors.Join(withHint(fmt.Errorf("cannot run a command in %s: it is stopped", name), "poolctl start %s", name), p.close())
+	}
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = live.Close() }()
+	return live.Exec(ctx, o)
+}

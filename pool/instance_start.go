@@ -1,0 +1,189 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"poolctl/images"
+	"poolctl/pool/state"
+	"poolctl/pool/tree"
+	"poolctl/remotes"
+	"poolctl/runtime"
+	"poolctl/runtime/network"
+)
+
+// Start starts an instance: its networks are brought up, the image's templates
+// applied, and its own init run as PID 1. It returns when init runs.
+func (s *System) Start(ctx context.Context, name string) (err error) {
+	in, err := s.lockInstance(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	if err := s.startLocked(ctx, in); err != nil {
+		return fmt.Errorf("cannot start %s: %w", name, err)
+	}
+	return nil
+}
+
+func (s *System) startLocked(ctx context.Context, in *lockedInstance) error {
+	name := in.rec.Name
+	if s.isRunning(name) {
+		return withHint(errors.New("it is running already"), "poolctl restart %s starts it anew", name)
+	}
+	if in.rec.Broken != nil {
+		return in.rec.Broken
+	}
+	if err := checkArch(in.rec); err != nil {
+		return err
+	}
+	nics, err := s.nics(ctx, in)
+	if err != nil {
+		return err
+	}
+	if err := s.applyTemplates(ctx, in); err != nil {
+		return err
+	}
+	uids, gids, err := runtime.DefaultIDMap()
+	if err != nil {
+		return err
+	}
+	env := map[string]string{}
+	for k, v := range in.rec.ExpandedConfig {
+		if key, ok := strings.CutPrefix(k, "environment."); ok {
+			env[key] = v
+		}
+	}
+	err = runtime.Start(ctx, runtime.Spec{
+		Name: name, Hostname: name, Rootfs: filepath.Join(in.InstancePath(name), "rootfs"), RunDir: s.instanceRunDir(name),
+		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, NICs: nics, Env: env,
+		LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = in.UpdateInstance(name, func(r *tree.Instance) error {
+		r.LastUsedAt = time.Now().UTC()
+		delete(r.Config, "volatile.apply_template")
+		r.Config["volatile.last_state.power"] = "RUNNING"
+		return s.reexpand(r)
+	})
+	return err
+}
+
+// checkArch refuses an instance that this machine cannot run.
+func checkArch(rec tree.Instance) error {
+	native := remotes.NativeArch()
+	if rec.Architecture == "" || rec.Architecture == native || native == "x86_64" && rec.Architecture == "i686" || native == "aarch64" && rec.Architecture == "armv7l" {
+		return nil
+	}
+	return withHint(fmt.Errorf("its image is for %s, this machine is %s", rec.Architecture, native), "pull the image for this architecture")
+}
+
+// applyTemplates writes the files that the image wants written: those of the
+// deferred trigger (create, copy), then those of start.
+func (s *System) applyTemplates(ctx context.Context, in *lockedInstance) error {
+	inst := images.TemplateInstance{
+		Name: in.rec.Name, Type: "container", Architecture: in.rec.Architecture, Ephemeral: in.rec.Ephemeral,
+		Config: in.rec.ExpandedConfig, Devices: in.rec.ExpandedDevices, Properties: map[string]string{},
+	}
+	for k, v := range in.rec.Config {
+		if key, ok := strings.CutPrefix(k, "image."); ok {
+			inst.Properties[key] = v
+		}
+	}
+	triggers := []string{"start"}
+	if t := in.rec.Config["volatile.apply_template"]; t != "" {
+		triggers = []string{t, "start"}
+	}
+	for _, t := range triggers {
+		if err := images.ApplyTemplates(ctx, in.InstancePath(in.rec.Name), t, inst); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nics brings up the networks of the instance's nic devices and says what the
+// runtime is to plug in.
+func (s *System) nics(ctx context.Context, in *lockedInstance) ([]network.NIC, error) {
+	names := slices.Collect(maps.Keys(in.rec.ExpandedDevices))
+	sort.Strings(names)
+	var out []network.NIC
+	for _, n := range names {
+		dev := in.rec.ExpandedDevices[n]
+		switch {
+		case dev["type"] == "nic":
+			nic, err := s.nic(ctx, in, n, dev)
+			if err != nil {
+				return nil, fmt.Errorf("device %s: %w", n, err)
+			}
+			out = append(out, nic)
+		case dev["type"] == "disk" && dev["path"] == "/", dev["type"] == "none":
+		default:
+			return nil, fmt.Errorf("device %s: type %q is unknown", n, dev["type"])
+		}
+	}
+	return out, nil
+}
+
+// nic is one nic device on a managed bridge, with its reserved addresses.
+func (s *System) nic(ctx context.Context, in *lockedInstance, name string, dev map[string]string) (network.NIC, error) {
+	nic := network.NIC{Name: dev["name"], HWAddr: dev["hwaddr"], HostName: network.RandomHostName()}
+	if nic.Name == "" {
+		nic.Name = name
+	}
+	bridgeName := nicBridge(dev)
+	if bridgeName == "" {
+		return nic, fmt.Errorf("a nic of type %q is unknown", dev["nictype"])
+	}
+	if nic.HWAddr == "" {
+		nic.HWAddr = in.rec.Config["volatile."+name+".hwaddr"]
+	}
+	if nic.HWAddr == "" {
+		nic.HWAddr = network.RandomHWAddr()
+		rec, err := in.UpdateInstance(in.rec.Name, func(r *tree.Instance) error {
+			r.Config["volatile."+name+".hwaddr"] = nic.HWAddr
+			return s.reexpand(r)
+		})
+		if err != nil {
+			return nic, err
+		}
+		in.rec = rec
+	}
+	rec, err := s.dir.LoadNetwork(bridgeName)
+	if err != nil {
+		return nic, withHint(fmt.Errorf("network %q: %w", bridgeName, ErrNotFound), "poolctl network create %s", bridgeName)
+	}
+	bridge, err := s.networkUp(ctx, rec)
+	if err != nil {
+		return nic, err
+	}
+	v4, v6, err := bridge.Reserve(in.rec.Name, nic.HWAddr)
+	if err != nil {
+		return nic, err
+	}
+	return bridge.Plan(nic, v4, v6), nil
+}
+
+// networkUp makes sure that the bridge and its DHCP server run.
+func (s *System) networkUp(ctx context.Context, rec state.NetworkRecord) (network.Bridge, error) {
+	bridge, err := s.bridge(rec)
+	if err != nil {
+		return bridge, err
+	}
+	return bridge, bridge.Up(ctx)
+}
+
+// reexpand recomputes the expanded config and devices of a record.
+func (s *System) reexpand(r *tree.Instance) (err error) {
+	r.ExpandedConfig, r.ExpandedDevices, err = s.expand(r.Profiles, r.Config, r.Devices)
+	return err
+}

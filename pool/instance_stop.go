@@ -1,0 +1,137 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"poolctl/pool/tree"
+	"poolctl/runtime"
+)
+
+// defaultStopTimeout is how long a clean stop may take unless the user says so.
+const defaultStopTimeout = 30 * time.Second
+
+// Stop stops a running instance: cleanly, by the signal its init understands,
+// or at once with Force. A clean stop that takes longer than the timeout fails
+// and leaves the instance running.
+func (s *System) Stop(ctx context.Context, name string, o StopOptions) (err error) {
+	in, err := s.lockInstance(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	if err := s.stopLocked(ctx, in, o); err != nil {
+		return fmt.Errorf("cannot stop %s: %w", name, err)
+	}
+	return nil
+}
+
+func (s *System) stopLocked(ctx context.Context, in *lockedInstance, o StopOptions) error {
+	name := in.rec.Name
+	live, err := s.runningInstance(name)
+	if errors.Is(err, runtime.ErrNotRunning) {
+		return errors.New("it is stopped already")
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = live.Close() }()
+	if o.Timeout <= 0 {
+		o.Timeout = defaultStopTimeout
+	}
+	if err := live.Stop(ctx, runtime.StopOptions{Force: o.Force, Timeout: o.Timeout}); err != nil {
+		if errors.Is(err, runtime.ErrTimeout) {
+			err = withHint(err, "poolctl stop --force %s ends it at once", name)
+		}
+		return err
+	}
+	if in.rec.Broken != nil {
+		return nil
+	}
+	_, err = in.UpdateInstance(name, func(r *tree.Instance) error {
+		r.Config["volatile.last_state.power"] = "STOPPED"
+		return s.reexpand(r)
+	})
+	return err
+}
+
+// Restart stops and starts an instance.
+func (s *System) Restart(ctx context.Context, name string, o StopOptions) (err error) {
+	in, err := s.lockInstance(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	if err := s.stopLocked(ctx, in, o); err != nil {
+		return fmt.Errorf("cannot restart %s: %w", name, err)
+	}
+	if in.rec, err = in.Instance(name); err != nil {
+		return err
+	}
+	if err := s.startLocked(ctx, in); err != nil {
+		return fmt.Errorf("cannot restart %s: %w", name, err)
+	}
+	return nil
+}
+
+// Delete deletes a stopped instance with its snapshots; with force a running
+// one is stopped at once first.
+func (s *System) Delete(ctx context.Context, name string, force bool) (err error) {
+	in, err := s.lockInstance(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	if err := s.checkNoLook(name); err != nil {
+		return fmt.Errorf("cannot delete %s: %w", name, err)
+	}
+	if s.isRunning(name) {
+		if !force {
+			return withHint(fmt.Errorf("cannot delete %s: it is running", name), "stop it first, or poolctl delete --force %s", name)
+		}
+		if err := s.stopLocked(ctx, in, StopOptions{Force: true}); err != nil {
+			return fmt.Errorf("cannot delete %s: %w", name, err)
+		}
+	}
+	if err := in.DeleteInstance(ctx, name); err != nil {
+		return err
+	}
+	return s.releaseAddresses(in.rec)
+}
+
+// releaseAddresses gives back the addresses that were reserved for an instance
+// and drops its logs.
+func (s *System) releaseAddresses(rec tree.Instance) error {
+	var errs []error
+	for name, dev := range rec.ExpandedDevices {
+		hwaddr := dev["hwaddr"]
+		if hwaddr == "" {
+			hwaddr = rec.Config["volatile."+name+".hwaddr"]
+		}
+		net, err := s.dir.LoadNetwork(nicBridge(dev))
+		if hwaddr == "" || err != nil {
+			continue // no nic, or its network is gone with its reservations
+		}
+		bridge, err := s.bridge(net)
+		if err == nil {
+			err = bridge.Release(hwaddr)
+		}
+		errs = append(errs, err)
+	}
+	for _, log := range []string{s.logFile(rec.Name), s.consoleLog(rec.Name)} {
+		errs = append(errs, ignoreNotExist(os.Remove(log)))
+	}
+	return errors.Join(errs...)
+}
+
+// logFile is where an instance's supervisor writes what went wrong.
+func (s *System) logFile(name string) string { return filepath.Join(s.dir.Logs(), name+".log") }
+
+// consoleLog is where what an instance writes to its console is kept.
+func (s *System) consoleLog(name string) string {
+	return filepath.Join(s.dir.Logs(), name+".console.log")
+}

@@ -1,0 +1,303 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"poolctl/btrfs"
+	"poolctl/pool/state"
+)
+
+// MountPool shows a pool at dir too, which must be an existing directory; with
+// dir "" the pool is attached and its own mount point returned.
+func (s *System) MountPool(ctx context.Context, name, dir string) (string, error) {
+	p, err := s.openPool(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = p.close() }()
+	mp := s.dir.MountPoint(name)
+	if dir == "" {
+		return mp, nil
+	}
+	dir, err = mountTarget(dir)
+	if err != nil {
+		return "", fmt.Errorf("cannot mount pool %s: %w", name, err)
+	}
+	if err := bindMount(mp, dir, 0); err != nil {
+		return "", fmt.Errorf("cannot mount pool %s at %s: %w", name, dir, err)
+	}
+	return dir, nil
+}
+
+// UnmountPool takes away the mount of the pool at dir, or with dir "" every
+// mount that MountPool made. The pool stays attached.
+func (s *System) UnmountPool(ctx context.Context, name, dir string) error {
+	rec, err := s.loadPool(name)
+	if err != nil {
+		return err
+	}
+	mounts, err := btrfs.MountsOf(rec.UUID)
+	if err != nil {
+		return err
+	}
+	if dir != "" {
+		if dir, err = filepath.Abs(dir); err != nil {
+			return err
+		}
+	}
+	found := false
+	for _, m := range mounts {
+		if m.MountPoint == s.dir.MountPoint(name) || m.Root != "/" || dir != "" && m.MountPoint != dir {
+			continue
+		}
+		found = true
+		if err := unix.Unmount(m.MountPoint, unix.UMOUNT_NOFOLLOW); err != nil {
+			return withHint(fmt.Errorf("cannot unmount %s: %w%s", m.MountPoint, err, busyBy(m.MountPoint)), "close what is open in it")
+		}
+	}
+	if !found && dir != "" {
+		return withHint(fmt.Errorf("cannot unmount %s: pool %s is not mounted there", dir, name), "poolctl pool detach %s ends its own mount", name)
+	}
+	return ctx.Err()
+}
+
+// MountInstance shows the root file system of an instance, or of its snapshot
+// with NAME/SNAP, at dir; with dir "" at a directory made for it below the
+// state directory. The mount is read-only unless rw, which a running instance
+// and a snapshot refuse. Owners are those seen inside; set-id programs and
+// device nodes of the image have no effect through it.
+func (s *System) MountInstance(ctx context.Context, ref, dir string, rw bool) (string, error) {
+	name, snap, _ := strings.Cut(ref, "/")
+	p, _, err := s.findInstance(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = p.close() }()
+	if rw && snap != "" {
+		return "", fmt.Errorf("cannot mount %s: a snapshot is read-only", ref)
+	}
+	if rw && s.isRunning(name) {
+		return "", withHint(fmt.Errorf("cannot mount %s writable: it is running", ref), "stop it first, or use poolctl exec")
+	}
+	volume := p.InstancePath(name)
+	if snap != "" {
+		if volume, err = p.SnapshotPath(name, snap); err != nil {
+			return "", err
+		}
+	}
+	made := ""
+	if dir == "" {
+		dir = filepath.Join(s.dir.Root, "mnt", strings.ReplaceAll(ref, "/", "@"))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", err
+		}
+		made = dir
+	}
+	if dir, err = mountTarget(dir); err == nil {
+		flags := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
+		if !rw {
+			flags |= unix.MOUNT_ATTR_RDONLY
+		}
+		err = bindMount(filepath.Join(volume, "rootfs"), dir, flags)
+	}
+	if err != nil {
+		if made != "" {
+			_ = os.Remove(made)
+		}
+		return "", fmt.Errorf("cannot mount %s: %w", ref, err)
+	}
+	return dir, nil
+}
+
+// Unmount ends what MountInstance made: by its directory, or by the instance or
+// snapshot.
+func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
+	looks, err := s.looks()
+	if err != nil {
+		return err
+	}
+	abs, err := filepath.Abs(dirOrRef)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, l := range looks {
+		if l.dir != abs && l.ref != dirOrRef {
+			continue
+		}
+		found = true
+		if err := unix.Unmount(l.dir, unix.UMOUNT_NOFOLLOW); err != nil {
+			return withHint(fmt.Errorf("cannot unmount %s: %w%s", l.dir, err, busyBy(l.dir)), "close what is open in it")
+		}
+		if filepath.Dir(l.dir) == filepath.Join(s.dir.Root, "mnt") {
+			_ = os.Remove(l.dir)
+		}
+	}
+	if !found {
+		return withHint(fmt.Errorf("cannot unmount %s: no instance is mounted there", dirOrRef), "findmnt -t btrfs shows what is mounted")
+	}
+	return ctx.Err()
+}
+
+// look is one mount of an instance's or snapshot's root.
+type look struct {
+	ref string // NAME or NAME/SNAP
+	dir string
+}
+
+// looks finds every mounted look inside, in all pools, in the kernel's table.
+func (s *System) looks() ([]look, error) {
+	names, err := s.dir.ListPools()
+	if err != nil {
+		return nil, err
+	}
+	var out []look
+	for _, n := range names {
+		rec, err := s.dir.LoadPool(n)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		mounts, err := btrfs.MountsOf(rec.UUID)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range mounts {
+			if ref := lookRef(m.Root); ref != "" {
+				out = append(out, look{ref: ref, dir: m.MountPoint})
+			}
+		}
+	}
+	return out, nil
+}
+
+// lookRef turns the root of a mount within the pool into the instance or
+// snapshot that it shows.
+func lookRef(root string) string {
+	parts := strings.Split(strings.TrimPrefix(root, "/"), "/")
+	switch {
+	case len(parts) == 3 && parts[0] == "containers" && parts[2] == "rootfs":
+		return parts[1]
+	case len(parts) == 4 && parts[0] == "containers-snapshots" && parts[3] == "rootfs":
+		return parts[1] + "/" + parts[2]
+	}
+	return ""
+}
+
+// checkNoLook refuses to change an instance or snapshot that is mounted.
+func (s *System) checkNoLook(refs ...string) error {
+	looks, err := s.looks()
+	if err != nil {
+		return err
+	}
+	for _, l := range looks {
+		for _, r := range refs {
+			if l.ref == r || strings.HasPrefix(l.ref, r+"/") {
+				return withHint(fmt.Errorf("%w: %s is mounted at %s", ErrInUse, l.ref, l.dir), "poolctl umount %s", l.dir)
+			}
+		}
+	}
+	return nil
+}
+
+// mountTarget checks the directory that something is to be mounted at.
+func mountTarget(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return "", err
+	}
+	fi, err := os.Stat(abs)
+	if err != nil {
+		return "", err
+	}
+	if !fi.IsDir() {
+		return "", fmt.Errorf("%s is not a directory", dir)
+	}
+	mounted, err := isMountPoint(abs)
+	if err != nil {
+		return "", err
+	}
+	if mounted {
+		return "", withHint(fmt.Errorf("something is mounted at %s already", abs), "choose another directory")
+	}
+	return abs, nil
+}
+
+// bindMount shows src at dst with the mount attributes given, in one step: the
+// new mount is never there without them (open_tree(2), mount_setattr(2),
+// move_mount(2)).
+func bindMount(src, dst string, attrs uint64) error {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, src, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return fmt.Errorf("%s: %w", src, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if attrs != 0 {
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: attrs}); err != nil {
+			return fmt.Errorf("%s: %w", src, err)
+		}
+	}
+	return unix.MoveMount(fd, "", unix.AT_FDCWD, dst, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// isMountPoint says whether something is mounted exactly at dir.
+func isMountPoint(dir string) (bool, error) {
+	m, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(dir))
+	return len(m) > 0, err
+}
+
+// busyBy names up to three processes that have the mount open or as their
+// working directory, for an error message; "" when none is seen.
+func busyBy(mp string) string {
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return ""
+	}
+	var users []string
+	for _, p := range procs {
+		links := []string{p + "/cwd", p + "/root"}
+		if fds, err := filepath.Glob(p + "/fd/*"); err == nil {
+			links = append(links, fds...)
+		}
+		for _, l := range links {
+			target, err := os.Readlink(l)
+			if err == nil && (target == mp || strings.HasPrefix(target, mp+"/")) {
+				comm, _ := os.ReadFile(p + "/comm")
+				users = append(users, filepath.Base(p)+" ("+strings.TrimSpace(string(comm))+")")
+				break
+			}
+		}
+		if len(users) == 3 {
+			break
+		}
+	}
+	if len(users) == 0 {
+		return ""
+	}
+	return "; used by process " + strings.Join(users, ", ")
+}
+
+// sweepLooks removes the directories below mnt/ on which nothing is mounted any
+// more, as after a reboot.
+func sweepLooks(dir *state.Dir) {
+	entries, err := os.ReadDir(filepath.Join(dir.Root, "mnt"))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		_ = os.Remove(filepath.Join(dir.Root, "mnt", e.Name())) // EBUSY while mounted, ENOTEMPTY if not ours
+	}
+}

@@ -1,0 +1,269 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/btrfs"
+	"poolctl/loopdev"
+	"poolctl/pool/state"
+	"poolctl/pool/tree"
+)
+
+// mountOptions are those LXD mounts its btrfs pools with.
+const mountOptions = "user_subvol_rm_allowed"
+
+// AttachPool attaches a pool's file to a loop device and mounts it. A pool that
+// is attached stays as it is.
+func (s *System) AttachPool(ctx context.Context, name string) error {
+	p, err := s.openPool(ctx, name)
+	if err != nil {
+		return err
+	}
+	return p.close()
+}
+
+// openedPool is an attached pool with its shared lock held.
+type openedPool struct {
+	*tree.Tree
+	rec    state.PoolRecord
+	unlock func()
+}
+
+func (p *openedPool) close() error {
+	err := p.Tree.Close()
+	p.unlock()
+	return err
+}
+
+// loadPool reads a pool's record.
+func (s *System) loadPool(name string) (state.PoolRecord, error) {
+	rec, err := s.dir.LoadPool(name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, state.ErrInvalidName) {
+		return rec, withHint(fmt.Errorf("cannot find pool %q: %w", name, ErrNotFound), "poolctl pool list shows them, poolctl pool create NAME makes one")
+	}
+	return rec, err
+}
+
+// openPool attaches the pool if it is not, takes its shared lock and opens its
+// tree. The caller closes it.
+func (s *System) openPool(ctx context.Context, name string) (*openedPool, error) {
+	for {
+		rec, err := s.loadPool(name)
+		if err != nil {
+			return nil, err
+		}
+		unlock, err := s.dir.LockPool(ctx, name, true)
+		if err != nil {
+			return nil, err
+		}
+		mounted, err := s.isAttached(rec)
+		if err == nil && mounted {
+			if t, err := tree.Open(s.dir.MountPoint(name)); err == nil {
+				if err := t.Recover(ctx); err != nil {
+					s.notice(err.Error())
+				}
+				return &openedPool{Tree: t, rec: rec, unlock: unlock}, nil
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				unlock()
+				return nil, err
+			}
+		}
+		unlock()
+		if err != nil {
+			return nil, err
+		}
+		if err := s.attachLocked(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// attachLocked attaches a pool under its exclusive lock.
+func (s *System) attachLocked(ctx context.Context, name string) error {
+	unlock, err := s.dir.LockPool(ctx, name, false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	rec, err := s.loadPool(name) // it may have been deleted meanwhile
+	if err != nil {
+		return err
+	}
+	if err := s.mountPool(ctx, rec); err != nil {
+		return fmt.Errorf("cannot attach pool %s: %w", name, err)
+	}
+	if rec.Detached {
+		rec.Detached = false
+		return s.dir.SavePool(rec)
+	}
+	return nil
+}
+
+// isAttached says whether the pool's own file system is mounted at its mount
+// point: the one with the UUID of its record, not just any.
+func (s *System) isAttached(rec state.PoolRecord) (bool, error) {
+	mounts, err := btrfs.MountsOf(rec.UUID)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range mounts {
+		if m.MountPoint == s.dir.MountPoint(rec.Name) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// mountPool attaches the file and mounts the pool, under the caller's exclusive
+// lock. The loop device is set to clear itself, so from here on the mount alone
+// keeps it.
+func (s *System) mountPool(ctx context.Context, rec state.PoolRecord) (err error) {
+	if mounted, err := s.isAttached(rec); err != nil || mounted {
+		return err
+	}
+	if err := s.checkFile(rec); err != nil {
+		return err
+	}
+	mp := s.dir.MountPoint(rec.Name)
+	if err := os.MkdirAll(mp, 0o711); err != nil {
+		return err
+	}
+	if mounted, err := isMountPoint(mp); err != nil {
+		return err
+	} else if mounted {
+		return withHint(fmt.Errorf("something else is mounted at %s", mp), "umount %s", mp)
+	}
+	dev, err := s.holdLoop(ctx, rec)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dev.Close()) }()
+	if err := unix.Mount(dev.Path(), mp, "btrfs", 0, mountOptions); err != nil {
+		return withHint(fmt.Errorf("cannot mount %s at %s: %w", dev.Path(), mp, err), "dmesg | tail says what btrfs found")
+	}
+	return nil
+}
+
+// holdLoop finds the loop device that has the pool's file already, or makes one.
+func (s *System) holdLoop(ctx context.Context, rec state.PoolRecord) (*loopdev.Device, error) {
+	dev, err := loopdev.Attach(ctx, rec.Source, loopdev.AttachOptions{})
+	if attached, ok := errors.AsType[*loopdev.AttachedError](err); ok {
+		if attached.Info.ReadOnly {
+			return nil, withHint(fmt.Errorf("%s is attached read-only as %s", rec.Source, attached.Info.Path), "losetup -d %s", attached.Info.Path)
+		}
+		dev, err = loopdev.Open(attached.Info.Number)
+	}
+	return dev, err
+}
+
+// checkFile looks at the pool's file before it is attached: there, btrfs, ours,
+// and no copy of it mounted.
+func (s *System) checkFile(rec state.PoolRecord) error {
+	super, err := btrfs.ReadSuper(rec.Source)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return withHint(fmt.Errorf("its file %s is gone", rec.Source), "put it back, or forget the pool with poolctl pool delete --force %s", rec.Name)
+		}
+		return err
+	}
+	if super.UUID != rec.UUID {
+		return fmt.Errorf("%s holds another file system: UUID %s, not %s", rec.Source, super.UUID, rec.UUID)
+	}
+	mounts, err := btrfs.MountsOf(rec.UUID)
+	if err != nil {
+		return err
+	}
+	loops, err := loopdev.Find(rec.Source)
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		ours := false
+		for _, l := range loops {
+			ours = ours || l.Path == m.Source
+		}
+		if !ours {
+			return withHint(fmt.Errorf("a copy of this pool is mounted from %s at %s, and btrfs cannot tell the two apart", m.Source, m.MountPoint),
+				"umount %s, or give the copy a UUID of its own: btrfstune -u FILE", m.MountPoint)
+		}
+	}
+	return nil
+}
+
+// DetachPool unmounts a pool, which frees its loop device. It refuses while an
+// instance runs or a look inside is mounted, naming them. A detached pool stays
+// so until a command names it.
+func (s *System) DetachPool(ctx context.Context, name string) error {
+	unlock, err := s.dir.LockPool(ctx, name, false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	rec, err := s.loadPool(name)
+	if err != nil {
+		return err
+	}
+	if err := s.unmountPool(ctx, rec); err != nil {
+		return fmt.Errorf("cannot detach pool %s: %w", name, err)
+	}
+	rec.Detached = true
+	return s.dir.SavePool(rec)
+}
+
+// unmountPool unmounts the pool under the caller's exclusive lock and waits
+// until the kernel has let the loop device go.
+func (s *System) unmountPool(ctx context.Context, rec state.PoolRecord) error {
+	mounts, err := btrfs.MountsOf(rec.UUID)
+	if err != nil {
+		return err
+	}
+	mp, mounted := s.dir.MountPoint(rec.Name), false
+	for _, m := range mounts {
+		if m.MountPoint != mp {
+			return withHint(fmt.Errorf("%w: mounted at %s", ErrInUse, m.MountPoint), "poolctl umount %s", m.MountPoint)
+		}
+		mounted = true
+	}
+	if !mounted {
+		return nil
+	}
+	if running, err := s.runningIn(rec.Name); err != nil {
+		return err
+	} else if len(running) > 0 {
+		return withHint(fmt.Errorf("%w: running instances: %v", ErrInUse, running), "stop them first")
+	}
+	if err := unix.Unmount(mp, 0); err != nil {
+		return withHint(fmt.Errorf("cannot unmount %s: %w%s", mp, err, busyBy(mp)), "close what is open in it")
+	}
+	return errors.Join(os.Remove(mp), waitLoopGone(ctx, rec.Source))
+}
+
+// waitLoopGone waits until no loop device has the file any more: with autoclear
+// the kernel ends it just after the last mount, not within umount.
+func waitLoopGone(ctx context.Context, path string) error {
+	for wait := time.Millisecond; wait < 2*time.Second; wait *= 2 {
+		loops, err := loopdev.Find(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && len(loops) == 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !loops[0].Autoclear && loops[0].Number >= 0 { // attached by someone without it
+			return loopdev.Detach(loops[0].Number)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+	return withHint(fmt.Errorf("%s is unmounted here, but still attached to a loop device", path), "another mount namespace or process keeps it: losetup -j %s", path)
+}

@@ -1,0 +1,160 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/btrfs"
+	"poolctl/loopdev"
+	"poolctl/pool/state"
+	"poolctl/pool/tree"
+)
+
+// Pools lists the pools by name. Those that are not attached are not attached
+// for it: what uses them is then not known.
+func (s *System) Pools(ctx context.Context) ([]Pool, error) {
+	names, err := s.dir.ListPools()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Pool, 0, len(names))
+	for _, n := range names {
+		rec, err := s.dir.LoadPool(n)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		p, err := s.showPool(ctx, rec)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, ctx.Err()
+}
+
+// Pool shows one pool, attaching it if need be.
+func (s *System) Pool(ctx context.Context, name string) (Pool, error) {
+	p, err := s.openPool(ctx, name)
+	if err != nil {
+		return Pool{}, err
+	}
+	out, err := s.showPool(ctx, p.rec)
+	return out, errors.Join(err, p.close())
+}
+
+// showPool is a pool in LXD's fields. Status is Created when it is attached,
+// Detached when not, Unavailable when its file is gone.
+func (s *System) showPool(ctx context.Context, rec state.PoolRecord) (Pool, error) {
+	out := Pool{
+		Config: rec.Config, Description: rec.Description, Name: rec.Name, Driver: rec.Driver,
+		Status: "Created", UsedBy: []string{}, Locations: []string{"none"},
+	}
+	attached, err := s.isAttached(rec)
+	if err != nil {
+		return out, err
+	}
+	profiles, err := s.profiles()
+	if err != nil {
+		return out, err
+	}
+	if !attached {
+		out.Status = "Detached"
+		if unix.Access(rec.Source, unix.F_OK) != nil {
+			out.Status = "Unavailable"
+		}
+	} else if out.UsedBy, err = s.poolUsers(ctx, rec); err != nil {
+		return out, err
+	}
+	for _, p := range profiles {
+		for _, dev := range p.Devices {
+			if dev["type"] == "disk" && dev["pool"] == rec.Name {
+				out.UsedBy = append(out.UsedBy, "/1.0/profiles/"+p.Name)
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+// PoolInfo tells of a pool's file, loop device and space. A detached pool is
+// described without attaching it.
+func (s *System) PoolInfo(ctx context.Context, name string) (PoolInfo, error) {
+	rec, err := s.loadPool(name)
+	if err != nil {
+		return PoolInfo{}, err
+	}
+	shown, err := s.showPool(ctx, rec)
+	if err != nil {
+		return PoolInfo{}, err
+	}
+	out := PoolInfo{Pool: shown, UUID: rec.UUID, File: FileInfo{Path: rec.Source}}
+	var st unix.Stat_t
+	if err := unix.Stat(rec.Source, &st); err == nil {
+		out.File.Size, out.File.Allocated = st.Size, st.Blocks*512
+		if out.Loop, err = loopdev.Find(rec.Source); err != nil {
+			return out, err
+		}
+	}
+	if out.Attached, err = s.isAttached(rec); err != nil || !out.Attached {
+		return out, err
+	}
+	out.MountPoint = s.dir.MountPoint(name)
+	usage, err := btrfs.GetUsage(out.MountPoint)
+	if err != nil {
+		return out, err
+	}
+	out.Usage = &usage
+	for _, u := range shown.UsedBy {
+		switch {
+		case strings.HasPrefix(u, "/1.0/images/"):
+			out.Images++
+		case strings.HasPrefix(u, "/1.0/instances/"):
+			out.Instances++
+		}
+	}
+	return out, ctx.Err()
+}
+
+// peek opens an attached pool's tree for reading, without a lock; nil when the
+// pool is not attached.
+func (s *System) peek(rec state.PoolRecord) (*tree.Tree, error) {
+	attached, err := s.isAttached(rec)
+	if err != nil || !attached {
+		return nil, err
+	}
+	t, err := tree.Open(s.dir.MountPoint(rec.Name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return t, err
+}
+
+// poolNames lists the pools whose instances and images commands see: all but
+// those that were detached on purpose.
+func (s *System) poolNames() ([]string, error) {
+	names, err := s.dir.ListPools()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, n := range names {
+		rec, err := s.dir.LoadPool(n)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		if rec.Detached {
+			s.noticef("pool %s is detached: what is in it is left out (poolctl pool attach %s)", n, n)
+			continue
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}

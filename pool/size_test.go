@@ -1,0 +1,46 @@
+package pool
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseSize(t *testing.T) {
+	for in, want := range map[string]int64{
+		"0": 0, "1": 1, "1024": 1024, "1kB": 1000, "1KiB": 1024, "2GB": 2_000_000_000, "2GiB": 2 << 30,
+		"1.5GiB": 3 << 29, " 10 MiB ": 10 << 20, "7EiB": 7 << 60, "100B": 100,
+	} {
+		got, err := ParseSize(in)
+		if err != nil || got != want {
+			t.Errorf("ParseSize(%q) = %d, %v; want %d", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "GiB", "-1", "-1GiB", "1XB", "2 G", "8EiB", "99999999999999999999", "NaN", "1e3", "0x10", "1..5GiB", "2GiB2"} {
+		if got, err := ParseSize(in); err == nil {
+			t.Errorf("ParseSize(%q) = %d; want an error", in, got)
+		}
+	}
+}
+
+func TestFormatSize(t *testing.T) {
+	for in, want := range map[int64]string{0: "0B", 1023: "1023B", 1024: "1KiB", 1536: "1.50KiB", 2 << 30: "2GiB"} {
+		if got := FormatSize(in); got != want {
+			t.Errorf("FormatSize(%d) = %q; want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzParseSize(f *testing.F) {
+	for _, s := range []string{"2GiB", "1.5TB", "", "-1", "9223372036854775807", "1EiB"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := ParseSize(s)
+		if err == nil && n < 0 {
+			t.Fatalf("ParseSize(%q) = %d: negative", s, n)
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "cannot read size") {
+			t.Fatalf("ParseSize(%q): %v", s, err)
+		}
+	})
+}

@@ -1,0 +1,119 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"poolctl/pool/tree"
+)
+
+// CreateSnapshot makes a read-only snapshot of an instance, running or not, and
+// returns its name; with snap "" that is snap0, snap1 and so on.
+func (s *System) CreateSnapshot(ctx context.Context, instance, snap string) (name string, err error) {
+	if snap != "" {
+		if err := tree.ValidateSnapshotName(snap); err != nil {
+			return "", fmt.Errorf("cannot create snapshot %q: %w", snap, err)
+		}
+	}
+	in, err := s.lockInstance(ctx, instance)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	if snap == "" {
+		if snap, err = in.NextSnapshotName(instance); err != nil {
+			return "", err
+		}
+	}
+	err = in.Tree.CreateSnapshot(ctx, instance, snap, tree.SnapshotOptions{})
+	if errors.Is(err, fs.ErrExist) {
+		err = fmt.Errorf("cannot create snapshot %s/%s: %w", instance, snap, ErrExists)
+	}
+	return snap, err
+}
+
+// Snapshots lists an instance's snapshots, oldest first.
+func (s *System) Snapshots(ctx context.Context, instance string) ([]Snapshot, error) {
+	p, _, err := s.findInstance(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	recs, err := p.Tree.Snapshots(instance)
+	if err = errors.Join(err, p.close()); err != nil {
+		return nil, err
+	}
+	out := []Snapshot{}
+	for _, r := range recs {
+		out = append(out, publicSnapshot(r))
+	}
+	return out, nil
+}
+
+// RestoreSnapshot brings an instance back to a snapshot. A running instance is
+// stopped for it and started again. The present state is kept until the
+// restored one has taken its place.
+func (s *System) RestoreSnapshot(ctx context.Context, instance, snap string) (err error) {
+	in, err := s.lockInstance(ctx, instance)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	if err := s.restoreLocked(ctx, in, snap); err != nil {
+		return fmt.Errorf("cannot restore %s/%s: %w", instance, snap, err)
+	}
+	return nil
+}
+
+func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap string) error {
+	name := in.rec.Name
+	if _, err := in.SnapshotPath(name, snap); err != nil {
+		return snapshotError(err, name)
+	}
+	if err := s.checkNoLook(name); err != nil {
+		return err
+	}
+	wasRunning := s.isRunning(name)
+	if wasRunning {
+		if err := s.stopLocked(ctx, in, StopOptions{}); err != nil {
+			return err
+		}
+	}
+	err := in.Tree.RestoreSnapshot(ctx, name, snap)
+	if wasRunning {
+		again := context.WithoutCancel(ctx)
+		rec, rerr := in.Instance(name)
+		if rerr == nil {
+			in.rec = rec
+			rerr = s.startLocked(again, in)
+		}
+		err = errors.Join(err, rerr)
+	}
+	return err
+}
+
+// DeleteSnapshot deletes one snapshot.
+func (s *System) DeleteSnapshot(ctx context.Context, instance, snap string) (err error) {
+	in, err := s.lockInstance(ctx, instance)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	ref := instance + "/" + snap
+	if err := s.checkNoLook(ref); err != nil {
+		return fmt.Errorf("cannot delete %s: %w", ref, err)
+	}
+	err = in.Tree.DeleteSnapshot(ctx, instance, snap)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("cannot delete %s: %w", ref, snapshotError(err, instance))
+	}
+	return err
+}
+
+func snapshotError(err error, instance string) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return withHint(ErrNotFound, "poolctl snapshot list %s shows its snapshots", instance)
+	}
+	return err
+}

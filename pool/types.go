@@ -1,0 +1,186 @@
+package pool
+
+import (
+	"time"
+
+	"poolctl/btrfs"
+	"poolctl/loopdev"
+	"poolctl/runtime/network"
+)
+
+// Pool is a storage pool as `pool show` prints it: LXD's and Incus's fields in
+// their order.
+type Pool struct {
+	Config      map[string]string `json:"config" yaml:"config"`
+	Description string            `json:"description" yaml:"description"`
+	Name        string            `json:"name" yaml:"name"`
+	Driver      string            `json:"driver" yaml:"driver"`
+	UsedBy      []string          `json:"used_by" yaml:"used_by"`
+	Status      string            `json:"status" yaml:"status"`
+	Locations   []string          `json:"locations" yaml:"locations"`
+}
+
+// PoolInfo is what `pool info` prints: the pool, its file, its loop device and
+// its space, as the kernel reports them now.
+type PoolInfo struct {
+	Pool Pool `json:"pool" yaml:"pool"`
+	// UUID is the btrfs file system's.
+	UUID string `json:"uuid" yaml:"uuid"`
+	// File is the image file: apparent size and the bytes the host really gave it.
+	File FileInfo `json:"file" yaml:"file"`
+	// Attached says whether the pool is mounted.
+	Attached   bool   `json:"attached" yaml:"attached"`
+	MountPoint string `json:"mount_point,omitempty" yaml:"mount_point,omitempty"`
+	// Loop are the loop devices on the file: one when attached; more than one is a danger.
+	Loop []loopdev.Info `json:"loop_devices" yaml:"loop_devices"`
+	// Usage is nil while the pool is detached.
+	Usage     *btrfs.Usage `json:"usage,omitempty" yaml:"usage,omitempty"`
+	Images    int          `json:"images" yaml:"images"`
+	Instances int          `json:"instances" yaml:"instances"`
+}
+
+// FileInfo is an image file's path and sizes in bytes.
+type FileInfo struct {
+	Path      string `json:"path" yaml:"path"`
+	Size      int64  `json:"size" yaml:"size"`
+	Allocated int64  `json:"allocated" yaml:"allocated"`
+}
+
+// CreatePoolOptions are the arguments of CreatePool.
+type CreatePoolOptions struct {
+	Name        string
+	Driver      string            // "" or "btrfs"
+	Config      map[string]string // "size" ("2GiB"), "source" (file path), "user.*"
+	Description string
+}
+
+// Image is an image in a pool.
+type Image struct {
+	Fingerprint     string            `json:"fingerprint" yaml:"fingerprint"`
+	AltFingerprints []string          `json:"alt_fingerprints,omitempty" yaml:"alt_fingerprints,omitempty"`
+	Aliases         []ImageAlias      `json:"aliases" yaml:"aliases"`
+	Architecture    string            `json:"architecture" yaml:"architecture"`
+	AutoUpdate      bool              `json:"auto_update" yaml:"auto_update"`
+	Cached          bool              `json:"cached" yaml:"cached"`
+	Public          bool              `json:"public" yaml:"public"`
+	Type            string            `json:"type" yaml:"type"`
+	Size            int64             `json:"size" yaml:"size"`
+	Properties      map[string]string `json:"properties" yaml:"properties"`
+	CreatedAt       time.Time         `json:"created_at" yaml:"created_at"`
+	ExpiresAt       time.Time         `json:"expires_at" yaml:"expires_at"`
+	LastUsedAt      time.Time         `json:"last_used_at" yaml:"last_used_at"`
+	UploadedAt      time.Time         `json:"uploaded_at" yaml:"uploaded_at"`
+	UpdateSource    *ImageSource      `json:"update_source,omitempty" yaml:"update_source,omitempty"`
+	Pool            string            `json:"pool" yaml:"pool"`
+}
+
+// ImageAlias is a local name of an image.
+type ImageAlias struct {
+	Name        string `json:"name" yaml:"name"`
+	Description string `json:"description" yaml:"description"`
+}
+
+// ImageSource says where an image was pulled from.
+type ImageSource struct {
+	Remote   string `json:"remote" yaml:"remote"`
+	Server   string `json:"server" yaml:"server"`
+	Alias    string `json:"alias" yaml:"alias"`
+	Protocol string `json:"protocol" yaml:"protocol"`
+}
+
+// PullOptions are the arguments of PullImage.
+type PullOptions struct {
+	Pool     string   // target pool; "" = the default one
+	Aliases  []string // local aliases to give it
+	Arch     string   // "" = the host's
+	Progress func(Progress)
+}
+
+// Progress is one step of a long operation.
+type Progress struct {
+	Name  string // what is worked on: "rootfs", "metadata", "unpack"
+	Done  int64  // bytes
+	Total int64  // bytes; 0 = unknown
+}
+
+// CreateOptions are the arguments of Create.
+type CreateOptions struct {
+	Name        string // "" = a random name
+	Image       string // [REMOTE:]IMAGE
+	Pool        string // "" = the default one
+	Config      map[string]string
+	Devices     map[string]map[string]string
+	Profiles    []string // nil = default
+	Network     string   // bridge for eth0 instead of the profile's
+	Description string
+	Ephemeral   bool
+	Progress    func(Progress)
+}
+
+// Instance is an instance with its live state: incus's fields.
+type Instance struct {
+	Name            string                       `json:"name" yaml:"name"`
+	Description     string                       `json:"description" yaml:"description"`
+	Status          string                       `json:"status" yaml:"status"` // Running, Stopped, Broken
+	Type            string                       `json:"type" yaml:"type"`     // container
+	Architecture    string                       `json:"architecture" yaml:"architecture"`
+	CreatedAt       time.Time                    `json:"created_at" yaml:"created_at"`
+	LastUsedAt      time.Time                    `json:"last_used_at" yaml:"last_used_at"`
+	Ephemeral       bool                         `json:"ephemeral" yaml:"ephemeral"`
+	Profiles        []string                     `json:"profiles" yaml:"profiles"`
+	Config          map[string]string            `json:"config" yaml:"config"`
+	Devices         map[string]map[string]string `json:"devices" yaml:"devices"`
+	ExpandedConfig  map[string]string            `json:"expanded_config" yaml:"expanded_config"`
+	ExpandedDevices map[string]map[string]string `json:"expanded_devices" yaml:"expanded_devices"`
+	Pool            string                       `json:"pool" yaml:"pool"`
+	Problem         string                       `json:"problem,omitempty" yaml:"problem,omitempty"` // why it is Broken
+	Snapshots       []Snapshot                   `json:"snapshots" yaml:"snapshots"`
+	State           *InstanceState               `json:"state,omitempty" yaml:"state,omitempty"` // nil unless running
+}
+
+// InstanceState is what the kernel says of a running instance.
+type InstanceState struct {
+	PID        int                 `json:"pid" yaml:"pid"`
+	StartedAt  time.Time           `json:"started_at" yaml:"started_at"`
+	Processes  int64               `json:"processes" yaml:"processes"`
+	CPU        time.Duration       `json:"cpu_ns" yaml:"cpu_ns"`
+	Memory     int64               `json:"memory" yaml:"memory"`           // bytes
+	MemoryPeak int64               `json:"memory_peak" yaml:"memory_peak"` // bytes; 0 = unknown
+	Network    []network.Interface `json:"network" yaml:"network"`
+}
+
+// Snapshot is a snapshot of an instance.
+type Snapshot struct {
+	Name      string    `json:"name" yaml:"name"`
+	CreatedAt time.Time `json:"created_at" yaml:"created_at"`
+	ExpiresAt time.Time `json:"expires_at" yaml:"expires_at"`
+	Stateful  bool      `json:"stateful" yaml:"stateful"`
+}
+
+// StopOptions are the arguments of Stop and Restart.
+type StopOptions struct {
+	Force   bool
+	Timeout time.Duration // how long a clean stop may take; 0 = 30 s
+}
+
+// Network is a network as `network show` prints it.
+type Network struct {
+	Name        string            `json:"name" yaml:"name"`
+	Description string            `json:"description" yaml:"description"`
+	Type        string            `json:"type" yaml:"type"` // "bridge"; of host interfaces that are not managed also "physical", "loopback", ...
+	Managed     bool              `json:"managed" yaml:"managed"`
+	Status      string            `json:"status" yaml:"status"` // Created, ...
+	Config      map[string]string `json:"config" yaml:"config"`
+	UsedBy      []string          `json:"used_by" yaml:"used_by"`
+	Locations   []string          `json:"locations" yaml:"locations"`
+}
+
+// InitOptions are the arguments of AdminInit: what `admin init` asks.
+type InitOptions struct {
+	PoolName   string // "" = no pool
+	PoolSize   string // "2GiB"; "" = the default
+	PoolSource string // file path; "" = below the state directory
+	Network    string // bridge name; "" = none
+	IPv4       string // "auto", "none" or "10.1.2.1/24"
+	IPv6       string // "auto", "none" or "fd42:...::1/64"
+}
