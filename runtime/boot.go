@@ -1,0 +1,274 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/caps"
+	"poolctl/runtime/cgroup"
+	"poolctl/runtime/network"
+	"poolctl/runtime/stage"
+)
+
+// process is an instance's PID 1: the stage, then its init.
+type process struct {
+	cmd   *exec.Cmd
+	pidfd int
+}
+
+// kill ends it and reaps it.
+func (p *process) kill() error {
+	err := unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		err = nil
+	}
+	_, werr := p.wait()
+	return errors.Join(err, werr)
+}
+
+// wait reaps it, and says whether the instance asked for a reboot: the kernel
+// ends the init of a pid namespace with SIGHUP then, with SIGINT for power-off
+// and halt (man pid_namespaces, "reboot(2)").
+func (p *process) wait() (reboot bool, err error) {
+	err = p.cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = nil
+		if st, ok := exit.Sys().(syscall.WaitStatus); ok && st.Signaled() {
+			reboot = st.Signal() == unix.SIGHUP
+		}
+	}
+	return reboot, errors.Join(err, unix.Close(p.pidfd))
+}
+
+// boot makes cgroup, namespaces, mounts and network, and returns once init has
+// been executed. On failure the process is gone; the caller cleans the rest.
+func (s *supervisor) boot(ctx context.Context) (*process, error) {
+	uid, _ := hostID(s.spec.UIDMap, 0)
+	gid, _ := hostID(s.spec.GIDMap, 0)
+	if err := s.group.Create(uid, gid); err != nil {
+		return nil, err
+	}
+	entrance, err := s.group.Enter()
+	if err != nil {
+		return nil, err
+	}
+	init, err := s.bootIn(ctx, entrance)
+	if cerr := entrance.Close(); cerr != nil && err == nil {
+		return nil, errors.Join(cerr, init.kill())
+	}
+	return init, err
+}
+
+func (s *supervisor) bootIn(ctx context.Context, entrance *cgroup.Entrance) (_ *process, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return nil, fmt.Errorf("cannot make a mount namespace: %w", err)
+	}
+	home := false
+	goHome := func() error {
+		if home {
+			return nil
+		}
+		home = true
+		if err := unix.Setns(int(s.hostNS.Fd()), unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("cannot return to the host's mount namespace: %w", err)
+		}
+		return nil
+	}
+	defer func() { err = errors.Join(err, goHome()) }()
+	// Unmounting on the host reaches the copy, nothing here reaches the host.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return nil, fmt.Errorf("cannot make the mounts private: %w", err)
+	}
+	init, sock, err := s.startStage(entrance)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, sock.Close()) }()
+	stop := context.AfterFunc(ctx, func() { _ = unix.PidfdSendSignal(init.pidfd, unix.SIGKILL, nil, 0) })
+	err = s.talk(ctx, init, int(sock.Fd()), goHome)
+	if !stop() && err == nil {
+		err = ctx.Err() // it has been killed
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, errors.Join(err, init.kill())
+	}
+	return init, nil
+}
+
+// startStage executes this program as the stage, in new namespaces but for
+// those of mounts and cgroups.
+func (s *supervisor) startStage(entrance *cgroup.Entrance) (*process, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot make a socket: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "stage"), os.NewFile(uintptr(fds[1]), "supervisor")
+	p := &process{pidfd: -1}
+	p.cmd = exec.Command("/proc/self/exe")
+	p.cmd.Args = []string{stageName}
+	p.cmd.Env = supervisorEnv
+	p.cmd.ExtraFiles = append([]*os.File{theirs}, entrance.Tasks...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:                 unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+		UidMappings:                sysMap(s.spec.UIDMap),
+		GidMappings:                sysMap(s.spec.GIDMap),
+		GidMappingsEnableSetgroups: true,
+		AmbientCaps:                caps.All(),
+		Pdeathsig:                  unix.SIGKILL,
+		PidFD:                      &p.pidfd,
+	}
+	if entrance.Unified != nil {
+		p.cmd.SysProcAttr.UseCgroupFD = true
+		p.cmd.SysProcAttr.CgroupFD = int(entrance.Unified.Fd())
+	}
+	err = p.cmd.Start()
+	if cerr := theirs.Close(); err == nil && cerr != nil {
+		err = errors.Join(cerr, p.kill())
+	}
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("cannot make the instance's namespaces: %w", err), ours.Close())
+	}
+	return p, ours, nil
+}
+
+func sysMap(maps []IDMap) []syscall.SysProcIDMap {
+	out := make([]syscall.SysProcIDMap, len(maps))
+	for i, m := range maps {
+		out[i] = syscall.SysProcIDMap{ContainerID: int(m.ContainerID), HostID: int(m.HostID), Size: int(m.Size)}
+	}
+	return out
+}
+
+// talk is the supervisor's side of the protocol in package stage.
+func (s *supervisor) talk(ctx context.Context, init *process, sock int, goHome func() error) error {
+	pid := init.cmd.Process.Pid
+	attached := make(chan error, 1)
+	go func() { attached <- s.attachNICs(ctx, pid) }()
+	err := s.talkMounts(init, sock, goHome)
+	if nerr := <-attached; err == nil {
+		err = nerr
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.note(pid, false); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := stage.Send(sock, stage.Message{Kind: stage.KindGo}, -1); err != nil {
+		return err
+	}
+	// The socket closes as init is executed.
+	if err := expect(sock, "", nil); !errors.Is(err, stage.ErrClosed) {
+		return err
+	}
+	if ended(init.pidfd) {
+		return fmt.Errorf("%s ended at once", s.spec.initArgs()[0])
+	}
+	return s.note(pid, true)
+}
+
+// talkMounts is the part up to the console.
+func (s *supervisor) talkMounts(init *process, sock int, goHome func() error) error {
+	if err := prepareProcess(init.cmd.Process.Pid); err != nil {
+		return err
+	}
+	cfg := stage.Config{
+		Hostname: s.spec.Hostname, Init: s.spec.initArgs(), Env: s.spec.environ(),
+		Cgroups: guestLayout(s.layout), Tasks: len(init.cmd.ExtraFiles) - 1,
+	}
+	if err := stage.Send(sock, stage.Message{Kind: stage.KindConfig, Config: &cfg}, -1); err != nil {
+		return err
+	}
+	root, err := mapRoot(s.spec.Rootfs, init.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	err = stage.Send(sock, stage.Message{Kind: stage.KindRoot}, root)
+	if cerr := unix.Close(root); err == nil && cerr != nil {
+		err = fmt.Errorf("cannot close the root filesystem: %w", cerr)
+	}
+	if err != nil {
+		return err
+	}
+	if err := expect(sock, stage.KindMoved, nil); err != nil {
+		return err
+	}
+	if err := goHome(); err != nil {
+		return err
+	}
+	master := -1
+	if err := expect(sock, stage.KindConsole, &master); err != nil {
+		return err
+	}
+	return s.console.follow(master)
+}
+
+// expect receives a message of one kind, or the stage's error. The descriptor
+// that comes with it is put into fd, which may be nil when there is none.
+func expect(sock int, kind stage.Kind, fd *int) error {
+	m, got, err := stage.Receive(sock)
+	switch {
+	case err != nil:
+		return err
+	case m.Kind == stage.KindFailed:
+		return errors.New(m.Error)
+	case m.Kind != kind || (fd == nil) != (got < 0):
+		return fmt.Errorf("unexpected message %q from the instance's first process", m.Kind)
+	}
+	if fd != nil {
+		*fd = got
+	}
+	return nil
+}
+
+// attachNICs plugs in the network.
+func (s *supervisor) attachNICs(ctx context.Context, pid int) error {
+	for _, n := range s.spec.NICs {
+		if err := network.Attach(ctx, n, pid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// note saves what is to be known of the process.
+func (s *supervisor) note(pid int, ready bool) error {
+	start, err := startTime(pid)
+	if err != nil {
+		return fmt.Errorf("cannot read the start time of process %d: %w", pid, err)
+	}
+	s.state.InitPID, s.state.InitStart, s.state.Ready = pid, start, ready
+	if ready {
+		s.state.StartedAt = time.Now().UTC()
+	}
+	return s.state.save(s.spec.RunDir)
+}
+
+// guestLayout is what an instance gets to see of the host's hierarchies.
+func guestLayout(l cgroup.Layout) []stage.Hierarchy {
+	if l.Pure() {
+		return []stage.Hierarchy{{Unified: true}}
+	}
+	out := make([]stage.Hierarchy, len(l))
+	for i, h := range l {
+		out[i] = stage.Hierarchy{Dir: h.Dir(), Unified: h.Unified, Controllers: h.Controllers, Name: h.Name}
+	}
+	return out
+}

@@ -1,0 +1,74 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/cgroup"
+	"poolctl/runtime/network"
+)
+
+// clean removes what a run of an instance has made outside its run directory:
+// processes, cgroup, host ends of its interfaces. The caller holds the lock.
+func clean(ctx context.Context, st state, path string) error {
+	var errs []error
+	if fd, err := st.openInit(); err == nil {
+		errs = append(errs, kill(ctx, fd), unix.Close(fd))
+	}
+	for _, name := range st.HostNICs {
+		errs = append(errs, network.Detach(name))
+	}
+	errs = append(errs, removeGroup(ctx, path))
+	return errors.Join(errs...)
+}
+
+// kill ends a process and waits until it is gone.
+func kill(ctx context.Context, pidfd int) error {
+	if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("cannot kill the instance's init: %w", err)
+	}
+	return waitEnd(ctx, pidfd)
+}
+
+func removeGroup(ctx context.Context, path string) error {
+	layout, err := cgroup.Detect()
+	if err != nil {
+		return err
+	}
+	g, err := layout.Group(path)
+	if err != nil {
+		return err
+	}
+	if !g.Exists() {
+		return nil
+	}
+	return errors.Join(g.Kill(), g.Remove(ctx))
+}
+
+// sweepLocked removes what is left of an instance whose supervisor is gone,
+// and whose lock the caller holds, and gives up the lock. An instance whose init
+// is alive is left running.
+func sweepLocked(ctx context.Context, lock *runLock, path string) error {
+	st, err := loadState(lock.dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		st = state{} // written in part or by nobody: the cgroup says the rest
+	}
+	if st.Ready {
+		if fd, err := st.openInit(); err == nil {
+			return errors.Join(unix.Close(fd), lock.release())
+		}
+	}
+	return errors.Join(finish(ctx, lock, st, path))
+}
+
+// finish removes all of an instance and gives up the lock.
+func finish(ctx context.Context, lock *runLock, st state, path string) error {
+	if err := errors.Join(clean(ctx, st, path), removeGroup(ctx, path+monitorSuffix)); err != nil {
+		return errors.Join(err, lock.release())
+	}
+	return lock.remove()
+}

@@ -1,0 +1,235 @@
+//go:build amd64 || arm64
+
+package join
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/caps"
+)
+
+// Target is the instance to enter.
+type Target struct {
+	// PIDFD refers to its init.
+	PIDFD int
+	// Tasks are open v1 "tasks" files to enter, see cgroup.Entrance.
+	Tasks []*os.File
+	// Cgroup is an open v2 cgroup directory, or nil.
+	Cgroup *os.File
+}
+
+// Command is what to run there.
+type Command struct {
+	// Paths are tried in turn until one can be executed.
+	Paths []string
+	// Args is the whole argument vector, Env the whole environment (KEY=value).
+	Args, Env []string
+	// Cwds are tried in turn until one can be entered; at most two.
+	Cwds []string
+	// UID, GID and Groups are ids as the instance sees them.
+	UID, GID uint32
+	Groups   []uint32
+	// Stdio becomes descriptors 0, 1 and 2.
+	Stdio [3]*os.File
+	// TTY makes Stdio[0] the controlling terminal.
+	TTY bool
+}
+
+// Error says which step failed inside.
+type Error struct {
+	Op  string // what was done, for instance "enter the namespaces"
+	Err error  // the errno
+	// Exec is true when everything went well but the program cannot be run.
+	Exec bool
+}
+
+func (e *Error) Error() string { return "cannot " + e.Op + ": " + e.Err.Error() }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+var opNames = map[step]string{
+	stepClone: "make a process", stepCgroup: "enter the cgroup", stepSetns: "enter the namespaces",
+	stepDumpable: "protect the process", stepBounding: "drop capabilities", stepGroups: "set the groups",
+	stepGID: "set the group id", stepUID: "set the user id", stepChdir: "change to the working directory",
+	stepRlimit: "set the limit of open files", stepCloneInner: "make a process in the instance",
+	stepSetsid: "make a session", stepTTY: "set the controlling terminal", stepStdio: "set the standard files",
+	stepCloexec: "close files", stepExec: "execute the program",
+}
+
+// namespaces are all that an instance has of its own.
+const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+	unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
+
+// stackSize is ample: the children's functions are nosplit, for which the linker
+// allows less than a kilobyte of stack.
+const stackSize = 16 << 10
+
+// Start runs the command and returns its pid, a child of the calling process,
+// which must reap it (with __WALL). It returns when the program has been
+// executed, or an *Error.
+func Start(t Target, c Command) (int, error) {
+	p, keep, err := newPlan(t, c)
+	if err != nil {
+		return 0, err
+	}
+	p.stacks = make([]byte, 2*stackSize) // on the heap: a goroutine's stack may move
+	top := func(n uintptr) (base, size uint64) {
+		// 64 bytes above the stack pointer are the child's arguments; the base is
+		// aligned so that the stack pointer is.
+		start := uintptr(unsafe.Pointer(&p.stacks[n*stackSize]))
+		aligned := (start + 15) &^ 15
+		return uint64(aligned), uint64(stackSize - 16 - 64)
+	}
+	outer := cloneArgs{flags: unix.CLONE_VM | unix.CLONE_VFORK, exitSignal: uint64(unix.SIGCHLD)}
+	outer.stack, outer.stackSize = top(0)
+	if t.Cgroup != nil {
+		outer.flags |= unix.CLONE_INTO_CGROUP
+		outer.cgroup = uint64(t.Cgroup.Fd())
+	}
+	// With CLONE_PARENT the exit signal is the parent's own: SIGCHLD (man clone3).
+	p.inner = cloneArgs{flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PARENT}
+	p.inner.stack, p.inner.stackSize = top(1)
+
+	pid, errno := fork(&outer, p)
+	runtime.KeepAlive(keep)
+	runtime.KeepAlive(t)
+	runtime.KeepAlive(c)
+	if errno != 0 {
+		return 0, &Error{Op: opNames[stepClone], Err: syscall.Errno(errno)}
+	}
+	if err := reap(int(pid)); err != nil {
+		return 0, err
+	}
+	if p.failed == stepNone {
+		return int(p.pid), nil
+	}
+	if p.failed > stepCloneInner { // the grandchild was made, and is ours
+		if err := reap(int(p.pid)); err != nil {
+			return 0, err
+		}
+	}
+	return 0, &Error{Op: opNames[p.failed], Err: p.errno, Exec: p.failed == stepExec}
+}
+
+// fork calls cloneChild between the runtime's hooks, as syscall.forkAndExecInChild
+// does. The children can make no stack frame here: they have stacks of their
+// own. The calling thread is held by the kernel until both are done.
+//
+//go:norace
+//go:nocheckptr
+//go:noinline
+func fork(args *cloneArgs, p *plan) (pid, errno uintptr) {
+	syscall.ForkLock.Lock()
+	beforeFork()
+	pid, errno = cloneChild(args, unsafe.Sizeof(*args), p)
+	afterFork()
+	syscall.ForkLock.Unlock()
+	return pid, errno
+}
+
+// reap waits for a child that is about to end.
+func reap(pid int) error {
+	for {
+		_, err := unix.Wait4(pid, nil, unix.WALL, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("cannot wait for process %d: %w", pid, err)
+		}
+		return nil
+	}
+}
+
+// newPlan checks the command and lays it out for the child. What the plan's
+// numbers point to is kept alive by the second result.
+func newPlan(t Target, c Command) (*plan, []any, error) {
+	drops := caps.Dropped()
+	switch {
+	case len(c.Args) == 0 || len(c.Paths) == 0:
+		return nil, nil, errors.New("no command to run")
+	case len(c.Paths) > maxPaths, len(t.Tasks) > maxTasks, len(c.Cwds) > maxCwds, len(c.Groups) > maxGroups, len(drops) > maxDrops:
+		return nil, nil, errors.New("too many directories in PATH, cgroup hierarchies or groups")
+	}
+	k := &keeper{}
+	p := &plan{
+		pidfd: uintptr(t.PIDFD), nsFlags: namespaces, zero: [1]byte{'0'},
+		nTasks: uintptr(len(t.Tasks)), nDrops: uintptr(len(drops)), nGroups: uintptr(len(c.Groups)),
+		uid: uintptr(c.UID), gid: uintptr(c.GID), nCwds: uintptr(len(c.Cwds)), nPaths: uintptr(len(c.Paths)),
+		rlimit: fileLimit(),
+	}
+	copy(p.drops[:], drops)
+	for i, f := range t.Tasks {
+		p.tasks[i] = f.Fd()
+	}
+	for i, f := range c.Stdio {
+		if p.stdio[i] = f.Fd(); p.stdio[i] < 3 {
+			return nil, nil, errors.New("standard files must be descriptors above 2")
+		}
+	}
+	if c.TTY {
+		p.tty = 1
+	}
+	if len(c.Groups) > 0 {
+		p.groups = k.hold(c.Groups, unsafe.Pointer(&c.Groups[0]))
+	}
+	for i, s := range c.Cwds {
+		p.cwds[i] = k.str(s)
+	}
+	for i, s := range c.Paths {
+		p.paths[i] = k.str(s)
+	}
+	p.argv, p.envv = k.vector(c.Args), k.vector(c.Env)
+	return p, append(k.held, p), k.err
+}
+
+// keeper turns Go values into addresses and keeps them alive.
+type keeper struct {
+	held []any
+	err  error
+}
+
+func (k *keeper) hold(v any, addr unsafe.Pointer) uintptr {
+	k.held = append(k.held, v)
+	return uintptr(addr)
+}
+
+func (k *keeper) str(s string) uintptr {
+	if strings.IndexByte(s, 0) >= 0 {
+		k.err = fmt.Errorf("%q contains a NUL byte", s)
+		s = ""
+	}
+	b := append([]byte(s), 0)
+	return k.hold(b, unsafe.Pointer(&b[0]))
+}
+
+// vector is a NULL-terminated array of C strings.
+func (k *keeper) vector(list []string) uintptr {
+	v := make([]uintptr, len(list)+1)
+	for i, s := range list {
+		v[i] = k.str(s)
+	}
+	return k.hold(v, unsafe.Pointer(&v[0]))
+}
+
+// softFiles is the usual limit of open files. Go raises the soft limit of its
+// own process to the hard one (package os), which a command must not inherit:
+// select(2) breaks above 1024, and many programs loop over all descriptors.
+const softFiles = 1024
+
+func fileLimit() unix.Rlimit {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return unix.Rlimit{Cur: softFiles, Max: softFiles}
+	}
+	l.Cur = min(softFiles, l.Max)
+	return l
+}

@@ -1,0 +1,101 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapRoot attaches the root filesystem over itself, in the mount namespace of
+// the calling thread, as a mount whose ids are those of the user namespace of
+// process pid (man mount_setattr, "ID-mapped mounts"), and without devices: see
+// package stage for why there. It returns a descriptor of the mount.
+func mapRoot(rootfs string, pid int) (_ int, err error) {
+	place, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("cannot open the root filesystem %s: %w", rootfs, err)
+	}
+	defer func() { _ = unix.Close(place) }() // a path only
+	tree, err := unix.OpenTree(place, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("cannot copy the mount of %s: %w", rootfs, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, unix.Close(tree))
+		}
+	}()
+	userns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
+	if err != nil {
+		return -1, fmt.Errorf("cannot open the instance's user namespace: %w", err)
+	}
+	defer func() { _ = userns.Close() }() // the mount holds it
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP | unix.MOUNT_ATTR_NODEV, Userns_fd: uint64(userns.Fd())}
+	err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
+		return -1, &hintError{
+			msg:  fmt.Sprintf("cannot map the ids of %s: its filesystem does not support idmapped mounts", rootfs),
+			hint: "idmapped mounts need Linux 5.12, for btrfs 5.15 (man mount_setattr)",
+		}
+	}
+	if err != nil {
+		return -1, fmt.Errorf("cannot map the ids of %s: %w", rootfs, err)
+	}
+	if err := unix.MoveMount(tree, "", place, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+		return -1, fmt.Errorf("cannot attach the mount of %s: %w", rootfs, err)
+	}
+	return tree, nil
+}
+
+// Limits of an instance's processes, whatever the caller's are. The soft limit
+// of open files is the traditional one, as systemd sets it.
+const (
+	softFiles = 1024
+	hardFiles = 1 << 20
+)
+
+// prepareProcess sets what init inherits and only the host's root may raise.
+func prepareProcess(pid int) error {
+	for _, l := range []struct {
+		resource int
+		limit    unix.Rlimit
+	}{
+		{unix.RLIMIT_NOFILE, unix.Rlimit{Cur: softFiles, Max: hardFiles}},
+		{unix.RLIMIT_CORE, unix.Rlimit{Cur: 0, Max: unix.RLIM_INFINITY}},
+		{unix.RLIMIT_STACK, unix.Rlimit{Cur: 8 << 20, Max: unix.RLIM_INFINITY}},
+		{unix.RLIMIT_NPROC, unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}},
+		{unix.RLIMIT_FSIZE, unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}},
+		{unix.RLIMIT_AS, unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}},
+		{unix.RLIMIT_CPU, unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}},
+		{unix.RLIMIT_MEMLOCK, unix.Rlimit{Cur: 8 << 20, Max: 8 << 20}},
+	} {
+		if err := setLimit(pid, l.resource, l.limit); err != nil {
+			return fmt.Errorf("cannot set the resource limits: %w", err)
+		}
+	}
+	err := os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("0"), 0)
+	if err != nil && !errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("cannot set the out-of-memory score: %w", err)
+	}
+	return nil
+}
+
+// setLimit sets a resource limit, within the hard one where that may not be
+// raised: on a host that keeps CAP_SYS_RESOURCE from its root, as some
+// containers and services do, the caller's own limits are the best there is.
+func setLimit(pid, resource int, l unix.Rlimit) error {
+	err := unix.Prlimit(pid, resource, &l, nil)
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	var have unix.Rlimit
+	if err := unix.Prlimit(pid, resource, nil, &have); err != nil {
+		return err
+	}
+	l.Max = min(l.Max, have.Max)
+	l.Cur = min(l.Cur, l.Max)
+	return unix.Prlimit(pid, resource, &l, nil)
+}

@@ -1,0 +1,86 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"poolctl/runtime/network"
+)
+
+// Spec is what Start needs to know of an instance.
+type Spec struct {
+	// Name is for messages and the process list only.
+	Name string `json:"name"`
+	// Rootfs is the root filesystem's directory on the host, with ids as the
+	// image has them. Its filesystem must support idmapped mounts.
+	Rootfs string `json:"rootfs"`
+	// RunDir is the instance's own directory for live state; made by Start, gone
+	// when the instance is.
+	RunDir string `json:"run_dir"`
+	// Cgroup is the instance's path in every hierarchy ("/poolctl/1a2b3c4d/c1").
+	// The supervisor uses the path with ".monitor" appended.
+	Cgroup string `json:"cgroup"`
+	// Hostname is set at each start.
+	Hostname string `json:"hostname"`
+	// UIDMap and GIDMap must map id 0.
+	UIDMap []IDMap `json:"uid_map"`
+	GIDMap []IDMap `json:"gid_map"`
+	// Init is the argument vector of PID 1; empty means /sbin/init.
+	Init []string `json:"init,omitempty"`
+	// Env is added to the environment of init.
+	Env map[string]string `json:"env,omitempty"`
+	// NICs are plugged in before init runs.
+	NICs []network.NIC `json:"nics,omitempty"`
+	// LogFile takes what the supervisor has to report; empty for nowhere.
+	LogFile string `json:"log_file,omitempty"`
+	// ConsoleLog takes what the instance writes to its console, at most about
+	// 1 MiB, and as much again in the file with ".old" appended; empty for
+	// nowhere.
+	ConsoleLog string `json:"console_log,omitempty"`
+	// OnExit is executed by the supervisor after it has cleaned up; may be empty.
+	OnExit []string `json:"on_exit,omitempty"`
+}
+
+const defaultInit = "/sbin/init"
+
+// defaultPath is what LXC gives to init and to commands.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// validate refuses what cannot be carried out, before anything is made.
+func (s Spec) validate() error {
+	for what, path := range map[string]string{"root filesystem": s.Rootfs, "run directory": s.RunDir} {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("invalid %s %q: want an absolute path", what, path)
+		}
+	}
+	if len(s.Hostname) > 64 { // __NEW_UTS_LEN
+		return fmt.Errorf("invalid hostname %q: longer than 64 bytes", s.Hostname)
+	}
+	for _, m := range [][]IDMap{s.UIDMap, s.GIDMap} {
+		if _, ok := hostID(m, 0); !ok {
+			return errors.New("invalid id map: it does not map id 0")
+		}
+	}
+	for k, v := range s.Env {
+		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
+			return fmt.Errorf("invalid environment variable %q", k)
+		}
+	}
+	return nil
+}
+
+// initArgs is the argument vector of PID 1.
+func (s Spec) initArgs() []string {
+	if len(s.Init) > 0 {
+		return s.Init
+	}
+	return []string{defaultInit}
+}
+
+// environ is the environment of PID 1. container=lxc is what systemd and openrc
+// look for (https://systemd.io/CONTAINER_INTERFACE).
+func (s Spec) environ() []string {
+	return environ(map[string]string{"PATH": defaultPath, "TERM": "linux", "container": "lxc"}, s.Env)
+}

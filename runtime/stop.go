@@ -1,0 +1,209 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// StopOptions say how to stop.
+type StopOptions struct {
+	// Force ends all processes at once.
+	Force bool
+	// Timeout bounds a clean stop; 0 means no bound but the context's.
+	Timeout time.Duration
+}
+
+// Stop stops the instance and returns when it has been cleaned up: nothing of it
+// is left then. A clean stop sends the signal that the instance's kind of init
+// takes as a request to power off. When it takes longer than the timeout, the
+// instance keeps running and the error is ErrTimeout.
+func (i *Instance) Stop(ctx context.Context, o StopOptions) error {
+	if err := i.end(ctx, o); err != nil {
+		return err
+	}
+	again, err := i.awaitCleanUp()
+	if again == nil {
+		return err
+	}
+	// It had begun to reboot before it could be told not to.
+	return errors.Join(again.Stop(ctx, o), again.Close())
+}
+
+func (i *Instance) end(ctx context.Context, o StopOptions) (err error) {
+	// A reboot, asked for by the instance just now, must not bring it back.
+	note := filepath.Join(i.dir, stopFile)
+	if err := os.WriteFile(note, nil, 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot announce the stop: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			if rerr := os.Remove(note); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
+				err = errors.Join(err, rerr)
+			}
+		}
+	}()
+	if o.Force {
+		return kill(ctx, i.pidfd)
+	}
+	wait := ctx
+	if o.Timeout > 0 {
+		var cancel context.CancelFunc
+		wait, cancel = context.WithTimeoutCause(ctx, o.Timeout, ErrTimeout)
+		defer cancel()
+	}
+	err = i.askToStop(wait)
+	if err == nil {
+		err = waitEnd(wait, i.pidfd)
+	}
+	if err != nil && wait.Err() != nil {
+		err = context.Cause(wait)
+	}
+	return err
+}
+
+// awaitCleanUp returns when the supervisor is done. When that has been killed,
+// it does the supervisor's work. When the supervisor has started the instance
+// once more, it returns that.
+func (i *Instance) awaitCleanUp() (again *Instance, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*undoTime)
+	defer cancel()
+	for {
+		lock, err := tryLock(i.dir, false)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, nil
+		}
+		if err == nil {
+			return nil, finish(ctx, lock, i.state, i.state.Cgroup)
+		}
+		if !errors.Is(err, errLocked) {
+			return nil, err
+		}
+		if now, err := Open(i.dir); err == nil && now.state.InitPID != i.state.InitPID {
+			if now.state.SupervisorPID == i.state.SupervisorPID {
+				return now, nil
+			}
+			return nil, now.Close() // started anew by somebody else
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.New("the instance has stopped, but its supervisor does not finish")
+		case <-time.After(lockPoll):
+		}
+	}
+}
+
+// initKind says how an init is asked to power off.
+type initKind struct {
+	signal unix.Signal
+}
+
+// kinds maps the name of the program that runs as PID 1, without directory, to
+// what it understands: systemd starts poweroff.target's sibling halt.target on
+// SIGRTMIN+3 (man systemd, "Signals"); busybox powers off on SIGUSR2 (its
+// init/init.c). Everything else gets SIGPWR, as from LXC (man
+// lxc.container.conf, lxc.signal.halt): sysvinit, openrc-init and runit images
+// for containers have a powerfail action.
+var kinds = map[string]initKind{
+	"systemd": {unix.Signal(sigRTMin + 3)},
+	"busybox": {unix.SIGUSR2},
+}
+
+// sigRTMin is SIGRTMIN as C libraries have it, which is not the kernel's 32.
+const sigRTMin = 34
+
+// How often it is looked whether init is ready for its signal, and how often it
+// is sent to one that does not seem to be.
+const (
+	signalPoll   = 5 * time.Millisecond
+	signalRepeat = 100 * time.Millisecond
+)
+
+// askToStop sends the signal. The kernel drops signals to a pid namespace's init
+// that it does not handle (man pid_namespaces), as it does not yet right after
+// its start; so unless a handler can be seen, the signal is sent again until the
+// init ends. One that fetches its signals by sigtimedwait, as busybox does,
+// cannot be told from that while it waits, and is not disturbed by more of them.
+func (i *Instance) askToStop(ctx context.Context) error {
+	var last time.Time
+	for !ended(i.pidfd) {
+		kind, err := i.kind()
+		if err != nil {
+			return err
+		}
+		ready, err := i.handles(kind.signal)
+		if err != nil {
+			return err
+		}
+		if ready || time.Since(last) >= signalRepeat {
+			err := unix.PidfdSendSignal(i.pidfd, kind.signal, nil, 0)
+			if err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("cannot send a signal to the instance's init: %w", err)
+			}
+			last = time.Now()
+		}
+		if ready {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(signalPoll):
+		}
+	}
+	return nil
+}
+
+// kind looks at the file that PID 1 executes. The name is the instance's word,
+// and decides nothing but which signal it gets.
+func (i *Instance) kind() (initKind, error) {
+	exe, err := os.Readlink(i.proc("exe"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return initKind{}, fmt.Errorf("cannot look at the instance's init: %w", err)
+	}
+	name := strings.TrimSuffix(path.Base(exe), " (deleted)")
+	if k, ok := kinds[name]; ok {
+		return k, nil
+	}
+	return initKind{unix.SIGPWR}, nil
+}
+
+// handles reports whether init catches the signal, or blocks it to fetch it by
+// sigwait or signalfd.
+func (i *Instance) handles(sig unix.Signal) (bool, error) {
+	data, err := os.ReadFile(i.proc("status"))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return true, nil // it has ended: so says the signal, too
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot look at the instance's init: %w", err)
+	}
+	return handlesSignal(string(data), sig), nil
+}
+
+// handlesSignal looks into a /proc/PID/status (man proc_pid_status).
+func handlesSignal(status string, sig unix.Signal) bool {
+	for line := range strings.Lines(status) {
+		key, value, _ := strings.Cut(line, ":")
+		if key != "SigCgt" && key != "SigBlk" {
+			continue
+		}
+		mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+		if err == nil && mask&(1<<(uint(sig)-1)) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (i *Instance) proc(file string) string {
+	return "/proc/" + strconv.Itoa(i.state.InitPID) + "/" + file
+}

@@ -1,0 +1,326 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/cgroup"
+	"poolctl/runtime/network"
+)
+
+// starterFD is the socket to Start.
+const starterFD = 3
+
+// supervisor is one running instance's process.
+type supervisor struct {
+	spec    Spec
+	lock    *runLock
+	group   cgroup.Group
+	monitor cgroup.Group
+	layout  cgroup.Layout
+	state   state
+	log     *log.Logger
+	console *consoleLog
+	// hostNS is the host's mount namespace.
+	hostNS *os.File
+}
+
+// supervise is the supervisor's main; the result is its exit status.
+func supervise() int {
+	s := &supervisor{log: log.New(os.Stderr, "", log.LstdFlags|log.LUTC)}
+	starter := os.NewFile(starterFD, "starter")
+	unix.CloseOnExec(starterFD)
+	if err := closeStrangers(); err != nil {
+		return answer(starter, err)
+	}
+	// Undone when the starter goes away; not bound to anything once it runs.
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	dec := json.NewDecoder(starter)
+	if err := dec.Decode(&s.spec); err != nil {
+		return answer(starter, fmt.Errorf("cannot read the specification: %w", err))
+	}
+	go func() { // only the end of file comes
+		_, _ = io.Copy(io.Discard, starter)
+		cancel()
+	}()
+	if err := s.prepare(ctx); err != nil {
+		return answer(starter, err)
+	}
+	init, err := s.boot(ctx)
+	if err != nil {
+		return answer(starter, errors.Join(err, s.cleanUp()))
+	}
+	s.log.SetPrefix(s.spec.Name + ": ")
+	answer(starter, nil)
+	if err := starter.Close(); err != nil {
+		s.log.Print(err)
+	}
+	return s.run(init)
+}
+
+// answer tells Start how it went. When Start is gone, nobody needs to know: an
+// instance that runs by then keeps running.
+func answer(w io.Writer, err error) int {
+	res := startResult{OK: err == nil}
+	code := 0
+	if err != nil {
+		res.Error, code = err.Error(), 1
+		var h interface{ Hint() string }
+		if errors.As(err, &h) {
+			res.Hint = h.Hint()
+		}
+	}
+	_ = json.NewEncoder(w).Encode(res)
+	return code
+}
+
+// closeStrangers closes descriptors that the caller's caller has left open for
+// all its children, such as the lock of a shell script: the supervisor would
+// keep them for as long as the instance runs. What Go itself has open is marked
+// close-on-exec.
+func closeStrangers() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("cannot list the open files: %w", err)
+	}
+	for _, e := range entries {
+		var fd int
+		if _, err := fmt.Sscan(e.Name(), &fd); err != nil || fd <= starterFD {
+			continue
+		}
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd) // not ours
+		}
+	}
+	return nil
+}
+
+// prepare does what is needed once, whatever number of times the instance
+// reboots: the lock, the supervisor's cgroup, the console's log.
+func (s *supervisor) prepare(ctx context.Context) (err error) {
+	if s.lock, err = s.takeRunDir(ctx); err != nil {
+		return err
+	}
+	if err := s.prepareLocked(); err != nil {
+		return errors.Join(err, s.cleanUp())
+	}
+	return nil
+}
+
+func (s *supervisor) prepareLocked() (err error) {
+	s.state = state{
+		Name: s.spec.Name, SupervisorPID: os.Getpid(), Cgroup: s.spec.Cgroup,
+		UIDMap: s.spec.UIDMap, GIDMap: s.spec.GIDMap,
+	}
+	for i := range s.spec.NICs {
+		if s.spec.NICs[i].HostName == "" {
+			s.spec.NICs[i].HostName = network.RandomHostName()
+		}
+		s.state.HostNICs = append(s.state.HostNICs, s.spec.NICs[i].HostName)
+	}
+	if err := s.state.save(s.spec.RunDir); err != nil {
+		return err
+	}
+	if s.layout, err = cgroup.Detect(); err != nil {
+		return err
+	}
+	if s.group, err = s.layout.Group(s.spec.Cgroup); err != nil {
+		return err
+	}
+	if s.monitor, err = s.layout.Tracking().Group(s.spec.Cgroup + monitorSuffix); err != nil {
+		return err
+	}
+	if err := s.monitor.Create(0, 0); err != nil {
+		return err
+	}
+	if err := s.monitor.EnterPID(os.Getpid()); err != nil {
+		return err
+	}
+	if s.hostNS, err = os.Open("/proc/self/ns/mnt"); err != nil {
+		return fmt.Errorf("cannot open the mount namespace: %w", err)
+	}
+	s.console, err = openConsoleLog(s.spec.ConsoleLog)
+	return err
+}
+
+// monitorSuffix makes the name of the supervisor's own cgroup. No instance's
+// name contains a dot.
+const monitorSuffix = ".monitor"
+
+// takeRunDir locks the run directory. Somebody else holds it while the instance
+// runs, or while it is being cleaned up, which is waited for. What a supervisor
+// that was killed has left is removed.
+func (s *supervisor) takeRunDir(ctx context.Context) (*runLock, error) {
+	if inst, err := Open(s.spec.RunDir); err == nil {
+		return nil, errors.Join(errors.New("it is running already"), inst.Close())
+	}
+	wait, cancel := context.WithTimeout(ctx, undoTime)
+	defer cancel()
+	lock, err := lockRunDir(wait, s.spec.RunDir, true)
+	if errors.Is(err, errLocked) {
+		return nil, errors.New("it is being started or stopped by another process")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock the run directory: %w", err)
+	}
+	st, err := loadState(s.spec.RunDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return lock, nil
+	}
+	if err == nil {
+		if fd, ierr := st.openInit(); ierr == nil {
+			return nil, errors.Join(errors.New("it is running already"), unix.Close(fd), lock.release())
+		}
+	}
+	if err := clean(ctx, st, s.spec.Cgroup); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot remove what is left of the last run: %w", err), lock.release())
+	}
+	return lock, nil
+}
+
+// cleanUp removes all of the instance but the supervisor itself.
+func (s *supervisor) cleanUp() error {
+	ctx, cancel := context.WithTimeout(context.Background(), undoTime)
+	defer cancel()
+	err := clean(ctx, s.state, s.spec.Cgroup)
+	if lerr := s.leaveMonitor(); lerr != nil {
+		err = errors.Join(err, lerr)
+	}
+	if err != nil {
+		// The directory stays, unlocked, for the next sweep to try again.
+		return errors.Join(err, s.lock.release())
+	}
+	return s.lock.remove()
+}
+
+// leaveMonitor removes the supervisor's own cgroup.
+func (s *supervisor) leaveMonitor() error {
+	if s.monitor.Path() == "" || !s.monitor.Exists() {
+		return nil
+	}
+	if err := s.layout.Tracking().EnterRoot(os.Getpid()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return s.monitor.Remove(ctx)
+}
+
+// Restarts: an instance that reboots sooner than quickBoot after its start is
+// started again only after a pause, which doubles up to slowest.
+const (
+	quickBoot = 2 * time.Second
+	firstWait = 100 * time.Millisecond
+	slowest   = 10 * time.Second
+)
+
+// run waits for the instance to end, as often as it reboots, and cleans up.
+func (s *supervisor) run(init *process) int {
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, unix.SIGTERM) // the host shuts down
+	// Terminal and session are gone, but a kill by group may still come.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
+	go func() {
+		for range terminated {
+			if err := s.shutDown(); err != nil {
+				s.log.Print(err)
+			}
+		}
+	}()
+	pause := firstWait
+	for {
+		started := time.Now()
+		s.slimDown()
+		reboot, err := init.wait()
+		if err != nil {
+			s.log.Print(err)
+		}
+		if !reboot || s.stopping() {
+			break
+		}
+		if time.Since(started) < quickBoot {
+			time.Sleep(pause)
+			pause = min(2*pause, slowest)
+		} else {
+			pause = firstWait
+		}
+		if init, err = s.reboot(); err != nil {
+			s.log.Printf("cannot start again after a reboot: %v", err)
+			break
+		}
+	}
+	s.console.finish()
+	code := 0
+	if err := s.cleanUp(); err != nil {
+		s.log.Printf("cannot clean up: %v", err)
+		code = 1
+	}
+	if len(s.spec.OnExit) > 0 {
+		err := syscall.Exec(s.spec.OnExit[0], s.spec.OnExit, callerEnv(os.Environ()))
+		s.log.Printf("cannot execute %s: %v", s.spec.OnExit[0], err)
+		return 1
+	}
+	return code
+}
+
+// reboot takes down what belonged to the last run, and boots.
+func (s *supervisor) reboot() (*process, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s.state.InitPID, s.state.InitStart, s.state.Ready = 0, 0, false
+	if err := s.state.save(s.spec.RunDir); err != nil {
+		return nil, err
+	}
+	if err := clean(ctx, s.state, s.spec.Cgroup); err != nil {
+		return nil, err
+	}
+	return s.boot(ctx)
+}
+
+// stopping reports whether somebody stops the instance: a reboot ends it then.
+func (s *supervisor) stopping() bool {
+	_, err := os.Lstat(filepath.Join(s.spec.RunDir, stopFile))
+	return err == nil
+}
+
+// shutDown asks the instance to stop, on behalf of a host that shuts down.
+func (s *supervisor) shutDown() error {
+	if err := os.WriteFile(filepath.Join(s.spec.RunDir, stopFile), nil, 0o600); err != nil {
+		return err
+	}
+	inst, err := Open(s.spec.RunDir)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return errors.Join(inst.askToStop(ctx), inst.Close())
+}
+
+// callerEnv is the environment without what was added for the supervisor.
+func callerEnv(env []string) []string {
+	var out []string
+	for _, e := range env {
+		own := false
+		for _, o := range supervisorEnv {
+			own = own || e == o
+		}
+		if !own {
+			out = append(out, e)
+		}
+	}
+	return out
+}
