@@ -20,8 +20,8 @@ func instanceCommands(e *env) []*cli.Command {
 func snapshotCommands(e *env) []*cli.Command {
 	return []*cli.Command{
 		group("snapshot", nil, catSnapshots, "manage snapshots; `snapshot NAME [SNAPSHOT]` creates one",
-			snapshotCreateCommand(e), snapshotListCommand(e), snapshotRestoreCommand(e, "restore", ""), snapshotDeleteCommand(e)),
-		snapshotRestoreCommand(e, "restore", catSnapshots), mountCommand(e), umountCommand(e),
+			snapshotCreateCommand(e), snapshotListCommand(e), snapshotRestoreCommand(e, "snapshot ", ""), snapshotDeleteCommand(e)),
+		snapshotRestoreCommand(e, "", catSnapshots), mountCommand(e), umountCommand(e),
 	}
 }
 

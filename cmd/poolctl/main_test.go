@@ -10,11 +10,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
+	time.Local = time.UTC // some texts have the user's zone
 	testscript.Main(m, map[string]func(){"poolctl": main})
 }
 

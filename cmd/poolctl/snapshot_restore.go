@@ -8,11 +8,12 @@ import (
 	"poolctl/pool"
 )
 
-// snapshotRestoreCommand is `snapshot restore` and, as in lxc, `restore`.
-func snapshotRestoreCommand(e *env, name, category string) *cli.Command {
+// snapshotRestoreCommand is `snapshot restore` and, as in lxc, `restore`; parent
+// is "snapshot " or "".
+func snapshotRestoreCommand(e *env, parent, category string) *cli.Command {
 	return &cli.Command{
-		Name: name, Category: category, Usage: "bring an instance back to a snapshot", ArgsUsage: "NAME SNAPSHOT",
-		Description: example("A running instance is stopped for it and started again.", "poolctl snapshot restore c1 before-upgrade"),
+		Name: "restore", Category: category, Usage: "bring an instance back to a snapshot", ArgsUsage: "NAME SNAPSHOT",
+		Description: example("A running instance is stopped for it and started again.", "poolctl "+parent+"restore c1 before-upgrade"),
 		Action: e.action(2, 2, func(ctx context.Context, s *pool.System, args []string) error {
 			return s.RestoreSnapshot(ctx, args[0], args[1])
 		}),

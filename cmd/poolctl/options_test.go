@@ -1,0 +1,175 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/urfave/cli/v2"
+
+	"poolctl/cmd/poolctl/internal/ask"
+	"poolctl/cmd/poolctl/internal/output"
+	"poolctl/pool"
+)
+
+func TestCreatePoolOptions(t *testing.T) {
+	type config = map[string]string
+	for _, c := range []struct {
+		args         string
+		size, source string
+		want         pool.CreatePoolOptions
+	}{
+		{"p", "", "", pool.CreatePoolOptions{Name: "p", Config: config{}}},
+		{"p btrfs size=2GiB", "", "/x", pool.CreatePoolOptions{Name: "p", Driver: "btrfs", Config: config{"size": "2GiB", "source": "/x"}}},
+		{"p size=2GiB user.a=b=c", "2GiB", "", pool.CreatePoolOptions{Name: "p", Config: config{"size": "2GiB", "user.a": "b=c"}}},
+		{"p dir", "", "", pool.CreatePoolOptions{Name: "p", Driver: "dir", Config: config{}}}, // package pool refuses it
+	} {
+		got, err := createPoolOptions(strings.Fields(c.args), c.size, c.source)
+		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+			t.Errorf("%q: %v (-want +got):\n%s", c.args, err, diff)
+		}
+	}
+	for _, bad := range []string{"p btrfs zfs", "p btrfs =x", "p size=1GiB size"} {
+		if _, err := createPoolOptions(strings.Fields(bad), "", ""); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func TestCreateOptions(t *testing.T) {
+	o := createOptions{storage: "p", network: "n", description: "d", config: *cli.NewStringSlice("a=b", "c=")}
+	got, err := o.options("create", []string{"img"})
+	want := pool.CreateOptions{Image: "img", Pool: "p", Network: "n", Description: "d", Config: map[string]string{"a": "b", "c": ""}}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	o = createOptions{noProfiles: true}
+	if got, err = o.options("create", []string{"img", "c1"}); err != nil || got.Profiles == nil || len(got.Profiles) != 0 || got.Name != "c1" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestWantsTTY(t *testing.T) {
+	for _, c := range []struct {
+		o    execOptions
+		auto bool
+		want bool
+	}{
+		{execOptions{mode: "auto"}, true, true},
+		{execOptions{mode: "auto"}, false, false},
+		{execOptions{mode: "auto", tty: true}, false, true},
+		{execOptions{mode: "auto", noTTY: true}, true, false},
+		{execOptions{mode: "auto", noStdin: true}, true, false},
+		{execOptions{mode: "interactive"}, false, true},
+		{execOptions{mode: "non-interactive"}, true, false},
+	} {
+		if got, err := c.o.wantsTTY(c.auto); got != c.want || err != nil {
+			t.Errorf("%+v, auto %v: %v, %v", c.o, c.auto, got, err)
+		}
+	}
+	for _, o := range []execOptions{{mode: "auto", tty: true, noTTY: true}, {mode: "interactive", tty: true}, {mode: "x"}} {
+		if _, err := o.wantsTTY(true); err == nil {
+			t.Errorf("%+v is taken", o)
+		}
+	}
+}
+
+func TestAskInit(t *testing.T) {
+	for answers, want := range map[string]pool.InitOptions{
+		"\n\n\n\n\n\n\n":       {PoolName: "default", PoolSize: "2GiB", Network: "poolbr0", IPv4: "auto", IPv6: "auto"},
+		"no\nno\n":             {},
+		"yes\nfast\n1.5\nno\n": {PoolName: "fast", PoolSize: "1.5GiB"},
+		"y\nfast\nlots\n-1\n500MB\ny\nbr1\nx\n10.1.2.1/24\nnone\n": {PoolName: "fast", PoolSize: "500MB", Network: "br1", IPv4: "10.1.2.1/24", IPv6: "none"},
+	} {
+		var got pool.InitOptions
+		var asked strings.Builder
+		a := ask.New(strings.NewReader(answers), &asked)
+		err := askPool(a, &got)
+		if err == nil {
+			err = askNetwork(a, &got)
+		}
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%q: %v (-want +got):\n%s\n%s", answers, err, diff, asked.String())
+		}
+	}
+}
+
+func TestInitOptions(t *testing.T) {
+	o := initOptions{pool: "p", sizeGiB: 3, source: "/x", network: "br", ipv4: "auto", ipv6: "none"}
+	if diff := cmp.Diff(pool.InitOptions{PoolName: "p", PoolSize: "3GiB", PoolSource: "/x", Network: "br", IPv4: "auto", IPv6: "none"}, o.options()); diff != "" {
+		t.Error(diff)
+	}
+	o.network = noNetwork
+	if diff := cmp.Diff(pool.InitOptions{PoolName: "p", PoolSize: "3GiB", PoolSource: "/x"}, o.options()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPreseed(t *testing.T) {
+	file, err := readPreseed(strings.NewReader(`
+storage_pools:
+- {name: default, driver: btrfs, config: {size: 1GiB}}
+networks:
+- {name: br1, type: bridge, config: {ipv4.address: auto}}
+profiles:
+- name: default
+  devices:
+    root: {path: /, pool: default, type: disk}
+    eth0: {name: eth0, network: br1, type: nic}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Pools) != 1 || file.Pools[0].Config["size"] != "1GiB" || len(file.Networks) != 1 || file.Networks[0].Name != "br1" {
+		t.Errorf("%+v", file)
+	}
+	got, err := file.profile()
+	if diff := cmp.Diff(pool.InitOptions{PoolName: "default", Network: "br1"}, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	for _, bad := range []string{"a: b", "[", "networks: [{name: n, type: ovn}]", strings.Repeat(" ", preseedLimit+1)} {
+		if _, err := readPreseed(strings.NewReader(bad)); err == nil {
+			t.Errorf("%.20q is taken", bad)
+		}
+	}
+}
+
+func FuzzReadPreseed(f *testing.F) {
+	f.Add("storage_pools:\n- {name: default, driver: btrfs}\nprofiles:\n- {name: default, devices: {root: {path: /, pool: default, type: disk}}}")
+	f.Add("{}")
+	f.Fuzz(func(t *testing.T, text string) {
+		file, err := readPreseed(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		if o, err := file.profile(); err == nil && len(file.Profiles) == 0 && (o.PoolName != "" || o.Network != "") {
+			t.Fatalf("%q sets the profile up: %+v", text, o)
+		}
+	})
+}
+
+func TestNetworkList(t *testing.T) {
+	networks := []pool.Network{
+		{Name: "br10", Type: "bridge", Managed: true, Status: "Created", Config: map[string]string{"ipv4.address": "10.1.2.1/24", "ipv6.address": "fd42::1/64"}, UsedBy: []string{"a", "b"}},
+		{Name: "lo", Type: "loopback"},
+		{Name: "ifb0", Type: "unknown"},
+		{Name: "br9", Type: "bridge"},
+		{Name: "eth0", Type: "physical"},
+	}
+	for columns, want := range map[string]string{
+		"ntm46dus": "br9,bridge,NO,,,,0,\nbr10,bridge,YES,10.1.2.1/24,fd42::1/64,,2,CREATED\neth0,physical,NO,,,,0,\n",
+		"n":        "br9\nbr10\neth0\n",
+	} {
+		cols, err := networkColumns(columns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		if err := networkList(networks, cols).Write(&b, output.CSV); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, b.String()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", columns, diff)
+		}
+	}
+}
