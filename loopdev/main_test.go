@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "loopdev:", err)
 		os.Exit(1)
 	}
+	if path := os.Getenv(attachVariable); path != "" {
+		attachAndWait(path)
+	}
 	os.Exit(m.Run())
 }
 
