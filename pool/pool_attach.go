@@ -37,7 +37,7 @@ type openedPool struct {
 }
 
 func (p *openedPool) close() error {
-	err := p.Tree.Close()
+	err := p.Close()
 	p.unlock()
 	return err
 }

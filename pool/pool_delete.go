@@ -47,7 +47,6 @@ func (s *System) DeletePool(ctx context.Context, name string, force bool) error 
 		return err
 	}
 	crash.Point("pool.delete.begun")
-	ctx = context.WithoutCancel(ctx)
 	return errors.Join(s.finishDelete(creating{Name: name, Path: rec.Source, Dev: st.Dev, Inode: st.Ino}), entry.Done())
 }
 

@@ -27,7 +27,7 @@ func (s *System) CreateSnapshot(ctx context.Context, instance, snap string) (nam
 			return "", err
 		}
 	}
-	err = in.Tree.CreateSnapshot(ctx, instance, snap, tree.SnapshotOptions{})
+	err = in.CreateSnapshot(ctx, instance, snap, tree.SnapshotOptions{})
 	if errors.Is(err, fs.ErrExist) {
 		err = fmt.Errorf("cannot create snapshot %s/%s: %w", instance, snap, ErrExists)
 	}
@@ -40,7 +40,7 @@ func (s *System) Snapshots(ctx context.Context, instance string) ([]Snapshot, er
 	if err != nil {
 		return nil, err
 	}
-	recs, err := p.Tree.Snapshots(instance)
+	recs, err := p.Snapshots(instance)
 	if err = errors.Join(err, p.close()); err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap str
 			return err
 		}
 	}
-	err := in.Tree.RestoreSnapshot(ctx, name, snap)
+	err := in.RestoreSnapshot(ctx, name, snap)
 	if wasRunning {
 		again := context.WithoutCancel(ctx)
 		rec, rerr := in.Instance(name)
@@ -104,7 +104,7 @@ func (s *System) DeleteSnapshot(ctx context.Context, instance, snap string) (err
 	if err := s.checkNoLook(ref); err != nil {
 		return fmt.Errorf("cannot delete %s: %w", ref, err)
 	}
-	err = in.Tree.DeleteSnapshot(ctx, instance, snap)
+	err = in.DeleteSnapshot(ctx, instance, snap)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("cannot delete %s: %w", ref, snapshotError(err, instance))
 	}

@@ -59,6 +59,7 @@ func Open(ctx context.Context, o Options) (*System, error) {
 	if err := runtime.Sweep(ctx, s.instancesRunDir(), s.cgroups); err != nil {
 		s.notice(err.Error())
 	}
+	sweepLooks(s.dir)
 	return s, nil
 }
 
