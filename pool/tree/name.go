@@ -25,7 +25,7 @@ var (
 // letters, digits and "-", not starting with a digit or "-", not ending with "-". The error is ErrInvalidName and says
 // what is wrong.
 func ValidateInstanceName(name string) error {
-	reason := ""
+	var reason string
 	switch {
 	case name == "":
 		reason = "it is empty"

@@ -202,10 +202,15 @@ func (t *Tree) syncSnapshots(name string, made *Snapshot) error {
 		}
 		return writeRecord(t.InstancePath(name), raw, rec.Container, snaps)
 	})
-	if in, rerr := t.Instance(name); errors.Is(rerr, fs.ErrNotExist) || rerr == nil && in.Broken != nil {
+	if err != nil && t.hasNoList(name) {
 		return nil
 	}
 	return err
+}
+
+func (t *Tree) hasNoList(name string) bool {
+	in, err := t.Instance(name)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && in.Broken != nil
 }
 
 func hasSnapshot(snaps []Snapshot, name string) bool {

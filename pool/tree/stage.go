@@ -197,9 +197,13 @@ func readStagedRecord(path string) (*ImageRecord, error) {
 	} else if err != nil {
 		return nil, err
 	}
+	return parseStagedRecord(raw), nil
+}
+
+func parseStagedRecord(raw []byte) *ImageRecord {
 	var rec ImageRecord
 	if json.Unmarshal(raw, &rec) != nil || checkImageRecord(rec) != nil {
-		return nil, nil
+		return nil
 	}
-	return &rec, nil
+	return &rec
 }
