@@ -153,14 +153,18 @@ func (s *System) mountPool(ctx context.Context, rec state.PoolRecord) (err error
 
 // holdLoop finds the loop device that has the pool's file already, or makes one.
 func (s *System) holdLoop(ctx context.Context, rec state.PoolRecord) (*loopdev.Device, error) {
-	dev, err := loopdev.Attach(ctx, rec.Source, loopdev.AttachOptions{})
-	if attached, ok := errors.AsType[*loopdev.AttachedError](err); ok {
-		if attached.Info.ReadOnly {
-			return nil, withHint(fmt.Errorf("%s is attached read-only as %s", rec.Source, attached.Info.Path), "losetup -d %s", attached.Info.Path)
-		}
-		dev, err = loopdev.Open(attached.Info.Number)
+	dev, _, err := loopdev.Hold(ctx, rec.Source, loopdev.AttachOptions{})
+	if err != nil {
+		return nil, err
 	}
-	return dev, err
+	info, err := dev.Info()
+	if err == nil && info.ReadOnly {
+		err = withHint(fmt.Errorf("%s is attached read-only as %s", rec.Source, info.Path), "losetup -d %s", info.Path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	return dev, nil
 }
 
 // checkFile looks at the pool's file before it is attached: there, btrfs, ours,

@@ -20,9 +20,9 @@ import (
 	"poolctl/pool/tree"
 )
 
-// minPoolSize is the smallest file in which mkfs.btrfs makes a file system with
-// its default profiles (it refuses below 114294784 bytes).
-const minPoolSize = 110 << 20
+// minPoolSize is the smallest pool: the smallest file system of mkfs.btrfs with
+// its default profiles, in whole MiB.
+const minPoolSize = (btrfs.MinSize + 1<<20 - 1) &^ (1<<20 - 1)
 
 // creating is the journal's record of a pool that is being made.
 type creating struct {
