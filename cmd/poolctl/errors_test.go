@@ -55,6 +55,13 @@ func TestDebugChain(t *testing.T) {
 }
 
 func TestEach(t *testing.T) {
+	for limit, run := range map[int32]func(context.Context, []string, func(context.Context, string) error) error{1: each, atOnce: eachAtOnce} {
+		testEach(t, limit, run)
+	}
+}
+
+func testEach(t *testing.T, limit int32, each func(context.Context, []string, func(context.Context, string) error) error) {
+	t.Helper()
 	var mu sync.Mutex
 	var done []string
 	var now, most atomic.Int32
@@ -78,7 +85,7 @@ func TestEach(t *testing.T) {
 	if err == nil || err.Error() != "bad1\nbad2" {
 		t.Errorf("%v", err)
 	}
-	if m := most.Load(); m < 2 || m > atOnce {
+	if m := most.Load(); m > limit || limit > 1 && m < 2 {
 		t.Errorf("%d at once", m)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -18,7 +18,7 @@ type imageView struct {
 	Aliases         []pool.ImageAlias `json:"aliases" yaml:"aliases"`
 	Architecture    string            `json:"architecture" yaml:"architecture"`
 	Cached          bool              `json:"cached" yaml:"cached"`
-	Filename        string            `json:"filename" yaml:"filename"`
+	Filename        string            `json:"filename,omitempty" yaml:"filename,omitempty"`
 	Fingerprint     string            `json:"fingerprint" yaml:"fingerprint"`
 	AltFingerprints []string          `json:"alt_fingerprints,omitempty" yaml:"alt_fingerprints,omitempty"`
 	Size            int64             `json:"size" yaml:"size"`

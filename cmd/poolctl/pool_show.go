@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,6 +20,7 @@ func poolShowCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
+			slices.Sort(p.UsedBy) // as lxc does
 			return output.Value(e.stdout, format, p)
 		}),
 	}

@@ -12,7 +12,7 @@ func startCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "start", Category: catInstances, Usage: "start instances", ArgsUsage: "NAME...", Description: example("", "poolctl start c1 c2"),
 		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
-			return each(ctx, args, s.Start)
+			return eachAtOnce(ctx, args, s.Start)
 		}),
 	}
 }

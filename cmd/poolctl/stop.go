@@ -41,7 +41,7 @@ func stopCommand(e *env) *cli.Command {
 		Description: example("With the signal that the instance's init understands; after the timeout it is left running.", "poolctl stop c1 --timeout 10"),
 		Flags:       o.flags(),
 		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
-			return each(ctx, args, func(ctx context.Context, name string) error { return s.Stop(ctx, name, o.options()) })
+			return eachAtOnce(ctx, args, func(ctx context.Context, name string) error { return s.Stop(ctx, name, o.options()) })
 		}),
 	}
 }
