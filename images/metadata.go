@@ -71,7 +71,7 @@ func readFileAt(dir *os.File, name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	f := os.NewFile(uintptr(fd), path) //nolint:gosec // a descriptor
+	f := os.NewFile(uintptr(fd), path)
 	defer func() { _ = f.Close() }()
 	st, err := f.Stat()
 	if err != nil {

@@ -16,7 +16,7 @@ const progressEvery = 100 * time.Millisecond
 // remembers the first error of the stream, which is the cause of whatever the
 // decompressor and the archive reader then complain of.
 type source struct {
-	ctx    context.Context //nolint:containedctx // of one part
+	ctx    context.Context
 	part   *Part
 	rc     io.ReadCloser
 	hash   hash.Hash

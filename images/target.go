@@ -170,7 +170,7 @@ func (t *target) write(content []byte, a attributes) (err error) {
 	if err != nil {
 		return &os.PathError{Op: "openat", Path: temp, Err: err}
 	}
-	f := os.NewFile(uintptr(fd), temp) //nolint:gosec // a descriptor
+	f := os.NewFile(uintptr(fd), temp)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, unix.Unlinkat(dir, temp, 0))
@@ -203,7 +203,7 @@ func (t *target) setAttributes(fd int, a attributes) error {
 		gid = a.gid
 	}
 	if a.mode >= 0 {
-		mode = uint32(a.mode) //nolint:gosec // bounded
+		mode = uint32(a.mode)
 	}
 	if err := unix.Fchown(fd, uid, gid); err != nil {
 		return os.NewSyscallError("fchown", err)

@@ -90,7 +90,7 @@ func openDirAt(dir *os.File, name string) (*os.File, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return os.NewFile(uintptr(fd), path), nil //nolint:gosec // a descriptor
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 func (a *applier) close() {
@@ -174,7 +174,7 @@ func (t *Template) attributes() (attributes, error) {
 		if err != nil || n > f.limit {
 			return a, fmt.Errorf("its %s %.64q is invalid", f.name, f.text)
 		}
-		*f.to = int(n) //nolint:gosec // bounded
+		*f.to = int(n)
 	}
 	return a, nil
 }

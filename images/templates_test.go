@@ -145,7 +145,7 @@ func TestTemplateLinks(t *testing.T) {
 			root := filepath.Join(vol, "rootfs")
 			for at, to := range tc.links {
 				path := filepath.Join(root, at)
-				err := error(nil)
+				var err error
 				if to == "NODE" {
 					err = unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))
 				} else {

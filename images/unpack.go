@@ -115,7 +115,7 @@ func makeRootfs(dir *os.File) (*os.File, error) {
 	if err := unix.Fchmod(fd, 0o755); err != nil { // whatever the umask is
 		return nil, errors.Join(&os.PathError{Op: "fchmod", Path: dir.Name() + "/" + rootfsDir, Err: err}, unix.Close(fd))
 	}
-	return os.NewFile(uintptr(fd), dir.Name()+"/"+rootfsDir), nil //nolint:gosec // a descriptor
+	return os.NewFile(uintptr(fd), dir.Name()+"/"+rootfsDir), nil
 }
 
 func notEOF(err error) error {

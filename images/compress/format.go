@@ -125,7 +125,7 @@ func isTarHeader(b []byte) bool {
 			c = ' '
 		}
 		unsigned += int64(c)
-		signed += int64(int8(c)) //nolint:gosec // the reinterpretation is the point
+		signed += int64(int8(c)) // the reinterpretation is the point
 	}
 	return want == unsigned || want == signed
 }

@@ -3,6 +3,7 @@ package compress
 import (
 	"compress/bzip2"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -70,7 +71,7 @@ type named struct {
 
 func (n *named) Read(p []byte) (int, error) {
 	c, err := n.r.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // io.EOF is never wrapped by a Reader
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = fmt.Errorf("cannot decompress %s: %w", n.format, err)
 	}
 	return c, err

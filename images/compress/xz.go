@@ -19,7 +19,7 @@ const pipeSize = 1 << 20
 // xzProcess is a running `xz -dc`. A goroutine feeds it; the process itself is
 // the read-ahead.
 type xzProcess struct {
-	ctx    context.Context //nolint:containedctx // the lifetime of the process
+	ctx    context.Context
 	cmd    *exec.Cmd
 	in     *os.File // write end of its stdin
 	out    *os.File // read end of its stdout
@@ -48,7 +48,7 @@ func startXZ(ctx context.Context, path string, r io.Reader) (io.ReadCloser, erro
 	growPipe(out)
 	p := &xzProcess{
 		ctx: ctx, fed: make(chan struct{}),
-		cmd: exec.CommandContext(ctx, path, "-dc", "-T0", "-M", fmt.Sprint(MaxMemory)), //nolint:gosec // fixed arguments
+		cmd: exec.CommandContext(ctx, path, "-dc", "-T0", "-M", fmt.Sprint(MaxMemory)),
 	}
 	p.in, p.out = in, out
 	p.buf = bufio.NewReaderSize(p.out, 256<<10)
@@ -85,7 +85,7 @@ func (p *xzProcess) feed(r io.Reader) {
 			}
 		}
 		if err != nil {
-			if err != io.EOF { //nolint:errorlint // io.EOF is never wrapped by a Reader
+			if err != io.EOF {
 				p.feedErr = err
 			}
 			return
@@ -98,7 +98,7 @@ func (p *xzProcess) Read(b []byte) (int, error) {
 	if n > 0 || err == nil {
 		return n, nil
 	}
-	if err != io.EOF { //nolint:errorlint // see above
+	if err != io.EOF {
 		return 0, fmt.Errorf("cannot decompress xz: %w", err)
 	}
 	return 0, p.finish()

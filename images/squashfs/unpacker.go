@@ -49,7 +49,7 @@ func receive(ctx context.Context, r io.Reader, tempDir string, l Limits) (_ *os.
 	if l.Inodes > 0 && int64(super.Inodes) > l.Inodes {
 		return nil, &LimitError{"inodes", l.Inodes}
 	}
-	if l.Bytes > 0 && super.BytesUsed > uint64(l.Bytes) { //nolint:gosec // positive
+	if l.Bytes > 0 && super.BytesUsed > uint64(l.Bytes) {
 		return nil, &LimitError{"bytes", l.Bytes}
 	}
 	f, err := tempFile(tempDir)
@@ -68,7 +68,7 @@ func receive(ctx context.Context, r io.Reader, tempDir string, l Limits) (_ *os.
 	if err != nil {
 		return nil, err
 	}
-	if size += SuperSize; uint64(size) < super.BytesUsed { //nolint:gosec // positive
+	if size += SuperSize; uint64(size) < super.BytesUsed {
 		return nil, fmt.Errorf("it is cut short: %d of %d bytes", size, super.BytesUsed)
 	}
 	return f, nil
@@ -91,7 +91,7 @@ func copyAll(ctx context.Context, f *os.File, r io.Reader, limit int64) (total i
 				return total, &LimitError{"bytes", limit}
 			}
 		}
-		if err == io.EOF { //nolint:errorlint // a Reader's EOF is never wrapped
+		if err == io.EOF {
 			return total, nil
 		}
 		if err != nil {
@@ -106,7 +106,7 @@ func copyAll(ctx context.Context, f *os.File, r io.Reader, limit int64) (total i
 func tempFile(dir string) (*os.File, error) {
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err == nil {
-		return os.NewFile(uintptr(fd), dir+"/(squashfs)"), nil //nolint:gosec // a descriptor
+		return os.NewFile(uintptr(fd), dir+"/(squashfs)"), nil
 	}
 	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
 		return nil, fmt.Errorf("cannot make a temporary file in %s: %w", dir, err)

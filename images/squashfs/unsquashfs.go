@@ -97,7 +97,7 @@ func (c confined) run(ctx context.Context) error {
 	}
 	defer func() { _ = null.Close() }()
 	var msgs messages
-	cmd := exec.CommandContext(ctx, c.path, c.args...) //nolint:gosec // looked up by name, fixed arguments
+	cmd := exec.CommandContext(ctx, c.path, c.args...) // looked up by name, fixed arguments
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = null, &msgs, &msgs
 	cmd.ExtraFiles = []*os.File{c.file}
 	cmd.Env = []string{"LC_ALL=C"}
@@ -127,7 +127,7 @@ func (c confined) inSandbox(cmd *exec.Cmd) error {
 		return fmt.Errorf("cannot start unsquashfs: %w", err)
 	}
 	if c.fsize > 0 {
-		limit := unix.Rlimit{Cur: uint64(c.fsize), Max: uint64(c.fsize)} //nolint:gosec // positive
+		limit := unix.Rlimit{Cur: uint64(c.fsize), Max: uint64(c.fsize)}
 		if err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil && !errors.Is(err, unix.ESRCH) {
 			return errors.Join(fmt.Errorf("cannot limit unsquashfs: %w", err), cmd.Process.Kill(), cmd.Wait())
 		}

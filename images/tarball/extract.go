@@ -27,7 +27,7 @@ func Extract(ctx context.Context, r io.Reader, budget *Budget, route Router) err
 			return err
 		}
 		hdr, err := tr.Next()
-		if err == io.EOF { //nolint:errorlint // documented to be exactly io.EOF
+		if err == io.EOF { // documented to be exactly io.EOF
 			return drain(ctx, r)
 		}
 		if err != nil {
@@ -93,7 +93,7 @@ func drain(ctx context.Context, r io.Reader) error {
 
 // ctxReader ends a long file when the context is cancelled.
 type ctxReader struct {
-	ctx context.Context //nolint:containedctx // of one call
+	ctx context.Context
 	r   io.Reader
 }
 

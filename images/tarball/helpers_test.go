@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -90,7 +91,7 @@ func openArchive(t testing.TB, path string) io.Reader {
 	t.Cleanup(func() { _ = f.Close() })
 	head := make([]byte, compress.HeadSize)
 	n, err := f.ReadAt(head, 0)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	format := compress.Detect(head[:n])

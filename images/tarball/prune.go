@@ -26,7 +26,7 @@ func PruneDevices(ctx context.Context, root *os.File) (int, error) {
 }
 
 type pruner struct {
-	ctx     context.Context //nolint:containedctx // of one call
+	ctx     context.Context
 	buf     []byte
 	removed int
 }

@@ -43,7 +43,7 @@ type request struct {
 // init turns a process that renderInChild started into the renderer. In init, so
 // that it works in every program that links this package (tests too) without a
 // call in its main; the first thing it does is to limit itself.
-func init() { //nolint:gochecknoinits // see above
+func init() {
 	if len(os.Args) == 1 && os.Args[0] == childName {
 		os.Exit(serve(os.Stdin, os.Stdout, os.Stderr))
 	}
