@@ -10,15 +10,15 @@ import (
 	"poolctl/pool"
 )
 
-// errSetup is an input that ended before all questions were answered.
-type errSetup struct{ err error }
+// setupError is an input that ended before all questions were answered.
+type setupError struct{ err error }
 
-func (e *errSetup) Error() string { return fmt.Sprintf("cannot set the host up: %v", e.err) }
+func (e *setupError) Error() string { return fmt.Sprintf("cannot set the host up: %v", e.err) }
 
-func (e *errSetup) Unwrap() error { return e.err }
+func (e *setupError) Unwrap() error { return e.err }
 
 // Hint says how not to be asked.
-func (e *errSetup) Hint() string { return "poolctl admin init --minimal asks nothing" }
+func (e *setupError) Hint() string { return "poolctl admin init --minimal asks nothing" }
 
 // askInit asks what `lxd init` asks about storage and network.
 func (e *env) askInit() (pool.InitOptions, error) {
@@ -29,7 +29,7 @@ func (e *env) askInit() (pool.InitOptions, error) {
 		err = askNetwork(a, &o)
 	}
 	if err != nil {
-		return o, &errSetup{err}
+		return o, &setupError{err}
 	}
 	return o, nil
 }

@@ -55,7 +55,8 @@ func (e *env) action(least, most int, run func(ctx context.Context, s *pool.Syst
 
 // checkCount checks the number of arguments.
 func checkCount(c *cli.Context, least, most int) error {
-	n, problem := c.NArg(), ""
+	n := c.NArg()
+	var problem string
 	switch {
 	case n < least:
 		problem = "too few arguments"

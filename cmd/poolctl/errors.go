@@ -16,21 +16,21 @@ const (
 	exitUsage  = 2
 )
 
-// exitStatus is the code of a command that ran inside an instance, passed on
+// exitStatusError is the code of a command that ran inside an instance, passed on
 // without a message; cause, if any, is why it could not run.
-type exitStatus struct {
+type exitStatusError struct {
 	code  int
 	cause error
 }
 
-func (e *exitStatus) Error() string {
+func (e *exitStatusError) Error() string {
 	if e.cause != nil {
 		return e.cause.Error()
 	}
 	return "exit code " + strconv.Itoa(e.code)
 }
 
-func (e *exitStatus) Unwrap() error { return e.cause }
+func (e *exitStatusError) Unwrap() error { return e.cause }
 
 // severalError is what went wrong with several objects of one command: a line
 // for each.
@@ -45,7 +45,7 @@ func (e *env) exitCode(err error) int {
 	if err == nil {
 		return exitDone
 	}
-	var status *exitStatus
+	var status *exitStatusError
 	if errors.As(err, &status) {
 		if status.cause != nil {
 			e.report(status.cause)

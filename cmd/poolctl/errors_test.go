@@ -31,9 +31,9 @@ func TestExitCode(t *testing.T) {
 		{severalError{plain, hinted}, 1, "error: cannot do a: b\ufffd[2J\nerror: cannot do it: cause\nhint: do\ufffd this\n"},
 		{badUsage("list", "no %s", "way"), 2, "error: no way\nhint: see poolctl list --help\n"},
 		{fmt.Errorf("cannot do it: %w", badUsage("list", "no way")), 2, "error: cannot do it: no way\nhint: see poolctl list --help\n"},
-		{&exitStatus{code: 7}, 7, ""},
-		{&exitStatus{code: 127, cause: hinted}, 127, "error: cannot do it: cause\nhint: do\ufffd this\n"},
-		{errors.Join(&exitStatus{code: 3}, nil), 3, ""},
+		{&exitStatusError{code: 7}, 7, ""},
+		{&exitStatusError{code: 127, cause: hinted}, 127, "error: cannot do it: cause\nhint: do\ufffd this\n"},
+		{errors.Join(&exitStatusError{code: 3}, nil), 3, ""},
 		{context.Canceled, 1, "error: context canceled\n"},
 	} {
 		e, stdout, stderr := testEnv(t)

@@ -42,7 +42,7 @@ func execCommand(e *env) *cli.Command {
 	}
 }
 
-// exec runs the command; a code other than 0 is an *exitStatus.
+// exec runs the command; a code other than 0 is an *exitStatusError.
 func (e *env) exec(ctx context.Context, s *pool.System, args []string, o *execOptions) error {
 	opts, err := o.options(e, args[1:])
 	if err != nil {
@@ -58,7 +58,7 @@ func (e *env) exec(ctx context.Context, s *pool.System, args []string, o *execOp
 	}
 	code, err := s.Exec(ctx, args[0], opts)
 	if code > 0 {
-		return &exitStatus{code: code, cause: err}
+		return &exitStatusError{code: code, cause: err}
 	}
 	return err
 }

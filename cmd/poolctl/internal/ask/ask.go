@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// ErrNoAnswer: the input ended before the question was answered.
+// ErrNoAnswer means that the input ended before the question was answered.
 var ErrNoAnswer = errors.New("the input ended")
 
 // Asker reads answers from one input and writes questions to one output.
