@@ -42,6 +42,11 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 	if err != nil {
 		return "", err
 	}
+	p, err := s.openPool(ctx, pool)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
 	if o.Name, err = s.freeName(ctx, o.Name); err != nil {
 		return "", err
 	}
@@ -53,11 +58,6 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 	if _, err := s.freeName(ctx, o.Name); err != nil { // another process may have made it while we waited
 		return "", err
 	}
-	p, err := s.openPool(ctx, pool)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, p.close()) }()
 	image, unlockImage, err := s.imageFor(ctx, p, o)
 	if err != nil {
 		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)

@@ -231,7 +231,11 @@ func (s *System) unmountPool(ctx context.Context, rec state.PoolRecord) error {
 	mp, mounted := s.dir.MountPoint(rec.Name), false
 	for _, m := range mounts {
 		if m.MountPoint != mp {
-			return withHint(fmt.Errorf("%w: mounted at %s", ErrInUse, m.MountPoint), "poolctl umount %s", m.MountPoint)
+			how := "poolctl pool umount " + rec.Name + " " + m.MountPoint
+			if m.Root != "/" {
+				how = "poolctl umount " + m.MountPoint
+			}
+			return withHint(fmt.Errorf("%w: mounted at %s", ErrInUse, m.MountPoint), "%s", how)
 		}
 		mounted = true
 	}

@@ -78,7 +78,10 @@ func (s *System) CreatePool(ctx context.Context, o CreatePoolOptions) (err error
 	}
 	rec := state.PoolRecord{Name: o.Name, Driver: "btrfs", Description: o.Description, Source: path, UUID: super.UUID, Config: map[string]string{}, CreatedAt: time.Now().UTC()}
 	maps.Copy(rec.Config, o.Config)
-	rec.Config["size"], rec.Config["source"] = FormatSize(size), path
+	rec.Config["source"] = path
+	if rec.Config["size"] == "" {
+		rec.Config["size"] = FormatSize(size)
+	}
 	if err := s.mountPool(ctx, rec); err != nil {
 		return err
 	}
