@@ -39,11 +39,11 @@ func (e *env) action(least, most int, run func(ctx context.Context, s *pool.Syst
 			return err
 		}
 		began := time.Now()
-		s, err := pool.Open(c.Context, pool.Options{Root: e.root, Version: e.version, Notice: e.notice})
+		s, err := pool.Open(c.Context, pool.Options{Root: e.stateDir(), Version: e.version, Notice: e.notice})
 		if err != nil {
 			return err
 		}
-		e.debugf("opened %s in %s", e.root, time.Since(began).Round(time.Microsecond))
+		e.debugf("opened %s in %s", e.stateDir(), time.Since(began).Round(time.Microsecond))
 		began = time.Now()
 		defer func() {
 			e.debugf("%s took %s", c.Command.FullName(), time.Since(began).Round(time.Microsecond))
@@ -51,6 +51,15 @@ func (e *env) action(least, most int, run func(ctx context.Context, s *pool.Syst
 		}()
 		return run(c.Context, s, c.Args().Slice())
 	}
+}
+
+// stateDir is the state directory: the default one also when $POOLCTL_DIR is set
+// but empty, which must not mean the working directory.
+func (e *env) stateDir() string {
+	if e.root == "" {
+		return defaultRoot
+	}
+	return e.root
 }
 
 // checkCount checks the number of arguments.

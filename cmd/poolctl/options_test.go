@@ -12,6 +12,22 @@ import (
 	"poolctl/pool"
 )
 
+func TestStateDir(t *testing.T) {
+	for _, c := range []struct{ env, flag, want string }{
+		{"", "", defaultRoot}, {"/a", "", "/a"}, {"/a", "/b", "/b"}, {"", "/b", "/b"},
+	} {
+		t.Setenv("POOLCTL_DIR", c.env)
+		e, _, _ := testEnv(t)
+		argv := []string{"poolctl", "version"}
+		if c.flag != "" {
+			argv = append(argv, "--root", c.flag)
+		}
+		if err := e.main(t.Context(), argv); err != nil || e.stateDir() != c.want {
+			t.Errorf("%+v: %q, %v", c, e.stateDir(), err)
+		}
+	}
+}
+
 func TestCreatePoolOptions(t *testing.T) {
 	type config = map[string]string
 	for _, c := range []struct {
