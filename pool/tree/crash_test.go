@@ -49,6 +49,28 @@ var crashOps = map[string]struct {
 		},
 		points: 6,
 	},
+	"copy": {
+		before: func(p *Tree) error {
+			return errors.Join(makeInstance(p), snapshot(p, "s1"), setMark(p, "c1", "later"), snapshot(p, "s2"))
+		},
+		run:    func(p *Tree) error { return copyInstance(p, "c2", CopyOptions{Source: "c1", Snapshots: true}) },
+		points: 12,
+	},
+	"copy nested": {
+		before: func(p *Tree) error {
+			err := makeInstance(p)
+			return errors.Join(err, nest(p.InstancePath("c1")), snapshot(p, "s1"))
+		},
+		run:    func(p *Tree) error { return copyInstance(p, "c2", CopyOptions{Source: "c1", Snapshots: true}) },
+		points: 11,
+	},
+	"copy of a snapshot": {
+		before: func(p *Tree) error {
+			return errors.Join(makeInstance(p), snapshot(p, "s1"), setMark(p, "c1", "later"))
+		},
+		run:    func(p *Tree) error { return copyInstance(p, "c2", CopyOptions{Source: "c1", Snapshot: "s1"}) },
+		points: 6,
+	},
 	"update": {
 		before: makeInstance,
 		run: func(p *Tree) error {
@@ -123,6 +145,16 @@ func makeInstance(p *Tree) error {
 
 func snapshot(p *Tree, name string) error {
 	return p.CreateSnapshot(context.Background(), "c1", name, SnapshotOptions{})
+}
+
+// copyInstance copies as o says, and has "user.v" say so, also in the snapshots.
+func copyInstance(p *Tree, name string, o CopyOptions) error {
+	in := newInstance(name)
+	in.Config["user.v"] = "copy"
+	o.Adapt = func(config map[string]string, _ map[string]map[string]string) {
+		config["user.v"] = "copied " + strings.TrimPrefix(config["user.v"], "copied ")
+	}
+	return p.CopyInstance(context.Background(), in, o)
 }
 
 // TestMain: with TREE_TEST_OP this binary, built with the tag crashpoints, is the child that runs the operation.

@@ -29,40 +29,89 @@ func (t *Tree) CreateInstance(ctx context.Context, in Instance, fingerprint stri
 	if _, err := t.Image(fingerprint); err != nil {
 		return err
 	}
-	if err := t.checkFree(ctx, in.Name); err != nil {
+	if err := t.create(ctx, in, origin{volume: t.ImagePath(fingerprint)}); err != nil {
 		return fmt.Errorf("cannot create instance %s: %w", in.Name, err)
+	}
+	return nil
+}
+
+// origin is what a new instance is made of.
+type origin struct {
+	// volume is the subvolume that the instance's is a snapshot of.
+	volume string
+	// snapshots are the snapshots that it begins with, as its record is to list them; takeSnapshots makes them in dir.
+	snapshots     []Snapshot
+	takeSnapshots func(ctx context.Context, dir string) error
+}
+
+// create makes an instance in a journal entry and moves it from there into its place: its snapshots first, which nobody
+// sees without it, and then its volume, which is the commit.
+func (t *Tree) create(ctx context.Context, in Instance, from origin) error {
+	if err := t.checkFree(ctx, in.Name); err != nil {
+		return err
 	}
 	e, err := journal.BeginUnsynced(ctx, t.staging(), opCreate, nameArgs{Instance: in.Name})
 	if err != nil {
-		return fmt.Errorf("cannot create instance %s: %w", in.Name, err)
+		return err
 	}
 	crash.Point("tree.create.begun")
-	if err := t.create(ctx, e.Path(entryVolume), in, fingerprint); err != nil {
-		return abandon(e, fmt.Errorf("cannot create instance %s: %w", in.Name, err))
+	if err := t.createIn(ctx, e, in, from); err != nil {
+		if ferr := t.fetchSnapshots(e); ferr != nil {
+			return errors.Join(err, ferr, e.Close()) // the next Recover undoes it
+		}
+		return abandon(e, err)
 	}
 	return e.Done()
 }
 
-func (t *Tree) create(ctx context.Context, staged string, in Instance, fingerprint string) error {
-	if err := btrfs.SnapshotTree(ctx, t.ImagePath(fingerprint), staged, false); err != nil {
+func (t *Tree) createIn(ctx context.Context, e *journal.Entry, in Instance, from origin) error {
+	inode, err := from.stageSnapshots(ctx, e.Path(entrySnapshots))
+	if err != nil {
+		return err
+	}
+	staged := e.Path(ownerName(inode, in.Name))
+	if err := btrfs.SnapshotTree(ctx, from.volume, staged, false); err != nil {
 		return err
 	}
 	crash.Point("tree.create.snapshot")
 	if err := prepareVolume(staged); err != nil {
 		return err
 	}
-	if err := writeRecord(staged, nil, &in, []Snapshot{}); err != nil {
+	if err := writeRecord(staged, nil, &in, orEmpty(from.snapshots)); err != nil {
 		return err
 	}
 	crash.Point("tree.create.recorded")
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if inode != 0 {
+		if err := removeIfEmpty(t.snapshotDir(in.Name)); err != nil { // LXD leaves one
+			return err
+		}
+		if err := renameNew(e.Path(entrySnapshots), t.snapshotDir(in.Name)); err != nil {
+			return err
+		}
+		crash.Point("tree.create.snapshots")
+	}
 	if err := renameNew(staged, t.InstancePath(in.Name)); err != nil {
 		return err
 	}
 	crash.Point("tree.create.moved")
 	return nil
+}
+
+// stageSnapshots makes the directory dir with the snapshots in it and returns its inode number: 0 when there are none.
+func (o origin) stageSnapshots(ctx context.Context, dir string) (inode uint64, err error) {
+	if len(o.snapshots) == 0 {
+		return 0, nil
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return 0, err
+	}
+	if err := o.takeSnapshots(ctx, dir); err != nil {
+		return 0, err
+	}
+	return dirInode(dir)
 }
 
 // prepareVolume gives the root of an instance's volume LXD's owner and mode: only the host's root enters it, so that no
@@ -83,7 +132,7 @@ func (t *Tree) checkFree(ctx context.Context, name string) error {
 	}
 	snaps, err := t.snapshotNames(name)
 	if err == nil && len(snaps) > 0 {
-		// A delete that was killed halfway leaves them; a Recover then takes them.
+		// A create or delete that was killed halfway leaves them; a Recover then takes them.
 		if err = t.Recover(ctx); err == nil {
 			snaps, err = t.snapshotNames(name)
 		}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -16,32 +14,7 @@ import (
 	"poolctl/pool/journal"
 )
 
-const (
-	opInstanceDelete = "instance-delete"
-	// entrySnapshots is the directory of snapshots in the entry of a deleted instance.
-	entrySnapshots = "snapshots"
-	// deletedPrefix begins the name that the volume of a deleted instance has in its entry: see deletedName.
-	deletedPrefix = "deleted-"
-)
-
-// deletedName is what the volume of an instance is called in the entry of its deletion. It says whose snapshots have to
-// follow: that way one rename both commits the deletion and notes what is left to do, which btrfs keeps over a power cut
-// without an fsync. inode is that of the directory of the snapshots, 0 when there is none; btrfs does not give it to
-// another directory, so those of a new instance of the same name are never taken for it.
-func deletedName(inode uint64, name string) string {
-	return deletedPrefix + strconv.FormatUint(inode, 10) + "-" + name
-}
-
-// parseDeleted is the reverse of deletedName.
-func parseDeleted(entry string) (inode uint64, name string, ok bool) {
-	rest, found := strings.CutPrefix(entry, deletedPrefix)
-	if !found {
-		return 0, "", false
-	}
-	number, name, found := strings.Cut(rest, "-")
-	inode, err := strconv.ParseUint(number, 10, 64)
-	return inode, name, found && err == nil && checkComponent(name) == nil
-}
+const opInstanceDelete = "instance-delete"
 
 // DeleteInstance deletes an instance and its snapshots; fs.ErrNotExist when there is none. Whether it runs is for the
 // caller to look at.
@@ -81,7 +54,7 @@ func (t *Tree) deleteInstance(ctx context.Context, name string) error {
 		return err
 	}
 	crash.Point("tree.delete.begun")
-	moved := e.Path(deletedName(inode, name))
+	moved := e.Path(ownerName(inode, name))
 	if err := moveOut(path, moved); err != nil {
 		return abandon(e, err)
 	}
@@ -100,47 +73,4 @@ func (t *Tree) deleteInstance(ctx context.Context, name string) error {
 	}
 	crash.Point("tree.delete.cleared")
 	return e.Done()
-}
-
-// dirInode is the inode number of the directory at path, 0 when there is none.
-func dirInode(path string) (uint64, error) {
-	var st unix.Stat_t
-	err := unix.Lstat(path, &st)
-	if errors.Is(err, unix.ENOENT) {
-		return 0, nil
-	} else if err != nil {
-		return 0, &fs.PathError{Op: "lstat", Path: path, Err: err}
-	}
-	return st.Ino, nil
-}
-
-// recoverInstanceDelete finishes a delete whose volume is in the entry. When it is not, either nothing was done yet, or
-// everything was.
-func (t *Tree) recoverInstanceDelete(ctx context.Context, e *journal.Entry) error {
-	if err := t.fetchSnapshots(e); err != nil {
-		return err
-	}
-	return clearEntry(ctx, e)
-}
-
-// fetchSnapshots moves the snapshots of a deleted instance, whose volume is in the entry, there as well.
-func (t *Tree) fetchSnapshots(e *journal.Entry) error {
-	names, err := readNames(e.Dir())
-	if err != nil {
-		return err
-	}
-	for _, entry := range names {
-		was, name, ok := parseDeleted(entry)
-		if !ok || was == 0 {
-			continue
-		}
-		inode, err := dirInode(t.snapshotDir(name))
-		if err == nil && inode == was {
-			err = renameNew(t.snapshotDir(name), e.Path(entrySnapshots))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

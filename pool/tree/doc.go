@@ -13,7 +13,7 @@
 //
 //	image commit      the image's record is renamed into place, after its volume
 //	image delete      the volume is deleted (or, with subvolumes in it, renamed into the entry)
-//	instance create   the new volume is renamed into place
+//	instance create   the new volume is renamed into place; before it, the directory of the snapshots that it has (a copy)
 //	instance delete   the volume is deleted (or, with snapshots or subvolumes in it, renamed into the entry)
 //	restore           old and new volume are exchanged (RENAME_EXCHANGE, rename(2))
 //	snapshot create   one ioctl (or, with subvolumes in it, a rename into place)

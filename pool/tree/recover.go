@@ -18,9 +18,9 @@ func (t *Tree) Recover(ctx context.Context) error {
 		"":               t.recoverTorn,
 		opImageStage:     t.recoverStage,
 		opImageDelete:    t.recoverImageDelete,
-		opCreate:         clearHandler, // not yet renamed into place, or moved from here
+		opCreate:         t.recoverOwner,
 		opRestore:        clearHandler, // the new volume before the exchange, the old one after it
-		opInstanceDelete: t.recoverInstanceDelete,
+		opInstanceDelete: t.recoverOwner,
 		opSnapshotCreate: t.recoverSnapshotCreate,
 		opSnapshotDelete: t.recoverSnapshotDelete,
 	})
@@ -32,8 +32,8 @@ func (t *Tree) Recover(ctx context.Context) error {
 
 func clearHandler(ctx context.Context, e *journal.Entry) error { return clearEntry(ctx, e) }
 
-// recoverTorn ends an entry whose intent a power cut tore. What it was is not known, but apart from an instance's deletion,
-// which can be told from the entry, only records can be behind the volumes: those of deleted images and the lists of
+// recoverTorn ends an entry whose intent a power cut tore. What it was is not known, but apart from an instance's creation or
+// deletion, which can be told from the entry, only records can be behind the volumes: those of deleted images and the lists of
 // snapshots.
 func (t *Tree) recoverTorn(ctx context.Context, e *journal.Entry) error {
 	if err := t.fetchSnapshots(e); err != nil {

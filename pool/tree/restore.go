@@ -84,6 +84,34 @@ func (t *Tree) replace(ctx context.Context, staged string, present Instance, sna
 	return exchange(staged, t.InstancePath(present.Name))
 }
 
+// InstanceAt is the record that an instance would have if it were restored to one of its snapshots; fs.ErrNotExist when
+// there is no such instance or snapshot. It is Broken when neither the snapshot's record nor the instance's can be read.
+func (t *Tree) InstanceAt(name, snap string) (Instance, error) {
+	in, err := t.instanceAt(name, snap)
+	if err != nil {
+		return in, fmt.Errorf("cannot read %s/%s: %w", name, snap, err)
+	}
+	return in, nil
+}
+
+func (t *Tree) instanceAt(name, snap string) (Instance, error) {
+	path, err := t.SnapshotPath(name, snap)
+	if err != nil {
+		return Instance{}, err
+	}
+	rec, broken, err := readInstance(t.InstancePath(name), decodeRecord)
+	if err != nil {
+		return Instance{}, err
+	}
+	present := Instance{Name: name, Broken: broken}
+	if broken == nil {
+		present.adopt(*rec.Container)
+	} else if _, _, err := readRecord(path); err != nil {
+		return present, nil
+	}
+	return t.restoredRecord(path, present, rec.Snapshots, snap), nil
+}
+
 // adopt takes over all that a record says, but not the name.
 func (i *Instance) adopt(from Instance) {
 	name := i.Name

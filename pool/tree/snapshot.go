@@ -184,16 +184,7 @@ func (t *Tree) syncSnapshots(name string, made *Snapshot) error {
 		if made != nil && !hasSnapshot(recorded, made.Name) {
 			recorded = append(recorded, *made)
 		}
-		names, err := t.snapshotNames(name)
-		if err != nil {
-			return err
-		}
-		for _, n := range names {
-			if !hasSnapshot(recorded, n) {
-				recorded = append(recorded, t.ownEntry(name, n))
-			}
-		}
-		snaps, err := t.mergeSnapshots(name, recorded)
+		snaps, err := t.listSnapshots(name, recorded)
 		if err != nil {
 			return err
 		}
@@ -206,6 +197,21 @@ func (t *Tree) syncSnapshots(name string, made *Snapshot) error {
 		return nil
 	}
 	return err
+}
+
+// listSnapshots is mergeSnapshots with the snapshots' own records for those that are not recorded.
+func (t *Tree) listSnapshots(name string, recorded []Snapshot) ([]Snapshot, error) {
+	names, err := t.snapshotNames(name)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Clone(recorded)
+	for _, n := range names {
+		if !hasSnapshot(all, n) {
+			all = append(all, t.ownEntry(name, n))
+		}
+	}
+	return t.mergeSnapshots(name, all)
 }
 
 func (t *Tree) hasNoList(name string) bool {

@@ -1,0 +1,104 @@
+package tree
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"poolctl/btrfs"
+	"poolctl/pool/crash"
+)
+
+// CopyOptions say what CopyInstance copies.
+type CopyOptions struct {
+	// Source is the instance; Snapshot the one of its snapshots that is copied, "" for the instance as it is now.
+	Source, Snapshot string
+	// Snapshots takes the snapshots along. One snapshot has none.
+	Snapshots bool
+	// Adapt, if not nil, changes the configuration and the devices of every snapshot that is taken along, so that the copy
+	// does not turn into its source when it is restored. It may be called several times for one.
+	Adapt func(config map[string]string, devices map[string]map[string]string)
+}
+
+// Ref is what is copied, as the user writes it: NAME or NAME/SNAPSHOT.
+func (o CopyOptions) Ref() string {
+	if o.Snapshot == "" {
+		return o.Source
+	}
+	return o.Source + "/" + o.Snapshot
+}
+
+// CopyInstance makes an instance, with in as its record, of another one, which may be running, or of a snapshot of one. It
+// shares all data with its source. Snapshots keep their names and dates. A name that is taken is fs.ErrExist, a source that
+// is not there fs.ErrNotExist, a bad name ErrInvalidName.
+func (t *Tree) CopyInstance(ctx context.Context, in Instance, o CopyOptions) error {
+	if err := ValidateInstanceName(in.Name); err != nil {
+		return err
+	}
+	from, err := t.copyOrigin(o, in.Name)
+	if err == nil {
+		err = t.create(ctx, in, from)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot copy %s to %s: %w", o.Ref(), in.Name, err)
+	}
+	return nil
+}
+
+func (t *Tree) copyOrigin(o CopyOptions, name string) (origin, error) {
+	if o.Snapshot != "" {
+		path, err := t.SnapshotPath(o.Source, o.Snapshot)
+		return origin{volume: path}, err
+	}
+	if err := checkComponent(o.Source); err != nil {
+		return origin{}, err
+	}
+	from := origin{volume: t.InstancePath(o.Source)}
+	rec, broken, err := readInstance(from.volume, decodeRecord)
+	if err == nil {
+		err = broken
+	}
+	if err != nil || !o.Snapshots {
+		return from, err
+	}
+	if from.snapshots, err = t.listSnapshots(o.Source, rec.Snapshots); err != nil {
+		return from, err
+	}
+	adapt := o.Adapt
+	if adapt == nil {
+		adapt = func(map[string]string, map[string]map[string]string) {}
+	}
+	for i := range from.snapshots {
+		s := &from.snapshots[i]
+		s.normalise()
+		adapt(s.Config, s.Devices)
+		adapt(s.ExpandedConfig, s.ExpandedDevices)
+	}
+	from.takeSnapshots = func(ctx context.Context, dir string) error {
+		for _, s := range from.snapshots {
+			if err := copySnapshot(ctx, t.snapshotPath(o.Source, s.Name), filepath.Join(dir, s.Name), name, adapt); err != nil {
+				return err
+			}
+			crash.Point("tree.copy.snapshot")
+		}
+		return nil
+	}
+	return from, nil
+}
+
+// copySnapshot makes dst a read-only copy of the snapshot src, for the instance name.
+func copySnapshot(ctx context.Context, src, dst, name string, adapt func(map[string]string, map[string]map[string]string)) error {
+	if err := btrfs.SnapshotTree(ctx, src, dst, false); err != nil {
+		return err
+	}
+	// A restore takes the configuration from here. What cannot be read, it does not use either.
+	if rec, raw, err := readRecord(dst); err == nil {
+		rec.Container.Name = name
+		adapt(rec.Container.Config, rec.Container.Devices)
+		adapt(rec.Container.ExpandedConfig, rec.Container.ExpandedDevices)
+		if err := writeRecord(dst, raw, rec.Container, rec.Snapshots); err != nil {
+			return err
+		}
+	}
+	return btrfs.SetReadOnlyTree(ctx, dst, true)
+}
