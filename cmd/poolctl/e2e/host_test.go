@@ -88,6 +88,14 @@ func (h *host) withRemote(m *fixtures.Server) *host {
 	return h
 }
 
+// in reports to the subtest for as long as that runs.
+func (h *host) in(t *testing.T) {
+	t.Helper()
+	outer := h.t
+	h.t = t
+	t.Cleanup(func() { h.t = outer })
+}
+
 // command prepares one run of the program.
 func (h *host) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, h.program, args...)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -137,7 +138,8 @@ func checkOffline(t *testing.T, h *host, name string) {
 	if mine := h.mine(); len(mine.kind("loop"))+len(mine.kind("mount")) != 0 {
 		t.Errorf("left by detach: %v", mine)
 	}
-	h.matches(name, "list") // attaches it again
+	h.ok("pool", "attach", "default")
+	h.matches(name, "list")
 }
 
 // TestUnifiedAndTarImages pulls the other two forms of an image and starts what they make.
@@ -151,12 +153,17 @@ func TestUnifiedAndTarImages(t *testing.T) {
 	}
 }
 
-// TestSecondCommandAttaches checks that a pool that a reboot took down (unmounted, no loop device) comes back with the
-// first command that needs it.
-func TestSecondCommandAttaches(t *testing.T) {
+// TestAttachesByItself takes a pool down as a reboot does (unmounted, no loop device) and checks that the first command that
+// needs it brings it back.
+func TestAttachesByItself(t *testing.T) {
 	h := newHost(t).withPool().withRemote(serve(t, smallMirror, fixtures.ServeOptions{}))
 	h.ok("init", "m:busybox", "c1")
-	h.ok("pool", "detach", "default")
+	if err := syscall.Unmount(filepath.Join(h.state, "storage-pools/default"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if loops := h.mine().kind("loop"); len(loops) != 0 {
+		t.Errorf("the loop device should go with the mount: %v", loops)
+	}
 	h.ok("start", "c1")
 	h.matches(`c1 +\| RUNNING`, "list")
 	h.fails(1, `running`, "pool", "detach", "default")

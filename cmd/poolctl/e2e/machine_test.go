@@ -31,7 +31,7 @@ func lookAround() (machine, error) {
 func (m machine) since(before machine) []string {
 	var out []string
 	for k, v := range m {
-		if before[k] != v {
+		if old, was := before[k]; !was || old != v {
 			out = append(out, k+" "+v)
 		}
 	}

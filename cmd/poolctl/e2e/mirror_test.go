@@ -33,7 +33,17 @@ var smallMirror = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return dir, fixtures.BuildMirror(ctx, dir, busybox, alpine, big)
+	images := []fixtures.Image{busybox, alpine, big}
+	for i := range 14 { // so many that two fingerprints begin alike
+		var tree fixtures.Tree
+		tree.File("etc/number", 0o644, fmt.Sprint(i))
+		tiny, err := fixtures.BuildFromTree(ctx, dir, &tree, fixtures.Properties{OS: "Tiny", Release: fmt.Sprint(i)})
+		if err != nil {
+			return "", err
+		}
+		images = append(images, tiny)
+	}
+	return dir, fixtures.BuildMirror(ctx, dir, images...)
 })
 
 // bigRoot is the size of the root of the image "big".

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ type op struct {
 
 // ops are all commands of the main job. They work in a host with a pool "default", the image "bb" and the remote "m".
 func ops() []op {
-	return slices.Concat(poolOps(), imageOps(), instanceOps(), snapshotOps())
+	return slices.Concat(poolOps(), imageOps(), instanceOps(), snapshotOps(), copyOps())
 }
 
 func poolOps() []op {
@@ -222,10 +223,7 @@ func (h *host) unaccounted(pools, running []string) []string {
 	perPool := map[string]int{}
 	for thing, about := range h.mine() {
 		kind, path, _ := strings.Cut(thing, " ")
-		known := slices.ContainsFunc(running, func(name string) bool {
-			return strings.Contains(thing+about, "/instances/"+name) || strings.Contains(thing+about+"/", cgroupOf(h.state)+"/"+name+"/") ||
-				strings.HasSuffix(about, cgroupOf(h.state)+"/"+name)
-		})
+		known := slices.ContainsFunc(running, func(name string) bool { return isOf(h.state, name, thing+" "+about) })
 		switch kind {
 		case "loop":
 			pool := strings.TrimSuffix(filepath.Base(about), ".img")
@@ -256,4 +254,9 @@ func (h *host) unaccounted(pools, running []string) []string {
 		}
 	}
 	return found
+}
+
+// isOf says whether a line about a thing names the instance: its run directory, its cgroup or its supervisor's.
+func isOf(state, name, line string) bool {
+	return regexp.MustCompile(`(/instances/|` + cgroupOf(state) + `/)` + regexp.QuoteMeta(name) + `(\.monitor)?(/| |$)`).MatchString(line)
 }
