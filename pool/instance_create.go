@@ -24,15 +24,8 @@ import (
 // An image that is not in the pool is pulled first. The instance is a snapshot
 // of the image's subvolume: it is made at once, whatever the image's size.
 func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err error) {
-	if o.Name != "" {
-		if err := tree.ValidateInstanceName(o.Name); err != nil {
-			return "", fmt.Errorf("cannot create instance %q: %w", o.Name, err)
-		}
-	}
-	for k := range o.Config {
-		if !isUserKey(k) && !strings.HasPrefix(k, "environment.") {
-			return "", withHint(fmt.Errorf("cannot create instance %s: unknown key %q", o.Name, k), "the keys are user.* and environment.*")
-		}
+	if err := checkNew(o.Name, o.Config); err != nil {
+		return "", err
 	}
 	profiles := o.Profiles
 	if profiles == nil {
@@ -71,6 +64,22 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 		return "", err
 	}
 	return o.Name, nil
+}
+
+// checkNew checks what a user says of a new instance: its name, unless it is
+// "", and its configuration.
+func checkNew(name string, config map[string]string) error {
+	if name != "" {
+		if err := tree.ValidateInstanceName(name); err != nil {
+			return fmt.Errorf("cannot create instance %q: %w", name, err)
+		}
+	}
+	for k := range config {
+		if !isUserKey(k) && !strings.HasPrefix(k, "environment.") {
+			return withHint(fmt.Errorf("cannot create instance %s: unknown key %q", name, k), "the keys are user.* and environment.*")
+		}
+	}
+	return nil
 }
 
 // freeName refuses a name that is taken in any pool, and invents one for "".

@@ -117,6 +117,15 @@ type CreateOptions struct {
 	Progress    func(Progress)
 }
 
+// CopyOptions are the arguments of Copy.
+type CopyOptions struct {
+	Source       string            // the instance
+	Snapshot     string            // the one of its snapshots to copy; "" = the instance as it is now
+	Name         string            // "" = a random name
+	InstanceOnly bool              // leave the snapshots out; a snapshot has none
+	Config       map[string]string // laid over the source's
+}
+
 // Instance is an instance with its live state: incus's fields.
 type Instance struct {
 	Name            string                       `json:"name" yaml:"name"`

@@ -12,8 +12,8 @@ const (
 
 func instanceCommands(e *env) []*cli.Command {
 	return []*cli.Command{
-		createCommand(e), launchCommand(e), startCommand(e), stopCommand(e), restartCommand(e), deleteCommand(e),
-		listCommand(e), infoCommand(e), execCommand(e),
+		createCommand(e), launchCommand(e), startCommand(e), stopCommand(e), restartCommand(e), copyCommand(e),
+		deleteCommand(e), listCommand(e), infoCommand(e), execCommand(e),
 	}
 }
 
