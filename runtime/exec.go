@@ -66,6 +66,8 @@ func (i *Instance) Exec(ctx context.Context, o ExecOptions) (code int, err error
 	if !ok || !ok2 {
 		return -1, fmt.Errorf("cannot run %s: user %d or group %d does not exist in the instance", o.Args[0], o.UID, o.GID)
 	}
+	signals, stop := catchSignals() // before the command can run: none is lost
+	defer stop()
 	var stdio session
 	if o.TTY {
 		stdio, err = i.openTerminal(o, uid)
@@ -82,9 +84,12 @@ func (i *Instance) Exec(ctx context.Context, o ExecOptions) (code int, err error
 		if errors.As(err, &jerr) && jerr.Exec {
 			return execError(o.Args[0], jerr.Err)
 		}
+		if ended(i.pidfd) {
+			err = ErrNotRunning
+		}
 		return -1, fmt.Errorf("cannot run %s: %w", o.Args[0], err)
 	}
-	return superviseCommand(ctx, pid, stdio)
+	return superviseCommand(ctx, pid, stdio, signals)
 }
 
 // execError makes the shell's codes of an errno of execve.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -215,5 +217,24 @@ func eventually(t testing.TB, what string, limit time.Duration, cond func() bool
 	}
 }
 
-// helper runs this binary as another program, for tests that kill it.
-func helper() bool { return false }
+// helperEnv makes this binary start an instance, for a test that kills it.
+const helperEnv = "RUNTIME_TEST_START"
+
+func helper() bool {
+	data := os.Getenv(helperEnv)
+	if data == "" {
+		return false
+	}
+	var s Spec
+	err := json.Unmarshal([]byte(data), &s)
+	if err == nil {
+		err = Start(context.Background(), s)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return true
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

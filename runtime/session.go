@@ -24,17 +24,17 @@ type session interface {
 	abort() error
 }
 
-// forwarded are the signals that are passed on to a command.
-func forwarded() []os.Signal {
-	return []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2}
+// catchSignals collects the signals that are passed on to a command, until the
+// returned function is called.
+func catchSignals() (signals <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 16)
+	signal.Notify(c, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	return c, func() { signal.Stop(c) }
 }
 
 // superviseCommand copies and forwards until the command, a child process, has
 // ended, and returns its exit code.
-func superviseCommand(ctx context.Context, pid int, s session) (code int, err error) {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, forwarded()...)
-	defer signal.Stop(signals)
+func superviseCommand(ctx context.Context, pid int, s session, signals <-chan os.Signal) (code int, err error) {
 	done := make(chan waitResult, 1)
 	// The number is the child's until it is reaped, which is this one's doing:
 	// after the result nothing is sent to it any more.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"poolctl/runtime/cgroup"
 	"poolctl/runtime/network"
 )
 
@@ -57,6 +58,9 @@ func (s Spec) validate() error {
 	}
 	if len(s.Hostname) > 64 { // __NEW_UTS_LEN
 		return fmt.Errorf("invalid hostname %q: longer than 64 bytes", s.Hostname)
+	}
+	if err := cgroup.ValidatePath(s.Cgroup); err != nil {
+		return err
 	}
 	for _, m := range [][]IDMap{s.UIDMap, s.GIDMap} {
 		if _, ok := hostID(m, 0); !ok {

@@ -11,8 +11,10 @@ func TestStartExecStop(t *testing.T) {
 	inst := start(t, s)
 	t.Logf("start took %v", time.Since(begin))
 	begin = time.Now()
-	out, code := run(t, inst, "", "sh", "-c", "id; hostname; cat /proc/1/comm; mount; ls -la /dev /sys/fs/cgroup; cat /proc/self/cgroup; ps; grep Cap /proc/self/status; ulimit -a; env; pwd; tty; cat /proc/self/uid_map")
-	t.Logf("exec took %v: %d\n%s", time.Since(begin), code, out)
+	out, code := run(t, inst, "", "sh", "-c", "id -u; hostname; cat /proc/1/comm; pwd")
+	if want := "0\n" + s.Hostname + "\ninit\n/root\n"; code != 0 || out != want {
+		t.Errorf("got %d, %q; want %q", code, out, want)
+	}
 	for range 5 {
 		begin = time.Now()
 		_, code = run(t, inst, "", "true")

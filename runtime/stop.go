@@ -60,10 +60,19 @@ func (i *Instance) end(ctx context.Context, o StopOptions) (err error) {
 		wait, cancel = context.WithTimeoutCause(ctx, o.Timeout, ErrTimeout)
 		defer cancel()
 	}
+	kind, err := i.kind()
+	if err != nil {
+		return err
+	}
+	ending := func() {}
+	if kind.lingers {
+		ending = i.watchBusybox(wait)
+	}
 	err = i.askToStop(wait)
 	if err == nil {
 		err = waitEnd(wait, i.pidfd)
 	}
+	ending()
 	if err != nil && wait.Err() != nil {
 		err = context.Cause(wait)
 	}
@@ -104,6 +113,9 @@ func (i *Instance) awaitCleanUp() (again *Instance, err error) {
 // initKind says how an init is asked to power off.
 type initKind struct {
 	signal unix.Signal
+	// lingers says that it sleeps for nothing before it powers off, see
+	// waitBusybox.
+	lingers bool
 }
 
 // kinds maps the name of the program that runs as PID 1, without directory, to
@@ -113,8 +125,8 @@ type initKind struct {
 // lxc.container.conf, lxc.signal.halt): sysvinit, openrc-init and runit images
 // for containers have a powerfail action.
 var kinds = map[string]initKind{
-	"systemd": {unix.Signal(sigRTMin + 3)},
-	"busybox": {unix.SIGUSR2},
+	"systemd": {signal: unix.Signal(sigRTMin + 3)},
+	"busybox": {signal: unix.SIGUSR2, lingers: true},
 }
 
 // sigRTMin is SIGRTMIN as C libraries have it, which is not the kernel's 32.
@@ -173,7 +185,7 @@ func (i *Instance) kind() (initKind, error) {
 	if k, ok := kinds[name]; ok {
 		return k, nil
 	}
-	return initKind{unix.SIGPWR}, nil
+	return initKind{signal: unix.SIGPWR}, nil
 }
 
 // handles reports whether init catches the signal, or blocks it to fetch it by
@@ -191,14 +203,15 @@ func (i *Instance) handles(sig unix.Signal) (bool, error) {
 
 // handlesSignal looks into a /proc/PID/status (man proc_pid_status).
 func handlesSignal(status string, sig unix.Signal) bool {
+	return signalIn(status, "SigCgt", sig) || signalIn(status, "SigBlk", sig)
+}
+
+// signalIn looks into one mask of a /proc/PID/status.
+func signalIn(status, mask string, sig unix.Signal) bool {
 	for line := range strings.Lines(status) {
-		key, value, _ := strings.Cut(line, ":")
-		if key != "SigCgt" && key != "SigBlk" {
-			continue
-		}
-		mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
-		if err == nil && mask&(1<<(uint(sig)-1)) != 0 {
-			return true
+		if key, value, _ := strings.Cut(line, ":"); key == mask {
+			bits, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			return err == nil && bits&(1<<(uint(sig)-1)) != 0
 		}
 	}
 	return false

@@ -11,12 +11,15 @@ import (
 )
 
 // Dropped lists the capabilities removed from the bounding set of everything
-// that runs in an instance, the same that LXC removes by default (man
-// lxc.container.conf, lxc.cap.drop; config/templates/common.conf): those about
-// the machine, not about the instance. In a user namespace they have no effect
-// on the host anyway, but programs look at them to decide what to try.
+// that runs in an instance: those about the machine, not about the instance. In
+// a user namespace they have no effect on the host anyway, but programs look at
+// them to decide what to try. They are what LXC removes by default (man
+// lxc.container.conf, lxc.cap.drop; config/templates/common.conf), and
+// CAP_SYS_RAWIO, by which systemd's units decide whether to mount the kernel's
+// debugging filesystems (ConditionCapability= of sys-kernel-debug.mount), which
+// fails in any user namespace.
 func Dropped() []uintptr {
-	return []uintptr{unix.CAP_MAC_ADMIN, unix.CAP_MAC_OVERRIDE, unix.CAP_SYS_MODULE, unix.CAP_SYS_TIME}
+	return []uintptr{unix.CAP_MAC_ADMIN, unix.CAP_MAC_OVERRIDE, unix.CAP_SYS_MODULE, unix.CAP_SYS_TIME, unix.CAP_SYS_RAWIO}
 }
 
 // All lists every capability that the running kernel knows, for a process that

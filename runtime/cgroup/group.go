@@ -23,10 +23,18 @@ type Group struct {
 // Group names the group at an absolute, clean path below every hierarchy
 // ("/poolctl/1a2b3c4d/c1"). The root itself is refused.
 func (l Layout) Group(p string) (Group, error) {
-	if !path.IsAbs(p) || path.Clean(p) != p || p == "/" || strings.ContainsAny(p, "\n\x00") {
-		return Group{}, fmt.Errorf("invalid cgroup path %q: want an absolute one below the root", p)
+	if err := ValidatePath(p); err != nil {
+		return Group{}, err
 	}
 	return Group{layout: l, path: p}, nil
+}
+
+// ValidatePath says what is wrong with a group's path, if anything is.
+func ValidatePath(p string) error {
+	if !path.IsAbs(p) || path.Clean(p) != p || p == "/" || strings.ContainsAny(p, "\n\x00") {
+		return fmt.Errorf("invalid cgroup path %q: want an absolute one below the root", p)
+	}
+	return nil
 }
 
 // Path is the group's path below each hierarchy.
@@ -84,7 +92,10 @@ func (g Group) createIn(h Hierarchy, uid, gid int) error {
 // through to it.
 func (g Group) makeParents(h Hierarchy) error {
 	dir := h.Mount
-	if h.Unified {
+	// Beside v1 hierarchies, v2 is there to tell processes apart, and controllers
+	// that nobody else wanted (hugetlb) are left as they are.
+	enable := h.Sole
+	if enable {
 		if err := enableControllers(dir); err != nil {
 			return err
 		}
@@ -100,7 +111,7 @@ func (g Group) makeParents(h Hierarchy) error {
 		if err := inheritCpuset(h, dir); err != nil {
 			return err
 		}
-		if h.Unified {
+		if enable {
 			if err := enableControllers(dir); err != nil {
 				return err
 			}

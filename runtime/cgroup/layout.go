@@ -16,6 +16,8 @@ type Hierarchy struct {
 	Mount string
 	// Unified is true of the v2 hierarchy, of which there is at most one.
 	Unified bool
+	// Sole is true of v2 when there is no v1 hierarchy beside it.
+	Sole bool
 	// Controllers are those of a v1 hierarchy ("cpu", "memory"); empty for a
 	// named one and for v2.
 	Controllers []string
@@ -57,6 +59,9 @@ func layoutOf(mounts []*mountinfo.Info) Layout {
 		}
 		l = append(l, h)
 	}
+	if len(l) == 1 {
+		l[0].Sole = l[0].Unified
+	}
 	return l
 }
 
@@ -90,7 +95,7 @@ func (l Layout) Unified() (Hierarchy, bool) {
 }
 
 // Pure reports whether v2 is the only hierarchy.
-func (l Layout) Pure() bool { return len(l) == 1 && l[0].Unified }
+func (l Layout) Pure() bool { return len(l) == 1 && l[0].Sole }
 
 // Dir is the name of the directory under /sys/fs/cgroup at which the hierarchy
 // belongs in an instance: as on the host ("cpu,cpuacct", "systemd", "unified").

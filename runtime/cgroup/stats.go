@@ -48,7 +48,7 @@ func (g Group) Stats() (Stats, error) {
 		errs = append(errs, err)
 	}
 	if s.Processes == 0 {
-		if n, err := g.countProcs(); err == nil {
+		if n, err := g.Count(); err == nil {
 			s.Processes = n
 		}
 	}
@@ -100,7 +100,8 @@ func parseCPUStat(data []byte) (time.Duration, error) {
 	return 0, errors.New("no usage_usec in cpu.stat")
 }
 
-func (g Group) countProcs() (int64, error) {
+// Count is the number of processes in the group and below.
+func (g Group) Count() (int64, error) {
 	if len(g.layout) == 0 {
 		return 0, nil
 	}

@@ -8,9 +8,10 @@ import (
 )
 
 // openConsole makes a terminal in the instance's own devpts: its slave becomes
-// the instance's /dev/console, the controlling terminal and the standard files
-// of this process; its master goes to the supervisor. Made there, and not in
-// the host's devpts, it has a name and an owner that the instance can see.
+// the instance's /dev/console and the standard files of this process; its master
+// goes to the supervisor. Made there, and not in the host's devpts, it has a
+// name and an owner that the instance can see. It is nobody's controlling
+// terminal, as after a real boot, so that a getty can take it.
 func openConsole(sock int) error {
 	master, slave, err := openPTY("/dev/pts/ptmx")
 	if err != nil {
@@ -21,9 +22,6 @@ func openConsole(sock int) error {
 	}
 	if _, err := unix.Setsid(); err != nil {
 		return fmt.Errorf("cannot make a session: %w", err)
-	}
-	if err := unix.IoctlSetInt(slave, unix.TIOCSCTTY, 0); err != nil {
-		return fmt.Errorf("cannot take the console as the controlling terminal: %w", err)
 	}
 	for fd := range 3 {
 		if err := unix.Dup3(slave, fd, 0); err != nil {

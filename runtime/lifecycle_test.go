@@ -1,0 +1,340 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestStartRefuses(t *testing.T) {
+	root := busyboxRoot(t)
+	for _, c := range []struct {
+		name string
+		edit func(*Spec)
+		want string
+	}{
+		{"no init", func(s *Spec) { s.Init = []string{"/sbin/none"} }, "/sbin/none: no such file or directory"},
+		{"init is no program", func(s *Spec) { s.Init = []string{"/etc/passwd-"} }, "/etc/passwd-: exec format error"},
+		{"init is not executable", func(s *Spec) { s.Init = []string{"/etc/passwd"} }, "/etc/passwd: permission denied"},
+		{"no root filesystem", func(s *Spec) { s.Rootfs = "/none" }, "cannot open the root filesystem /none: no such file or directory"},
+		{"relative root filesystem", func(s *Spec) { s.Rootfs = "none" }, `invalid root filesystem "none": want an absolute path`},
+		{"filesystem without idmapped mounts", func(s *Spec) { s.Rootfs = "/sys/kernel" }, "cannot map the ids of /sys/kernel: its filesystem does not support idmapped mounts"},
+		{"no id map", func(s *Spec) { s.UIDMap = nil }, "invalid id map: it does not map id 0"},
+		{"bad cgroup", func(s *Spec) { s.Cgroup = "a/../b" }, `invalid cgroup path "a/../b": want an absolute one below the root`},
+		{"bad environment", func(s *Spec) { s.Env = map[string]string{"A=B": ""} }, `invalid environment variable "A=B"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := testSpec(t, root)
+			write(t, filepath.Join(root, "etc/passwd-"), "no program", 0o755)
+			cgroup := s.Cgroup
+			c.edit(&s)
+			err := Start(t.Context(), s)
+			if err == nil || err.Error() != c.want {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+			if _, err := Open(s.RunDir); !errors.Is(err, ErrNotRunning) {
+				t.Errorf("Open: %v", err)
+			}
+			s.Cgroup = cgroup
+			checkGone(t, s)
+		})
+	}
+}
+
+// TestStartTwice refuses a second start, and leaves the first alone.
+func TestStartTwice(t *testing.T) {
+	s := testSpec(t, busyboxRoot(t))
+	inst := start(t, s)
+	if err := Start(t.Context(), s); err == nil || err.Error() != "it is running already" {
+		t.Errorf("got %v", err)
+	}
+	if out, code := run(t, inst, "", "echo", "alive"); code != 0 || out != "alive\n" {
+		t.Errorf("after that: %d, %q", code, out)
+	}
+}
+
+// TestImageTraps starts an image whose mount points lead elsewhere.
+func TestImageTraps(t *testing.T) {
+	for _, trap := range []string{"proc", "dev", "sys"} {
+		t.Run(trap, func(t *testing.T) {
+			root := busyboxRoot(t)
+			if err := os.RemoveAll(filepath.Join(root, trap)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink("/tmp", filepath.Join(root, trap)); err != nil {
+				t.Fatal(err)
+			}
+			s := testSpec(t, root)
+			err := Start(t.Context(), s)
+			if err == nil || err.Error() != "cannot mount on /"+trap+": it is not a directory in the image" {
+				t.Errorf("got %v", err)
+			}
+			checkGone(t, s)
+		})
+	}
+	t.Run("missing", func(t *testing.T) {
+		root := busyboxRoot(t)
+		for _, dir := range []string{"proc", "dev", "sys"} {
+			if err := os.RemoveAll(filepath.Join(root, dir)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		inst := start(t, testSpec(t, root))
+		if out, code := run(t, inst, "", "sh", "-c", "cat /proc/1/comm; echo > /dev/null"); code != 0 || out != "init\n" {
+			t.Errorf("%d, %q", code, out)
+		}
+	})
+}
+
+// TestDeviceInImage checks that an image's own device nodes are of no use, even
+// to the instance's root, and cannot be made so.
+func TestDeviceInImage(t *testing.T) {
+	root := busyboxRoot(t)
+	node := filepath.Join(root, "root/null")
+	if err := unix.Mknod(node, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(node, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	inst := start(t, testSpec(t, root))
+	script := "echo x > /root/null; mount -o remount,bind,dev /; echo x > /root/null; mount --bind / /tmp && mount -o remount,bind,dev /tmp; echo x > /tmp/root/null; mknod /tmp/n c 1 3"
+	out, _ := run(t, inst, "", "sh", "-c", script)
+	if n := strings.Count(out, "Permission denied") + strings.Count(out, "permission denied") + strings.Count(out, "Operation not permitted"); n != 6 {
+		t.Errorf("some attempt succeeded (%d of 6 refused):\n%s", n, out)
+	}
+}
+
+// TestReboot restarts from inside: another init, the same instance.
+func TestReboot(t *testing.T) {
+	s := testSpec(t, busyboxRoot(t))
+	inst := start(t, s)
+	run(t, inst, "", "reboot", "-f") // its exit code depends on who is killed first
+	var again *Instance
+	eventually(t, "the instance is back", 10*time.Second, func() bool {
+		var err error
+		again, err = Open(s.RunDir)
+		if err == nil && again.PID() == inst.PID() {
+			_ = again.Close()
+			return false
+		}
+		return err == nil
+	})
+	defer func() { _ = again.Close() }()
+	if code, err := inst.Exec(t.Context(), ExecOptions{Args: []string{"true"}}); code != -1 || !errors.Is(err, ErrNotRunning) {
+		t.Errorf("in the instance before: %d, %v", code, err)
+	}
+	if out, code := run(t, again, "", "hostname"); code != 0 || out != s.Hostname+"\n" {
+		t.Errorf("after the reboot: %d, %q", code, out)
+	}
+	if err := again.Stop(t.Context(), StopOptions{Timeout: 10 * time.Second}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPoweroff ends from inside, and runs what is to be run then.
+func TestPoweroff(t *testing.T) {
+	s := testSpec(t, busyboxRoot(t))
+	note := filepath.Join(t.TempDir(), "note")
+	s.OnExit = []string{"/bin/sh", "-c", "echo \"over $GOMAXPROCS\" > " + note}
+	inst := start(t, s)
+	run(t, inst, "", "poweroff", "-f") // its exit code depends on who is killed first
+	eventually(t, "OnExit runs", 10*time.Second, func() bool {
+		data, err := os.ReadFile(note)
+		return err == nil && string(data) == "over \n"
+	})
+	if _, err := Open(s.RunDir); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("Open: %v", err)
+	}
+	checkGone(t, s)
+}
+
+// TestStopTimeout leaves an instance running that does not stop.
+func TestStopTimeout(t *testing.T) {
+	s := testSpec(t, busyboxRoot(t))
+	s.Init = []string{"/bin/sleep", "1000"}
+	inst := start(t, s)
+	begin := time.Now()
+	if err := inst.Stop(t.Context(), StopOptions{Timeout: 200 * time.Millisecond}); !errors.Is(err, ErrTimeout) {
+		t.Errorf("got %v", err)
+	}
+	if d := time.Since(begin); d > time.Second {
+		t.Errorf("it took %v", d)
+	}
+	if out, code := run(t, inst, "", "echo", "alive"); code != 0 || out != "alive\n" {
+		t.Errorf("after that: %d, %q", code, out)
+	}
+	begin = time.Now()
+	if err := inst.Stop(t.Context(), StopOptions{Force: true}); err != nil {
+		t.Error(err)
+	}
+	t.Logf("forced stop: %v", time.Since(begin))
+	checkGone(t, s)
+}
+
+// TestSupervisorKilled stops an instance whose supervisor is gone.
+func TestSupervisorKilled(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		s := testSpec(t, busyboxRoot(t))
+		inst := start(t, s)
+		if err := unix.Kill(inst.state.SupervisorPID, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+		// It runs on, and a sweep leaves it alone.
+		if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup)); err != nil {
+			t.Error(err)
+		}
+		if out, code := run(t, inst, "", "echo", "alive"); code != 0 || out != "alive\n" {
+			t.Errorf("without a supervisor: %d, %q", code, out)
+		}
+		if err := Start(t.Context(), s); err == nil || err.Error() != "it is running already" {
+			t.Errorf("another start: %v", err)
+		}
+		if err := inst.Stop(t.Context(), StopOptions{Force: !clean, Timeout: 10 * time.Second}); err != nil {
+			t.Error(err)
+		}
+		checkGone(t, s)
+	}
+}
+
+// TestSweepAfterBoth cleans up when supervisor and init were killed.
+func TestSweepAfterBoth(t *testing.T) {
+	s := testSpec(t, busyboxRoot(t))
+	inst := start(t, s)
+	for _, pid := range []int{inst.state.SupervisorPID, inst.PID()} {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "init has ended", time.Second, func() bool { return ended(inst.pidfd) })
+	if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup)); err != nil {
+		t.Error(err)
+	}
+	checkGone(t, s)
+	// Once more, with nothing to do.
+	begin := time.Now()
+	if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup)); err != nil {
+		t.Error(err)
+	}
+	t.Logf("an idle sweep takes %v", time.Since(begin))
+}
+
+// TestStartCancelled undoes everything when the context ends meanwhile.
+func TestStartCancelled(t *testing.T) {
+	root := busyboxRoot(t)
+	for _, d := range []time.Duration{0, 2, 5, 8, 12, 16, 20, 25, 30} {
+		s := testSpec(t, root)
+		ctx, cancel := context.WithTimeout(t.Context(), d*time.Millisecond)
+		err := Start(ctx, s)
+		cancel()
+		if err == nil {
+			t.Logf("%d ms was enough", d)
+			continue // stopped by the cleanup
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after %d ms: %v", d, err)
+		}
+		checkGone(t, s)
+	}
+}
+
+// TestStarterKilled kills the process that starts at any time, and supervisor
+// or stage with it.
+func TestStarterKilled(t *testing.T) {
+	root := busyboxRoot(t)
+	for i := range 40 {
+		s := testSpec(t, root)
+		data, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), helperEnv+"="+string(data))
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(i) * time.Millisecond)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // it was killed
+		if i%2 == 1 {  // its supervisor too
+			for pid, name := range stages(t) {
+				if strings.HasPrefix(name, supervisorName) && strings.Contains(name, s.Name) {
+					_ = unix.Kill(pid, unix.SIGKILL) // may have ended
+				}
+			}
+		}
+		eventually(t, "starter and supervisor are done", 5*time.Second, func() bool {
+			if inst, err := Open(s.RunDir); err == nil {
+				_ = inst.Close()
+				return true
+			}
+			l, err := tryLock(s.RunDir, false)
+			if err == nil {
+				_ = l.release()
+			}
+			for _, name := range stages(t) {
+				if strings.Contains(name, s.Name) {
+					return false
+				}
+			}
+			return !errors.Is(err, errLocked)
+		})
+		if inst, err := Open(s.RunDir); err == nil {
+			if err := inst.Stop(t.Context(), StopOptions{Force: true}); err != nil {
+				t.Error(err)
+			}
+			_ = inst.Close()
+		}
+		if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup)); err != nil {
+			t.Error(err)
+		}
+		checkGone(t, s)
+		if t.Failed() {
+			t.Fatalf("round %d", i)
+		}
+	}
+}
+
+// TestStats reads counters that are the instance's.
+func TestStats(t *testing.T) {
+	inst := start(t, testSpec(t, busyboxRoot(t)))
+	run(t, inst, "", "sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
+	st, err := inst.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Processes < 1 || st.Processes > 5 || st.CPU < time.Millisecond || st.Memory <= 0 || st.MemoryPeak < st.Memory/2 {
+		t.Errorf("unlikely: %+v", st)
+	}
+}
+
+// TestHostUnchanged compares the host's mounts before and after.
+func TestHostUnchanged(t *testing.T) {
+	s := testSpec(t, busyboxRoot(t))
+	inst := start(t, s)
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(data), s.Rootfs) {
+		t.Errorf("the host sees the instance's mount:\n%s", data)
+	}
+	sup, err := os.ReadFile("/proc/" + itoa(inst.state.SupervisorPID) + "/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(sup), s.Rootfs) {
+		t.Errorf("the supervisor sees the instance's mount:\n%s", sup)
+	}
+}
