@@ -160,7 +160,7 @@ func (s *System) download(ctx context.Context, p *openedPool, c *remotes.Client,
 	rec = tree.ImageRecord{
 		Fingerprint: want.Fingerprint, AltFingerprints: want.AltFingerprints, Aliases: o.Aliases, Properties: want.Properties,
 		Architecture: want.Arch, Type: "container", Size: res.Size, CreatedAt: want.CreatedAt, ExpiresAt: want.ExpiresAt,
-		UploadedAt: now, Source: &src, Cached: cached, AutoUpdate: true,
+		UploadedAt: now, Source: &src, Cached: cached, AutoUpdate: cached,
 	}
 	if cached {
 		rec.LastUsedAt = now

@@ -16,7 +16,7 @@ func (s *System) Images(ctx context.Context, pool string) ([]Image, error) {
 	names := []string{pool}
 	if pool == "" {
 		var err error
-		if names, err = s.poolNames(); err != nil {
+		if names, err = s.shownPools(); err != nil {
 			return nil, err
 		}
 	}

@@ -17,11 +17,11 @@ func (s *System) findInstance(ctx context.Context, name string) (*openedPool, tr
 	if err := tree.ValidateInstanceName(name); err != nil {
 		return nil, tree.Instance{}, withHint(fmt.Errorf("cannot find instance %q: %w", name, ErrNotFound), "poolctl list shows them")
 	}
-	pools, err := s.poolNames()
+	pools, detached, err := s.poolNames()
 	if err != nil {
 		return nil, tree.Instance{}, err
 	}
-	for _, n := range pools {
+	for i, n := range append(pools, detached...) {
 		p, err := s.openPool(ctx, n)
 		if err != nil {
 			return nil, tree.Instance{}, err
@@ -30,7 +30,11 @@ func (s *System) findInstance(ctx context.Context, name string) (*openedPool, tr
 		if err == nil {
 			return p, in, nil
 		}
-		if err = errors.Join(ignoreNotExist(err), p.close()); err != nil {
+		err = errors.Join(ignoreNotExist(err), p.close())
+		if i >= len(pools) { // it was attached only to look
+			err = errors.Join(err, s.DetachPool(ctx, n))
+		}
+		if err != nil {
 			return nil, tree.Instance{}, err
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // their live state. With names only these are listed; one that does not exist
 // is an error.
 func (s *System) Instances(ctx context.Context, names ...string) ([]Instance, error) {
-	pools, err := s.poolNames()
+	pools, err := s.shownPools()
 	if err != nil {
 		return nil, err
 	}

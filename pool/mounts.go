@@ -61,7 +61,7 @@ func (s *System) UnmountPool(ctx context.Context, name, dir string) error {
 		}
 		found = true
 		if err := unix.Unmount(m.MountPoint, unix.UMOUNT_NOFOLLOW); err != nil {
-			return withHint(fmt.Errorf("cannot unmount %s: %w%s", m.MountPoint, err, busyBy(m.MountPoint)), "close what is open in it")
+			return unmountError(m.MountPoint, err)
 		}
 	}
 	if !found && dir != "" {
@@ -136,7 +136,7 @@ func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 		}
 		found = true
 		if err := unix.Unmount(l.dir, unix.UMOUNT_NOFOLLOW); err != nil {
-			return withHint(fmt.Errorf("cannot unmount %s: %w%s", l.dir, err, busyBy(l.dir)), "close what is open in it")
+			return unmountError(l.dir, err)
 		}
 		if filepath.Dir(l.dir) == filepath.Join(s.dir.Root, "mnt") {
 			_ = os.Remove(l.dir)
@@ -146,6 +146,14 @@ func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 		return withHint(fmt.Errorf("cannot unmount %s: no instance is mounted there", dirOrRef), "findmnt -t btrfs shows what is mounted")
 	}
 	return ctx.Err()
+}
+
+// unmountError tells why a mount cannot be ended, and by whom it is used.
+func unmountError(mp string, err error) error {
+	if !errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("cannot unmount %s: %w", mp, err)
+	}
+	return withHint(fmt.Errorf("cannot unmount %s: %w%s", mp, err, busyBy(mp)), "close what is open in it")
 }
 
 // look is one mount of an instance's or snapshot's root.

@@ -248,7 +248,7 @@ func (s *System) unmountPool(ctx context.Context, rec state.PoolRecord) error {
 		return withHint(fmt.Errorf("%w: running instances: %v", ErrInUse, running), "stop them first")
 	}
 	if err := unix.Unmount(mp, 0); err != nil {
-		return withHint(fmt.Errorf("cannot unmount %s: %w%s", mp, err, busyBy(mp)), "close what is open in it")
+		return unmountError(mp, err)
 	}
 	return errors.Join(os.Remove(mp), waitLoopGone(ctx, rec.Source))
 }

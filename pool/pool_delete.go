@@ -70,7 +70,7 @@ func (s *System) checkEmpty(ctx context.Context, rec state.PoolRecord, force, go
 		return err
 	}
 	if len(used) > 0 {
-		return withHint(fmt.Errorf("%w: %d instances and images are in it", ErrInUse, len(used)), "delete them first, or everything at once with --force")
+		return withHint(fmt.Errorf("%w: %d instances, snapshots and images are in it", ErrInUse, len(used)), "delete them first, or everything at once with --force")
 	}
 	return nil
 }
@@ -129,6 +129,9 @@ func (s *System) poolUsers(ctx context.Context, rec state.PoolRecord) ([]string,
 	}
 	for _, in := range instances {
 		used = append(used, "/1.0/instances/"+in.Name)
+		for _, sn := range in.Snapshots {
+			used = append(used, "/1.0/instances/"+in.Name+"/snapshots/"+sn.Name)
+		}
 	}
 	images, err := p.Images()
 	if err != nil {

@@ -114,7 +114,7 @@ func (s *System) PoolInfo(ctx context.Context, name string) (PoolInfo, error) {
 		switch {
 		case strings.HasPrefix(u, "/1.0/images/"):
 			out.Images++
-		case strings.HasPrefix(u, "/1.0/instances/"):
+		case strings.HasPrefix(u, "/1.0/instances/") && !strings.Contains(u, "/snapshots/"):
 			out.Instances++
 		}
 	}
@@ -135,26 +135,34 @@ func (s *System) peek(rec state.PoolRecord) (*tree.Tree, error) {
 	return t, err
 }
 
-// poolNames lists the pools whose instances and images commands see: all but
-// those that were detached on purpose.
-func (s *System) poolNames() ([]string, error) {
+// poolNames lists the pools: those that lists show, and those that were
+// detached on purpose, which only a command that names something in them
+// attaches.
+func (s *System) poolNames() (shown, detached []string, err error) {
 	names, err := s.dir.ListPools()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []string
 	for _, n := range names {
 		rec, err := s.dir.LoadPool(n)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return nil, err
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, nil, err
+		case rec.Detached:
+			detached = append(detached, n)
+		default:
+			shown = append(shown, n)
 		}
-		if rec.Detached {
-			s.noticef("pool %s is detached: what is in it is left out (poolctl pool attach %s)", n, n)
-			continue
-		}
-		out = append(out, n)
 	}
-	return out, nil
+	return shown, detached, nil
+}
+
+// shownPools are the pools that lists show; of the others the user is told.
+func (s *System) shownPools() ([]string, error) {
+	shown, detached, err := s.poolNames()
+	for _, n := range detached {
+		s.noticef("pool %s is detached: what is in it is left out (poolctl pool attach %s)", n, n)
+	}
+	return shown, err
 }

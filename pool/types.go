@@ -174,13 +174,13 @@ type StopOptions struct {
 
 // Network is a network as `network show` prints it.
 type Network struct {
-	Name        string            `json:"name" yaml:"name"`
+	Config      map[string]string `json:"config" yaml:"config"`
 	Description string            `json:"description" yaml:"description"`
+	Name        string            `json:"name" yaml:"name"`
 	Type        string            `json:"type" yaml:"type"` // "bridge"; of host interfaces that are not managed also "physical", "loopback", ...
+	UsedBy      []string          `json:"used_by" yaml:"used_by"`
 	Managed     bool              `json:"managed" yaml:"managed"`
 	Status      string            `json:"status" yaml:"status"` // Created, ...
-	Config      map[string]string `json:"config" yaml:"config"`
-	UsedBy      []string          `json:"used_by" yaml:"used_by"`
 	Locations   []string          `json:"locations" yaml:"locations"`
 }
 

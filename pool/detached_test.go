@@ -1,0 +1,57 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"poolctl/pool/tree"
+)
+
+// A pool that was detached on purpose stays so while commands look for
+// something else, and is attached by one that names something in it.
+func TestDetachedPools(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	createPool(t, s, "p", nil)
+	addInstance(t, s, "p", "c1")
+	if err := s.DetachPool(ctx, "p"); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := s.Instances(ctx); err != nil || len(all) != 0 {
+		t.Errorf("Instances() with the pool detached = %v, %v", all, err)
+	}
+	if _, err := s.Snapshots(ctx, "other"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Snapshots of an unknown instance: %v", err)
+	}
+	if p, err := s.Pools(ctx); err != nil || p[0].Status != "Detached" {
+		t.Errorf("after looking for another instance: %+v, %v", p, err)
+	}
+	if _, err := s.Snapshots(ctx, "c1"); err != nil {
+		t.Error(err)
+	}
+	if p, err := s.Pools(ctx); err != nil || p[0].Status != "Created" {
+		t.Errorf("after a command on c1: %+v, %v", p, err)
+	}
+}
+
+// addInstance makes an instance with an empty root.
+func addInstance(t *testing.T, s *System, pool, name string) {
+	t.Helper()
+	ctx := context.Background()
+	p, err := s.openPool(ctx, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage, err := p.StageImage(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fp := "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	err = errors.Join(
+		stage.CommitImage(ctx, tree.ImageRecord{Fingerprint: fp, Type: "container"}),
+		p.CreateInstance(ctx, tree.Instance{Name: name}, fp), p.close())
+	if err != nil {
+		t.Fatal(err)
+	}
+}
