@@ -133,7 +133,7 @@ func (s *System) download(ctx context.Context, p *openedPool, c *remotes.Client,
 	if want.Type != "" && want.Type != "container" {
 		return rec, withHint(fmt.Errorf("it is a %s image", want.Type), "poolctl runs system containers")
 	}
-	if err := s.checkSpace(p.rec, want.Size); err != nil {
+	if err := s.checkSpace(ctx, p.rec, want.Size); err != nil {
 		return rec, err
 	}
 	stage, err := p.StageImage(ctx)
@@ -213,8 +213,8 @@ func (c *counted) Read(b []byte) (int, error) {
 
 // checkSpace refuses a download that cannot fit: neither in the pool nor, as
 // the pool's file grows, on the host.
-func (s *System) checkSpace(rec state.PoolRecord, compressed int64) error {
-	usage, err := btrfs.GetUsage(s.dir.MountPoint(rec.Name))
+func (s *System) checkSpace(ctx context.Context, rec state.PoolRecord, compressed int64) error {
+	usage, err := awaitSpace(ctx, s.dir.MountPoint(rec.Name), uint64(compressed))
 	if err != nil {
 		return err
 	}
@@ -231,6 +231,32 @@ func (s *System) checkSpace(rec state.PoolRecord, compressed int64) error {
 		return withHint(fmt.Errorf("%s has %s free on the host, and pool %s has to grow by at least %s", rec.Source, FormatSize(free), rec.Name, FormatSize(compressed)), "make room on the host's file system: a full one stalls the pool")
 	}
 	return nil
+}
+
+// awaitSpace asks for the space of a pool. When less than need is free, it waits
+// for what was deleted a moment ago to be freed, 10 s at most.
+func awaitSpace(ctx context.Context, mnt string, need uint64) (btrfs.Usage, error) {
+	for end := time.Now().Add(10 * time.Second); ; {
+		usage, err := btrfs.GetUsage(mnt)
+		if err != nil || usage.Free >= need {
+			return usage, err
+		}
+		deleting, err := btrfs.Deleting(mnt)
+		if err != nil {
+			return usage, err
+		}
+		if err := btrfs.Sync(mnt); err != nil { // also what was freed counts from the commit on
+			return usage, err
+		}
+		if !deleting || time.Now().After(end) {
+			return btrfs.GetUsage(mnt)
+		}
+		select {
+		case <-ctx.Done():
+			return usage, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // poolOrDefault names the pool to use: the one given, the default profile's,
