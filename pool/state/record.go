@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,34 +65,54 @@ func decode(raw []byte, v any) error {
 	return json.Unmarshal(raw, v)
 }
 
-// SaveJSON replaces the file at path (mode 0600) by v as indented JSON: a temporary file beside it is written and
-// fsynced, renamed over it, and the directory is fsynced. A reader sees the old content or the new one.
+// SaveJSON replaces the file at path (mode 0600) by v as indented JSON: an unnamed temporary file is written and fsynced,
+// linked and renamed over it, and the directory is fsynced. A reader sees the old content or the new one, and a process
+// killed while it writes leaves nothing.
 func SaveJSON(path string, v any) error {
 	raw, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return fmt.Errorf("cannot save %s: %w", path, err)
-	}
-	dir := filepath.Dir(path)
-	pending, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return fmt.Errorf("cannot save %s: %w", path, err)
-	}
-	_, err = pending.Write(append(raw, '\n'))
-	crash.Point("state.save.written")
 	if err == nil {
-		err = pending.CloseAtomicallyReplace()
+		err = replaceFile(path, append(raw, '\n'))
+	}
+	if err == nil {
+		crash.Point("state.save.renamed")
+		err = errors.Join(removeStale(filepath.Dir(path)), syncDir(filepath.Dir(path)))
 	}
 	if err != nil {
-		return fmt.Errorf("cannot save %s: %w", path, errors.Join(err, pending.Cleanup()))
-	}
-	crash.Point("state.save.renamed")
-	if err := errors.Join(removeStale(dir), syncDir(dir)); err != nil {
 		return fmt.Errorf("cannot save %s: %w", path, err)
 	}
 	return nil
 }
 
-// removeStale removes the temporary files that killed commands left in dir: ".NAME.jsonDIGITS", as renameio names them.
+// replaceFile writes data to a file without a name (open(2), O_TMPFILE), which then takes the place of path. A file system
+// that has no such files gets a temporary file with a name.
+func replaceFile(path string, data []byte) error {
+	dir := filepath.Dir(path)
+	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
+		return renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
+	} else if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	crash.Point("state.save.written")
+	temporary := filepath.Join(dir, "."+filepath.Base(path)+strconv.FormatUint(uint64(rand.Uint32()), 10))
+	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, temporary, unix.AT_SYMLINK_FOLLOW); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	return nil
+}
+
+// removeStale removes the temporary files that killed commands left in dir: ".NAME.jsonDIGITS", as replaceFile and renameio
+// name them.
 func removeStale(dir string) error {
 	all, err := os.ReadDir(dir)
 	if err != nil {
