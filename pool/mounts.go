@@ -91,7 +91,7 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, rw bool) (s
 	volume := p.InstancePath(name)
 	if snap != "" {
 		if volume, err = p.SnapshotPath(name, snap); err != nil {
-			return "", err
+			return "", fmt.Errorf("cannot mount %s: %w", ref, snapshotError(err, name))
 		}
 	}
 	made := ""

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -45,8 +46,7 @@ func (s *System) CreateNetwork(ctx context.Context, name string, config map[stri
 		return err
 	}
 	if err := bridge.Up(ctx); err != nil {
-		undo := context.WithoutCancel(ctx)
-		return errors.Join(err, bridge.Down(undo), s.dir.DeleteNetwork(name))
+		return errors.Join(err, s.dropNetwork(context.WithoutCancel(ctx), bridge))
 	}
 	return nil
 }
@@ -172,10 +172,21 @@ func (s *System) DeleteNetwork(ctx context.Context, name string) error {
 	if err := s.dropFromProfiles(func(dev map[string]string) bool { return nicBridge(dev) == name }); err != nil {
 		return err
 	}
-	if err := bridge.Down(ctx); err != nil {
+	return s.dropNetwork(ctx, bridge)
+}
+
+// dropNetwork takes a network down and removes its reservations, its live state
+// and, last, its record.
+func (s *System) dropNetwork(ctx context.Context, b network.Bridge) error {
+	if err := b.Down(ctx); err != nil {
 		return err
 	}
-	return s.dir.DeleteNetwork(name)
+	for _, dir := range []string{b.RunDir, b.Dir} {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("cannot delete network %s: %w", b.Name, err)
+		}
+	}
+	return s.dir.DeleteNetwork(b.Name)
 }
 
 // nicBridge is the bridge a nic device is on; "" when it is none or no nic.
