@@ -106,8 +106,8 @@ func (t *Tree) instanceAt(name, snap string) (Instance, error) {
 	present := Instance{Name: name, Broken: broken}
 	if broken == nil {
 		present.adopt(*rec.Container)
-	} else if _, _, err := readRecord(path); err != nil {
-		return present, nil
+	} else if _, _, broken := readRecord(path); broken != nil {
+		return present, nil // neither says what the instance is
 	}
 	return t.restoredRecord(path, present, rec.Snapshots, snap), nil
 }
