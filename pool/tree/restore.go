@@ -106,10 +106,16 @@ func (t *Tree) instanceAt(name, snap string) (Instance, error) {
 	present := Instance{Name: name, Broken: broken}
 	if broken == nil {
 		present.adopt(*rec.Container)
-	} else if _, _, broken := readRecord(path); broken != nil {
+	} else if !hasRecord(path) {
 		return present, nil // neither says what the instance is
 	}
 	return t.restoredRecord(path, present, rec.Snapshots, snap), nil
+}
+
+// hasRecord says whether the record of the volume at path can be read.
+func hasRecord(path string) bool {
+	_, _, err := readRecord(path)
+	return err == nil
 }
 
 // adopt takes over all that a record says, but not the name.
