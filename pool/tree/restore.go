@@ -118,12 +118,6 @@ func hasRecord(path string) bool {
 	return err == nil
 }
 
-// hasRecord says whether the record of the volume at path can be read.
-func hasRecord(path string) bool {
-	_, _, err := readRecord(path)
-	return err == nil
-}
-
 // adopt takes over all that a record says, but not the name.
 func (i *Instance) adopt(from Instance) {
 	name := i.Name
