@@ -118,7 +118,7 @@ func (s *supervisor) startStage(entrance *cgroup.Entrance) (*process, *os.File, 
 	}
 	ours, theirs := os.NewFile(uintptr(fds[0]), "stage"), os.NewFile(uintptr(fds[1]), "supervisor")
 	p := &process{pidfd: -1}
-	p.cmd = exec.Command("/proc/self/exe")
+	p.cmd = exec.CommandContext(context.Background(), "/proc/self/exe") // ended by its cgroup and PDEATHSIG, not by a context
 	p.cmd.Args = []string{stageName}
 	p.cmd.Env = supervisorEnv
 	p.cmd.ExtraFiles = append([]*os.File{theirs}, entrance.Tasks...)

@@ -231,9 +231,9 @@ func TestSweepAfterBoth(t *testing.T) {
 // TestStartCancelled undoes everything when the context ends meanwhile.
 func TestStartCancelled(t *testing.T) {
 	root := busyboxRoot(t)
-	for _, d := range []time.Duration{0, 2, 5, 8, 12, 16, 20, 25, 30} {
+	for _, d := range []int{0, 2, 5, 8, 12, 16, 20, 25, 30} {
 		s := testSpec(t, root)
-		ctx, cancel := context.WithTimeout(t.Context(), d*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(d)*time.Millisecond)
 		err := Start(ctx, s)
 		cancel()
 		if err == nil {

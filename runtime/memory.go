@@ -62,13 +62,9 @@ func cleanMappings(smaps, file string) [][2]uintptr {
 		if !candidate || len(f) < 2 {
 			continue
 		}
-		switch f[0] {
-		case "Private_Dirty:", "Shared_Dirty:":
-			candidate = f[1] == "0"
-		case "Anonymous:":
-			if candidate = f[1] == "0"; candidate {
-				list = append(list, cur)
-			}
+		// Not the dirty pages: those of a program file just written count as such.
+		if f[0] == "Anonymous:" && f[1] == "0" {
+			list = append(list, cur)
 		}
 	}
 	return list

@@ -96,7 +96,7 @@ func FuzzCleanMappings(f *testing.F) {
 
 func TestCleanMappings(t *testing.T) {
 	smaps := `00400000-00800000 r-xp 00000000 fe:00 1   /usr/bin/x y
-Private_Dirty:         0 kB
+Private_Dirty:        64 kB
 Anonymous:             0 kB
 00800000-00900000 r--p 00000000 fe:00 1   /usr/bin/x y
 Private_Dirty:         4 kB

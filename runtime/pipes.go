@@ -152,14 +152,14 @@ func openAbove2(path string) (*os.File, error) {
 func isNull(f *os.File) bool {
 	var st unix.Stat_t
 	err := unix.Fstat(int(f.Fd()), &st)
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && uint64(st.Rdev) == unix.Mkdev(1, 3)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3)
 }
 
 // isAnonymousPipe is false of a FIFO in a filesystem, whose owner must not be
 // changed.
 func isAnonymousPipe(f *os.File) bool {
 	var st unix.Statfs_t
-	return unix.Fstatfs(int(f.Fd()), &st) == nil && int64(st.Type) == unix.PIPEFS_MAGIC
+	return unix.Fstatfs(int(f.Fd()), &st) == nil && st.Type == unix.PIPEFS_MAGIC
 }
 
 func isSame(a, b *os.File) bool {

@@ -40,8 +40,11 @@ func Start(ctx context.Context, spec Spec) error {
 	if err != nil {
 		return errors.Join(err, theirs.Close())
 	}
-	// It outlives the caller, whose child it is as long as both live.
-	go func() { _ = cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() { // it outlives the caller, whose child it is as long as both live
+		_ = cmd.Wait()
+		close(ended)
+	}()
 	if err := theirs.Close(); err != nil {
 		return fmt.Errorf("cannot talk to the supervisor: %w", err)
 	}
@@ -52,9 +55,15 @@ func Start(ctx context.Context, spec Spec) error {
 	if err == nil {
 		err = json.NewDecoder(ours).Decode(&res)
 	}
-	switch {
-	case res.OK:
+	if res.OK {
 		return nil
+	}
+	// It has undone everything, and ends.
+	select {
+	case <-ended:
+	case <-time.After(undoTime):
+	}
+	switch {
 	case res.Error != "" && ctx.Err() != nil:
 		return errors.Join(ctx.Err(), errors.New(res.Error))
 	case res.Hint != "":
@@ -100,8 +109,8 @@ func startSupervisor(spec Spec, sock *os.File) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the instance's log: %w", err)
 	}
-	defer func() { _ = log.Close() }() // the supervisor has it
-	cmd := exec.Command("/proc/self/exe")
+	defer func() { _ = log.Close() }()                                 // the supervisor has it
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe") // it outlives the caller
 	cmd.Args = []string{supervisorName, spec.Name}
 	cmd.Dir = "/"
 	// The process is idle nearly all of its life: one thread for Go code, and a

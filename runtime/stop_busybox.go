@@ -23,25 +23,23 @@ const busyboxPoll = 20 * time.Millisecond
 // in two looks in a row. An init of that name that does not behave so is waited
 // for as any other.
 func (i *Instance) watchBusybox(ctx context.Context) func() {
-	if caught, err := i.catches(unix.SIGTSTP); err != nil || !caught {
-		return func() {}
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for alone := 0; alone < 2; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(busyboxPoll):
-			}
+		for alone, had := 0, false; alone < 2; {
 			caught, err := i.catches(unix.SIGTSTP)
 			if err != nil {
 				return
 			}
+			had = had || caught
 			alone++
-			if caught || !i.alone() {
+			if !had || caught || !i.alone() {
 				alone = 0
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(busyboxPoll):
 			}
 		}
 		_ = unix.PidfdSendSignal(i.pidfd, unix.SIGKILL, nil, 0) // ESRCH: it has ended

@@ -84,7 +84,7 @@ func (i *Instance) openPTMX() (*os.File, error) {
 	if err := errors.Join(unix.Fstatfs(fd, &fs), unix.Fstat(fd, &st)); err != nil {
 		return nil, fmt.Errorf("cannot check /dev/pts/ptmx in the instance: %w", err)
 	}
-	if int64(fs.Type) != unix.DEVPTS_SUPER_MAGIC || st.Mode&unix.S_IFMT != unix.S_IFCHR || uint64(st.Rdev) != unix.Mkdev(5, 2) {
+	if fs.Type != unix.DEVPTS_SUPER_MAGIC || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(5, 2) {
 		return nil, errors.New("/dev/pts/ptmx in the instance is not a terminal multiplexer")
 	}
 	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDWR|unix.O_NOCTTY, 0)

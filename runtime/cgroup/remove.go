@@ -73,10 +73,7 @@ func procsBelow(dir string) ([]int, error) {
 		if d.Name() != "cgroup.procs" {
 			return nil
 		}
-		data, err := os.ReadFile(p)
-		if err != nil {
-			return nil // removed meanwhile, or a threaded group, whose processes are listed above
-		}
+		data, _ := os.ReadFile(p) // fails if removed meanwhile, or of a threaded group, whose processes are listed above
 		for _, f := range strings.Fields(string(data)) {
 			if pid, err := strconv.Atoi(f); err == nil && pid > 0 {
 				pids = append(pids, pid)
