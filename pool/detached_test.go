@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"poolctl/pool/tree"
 )
@@ -52,6 +53,37 @@ func addInstance(t *testing.T, s *System, pool, name string) {
 		stage.CommitImage(ctx, tree.ImageRecord{Fingerprint: fp, Type: "container"}),
 		p.CreateInstance(ctx, tree.Instance{Name: name}, fp), p.close())
 	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Looking into a detached pool never waits for whoever uses it meanwhile: the
+// one who looks may hold the lock of the instance that the other wants.
+func TestLookingIntoDetachedPoolDoesNotWait(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	createPool(t, s, "p", nil)
+	if err := s.DetachPool(ctx, "p"); err != nil {
+		t.Fatal(err)
+	}
+	other, err := s.openPool(ctx, "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := s.loadPool("p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Detached = true
+	if err := s.dir.SavePool(rec); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, _, err := s.findInstance(short, "c1"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("findInstance while another uses the pool: %v", err)
+	}
+	if err := other.close(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"poolctl/pool/tree"
 	"poolctl/runtime"
@@ -30,15 +31,26 @@ func (s *System) findInstance(ctx context.Context, name string) (*openedPool, tr
 		if err == nil {
 			return p, in, nil
 		}
-		err = errors.Join(ignoreNotExist(err), p.close())
-		if i >= len(pools) { // it was attached only to look
-			err = errors.Join(err, s.DetachPool(ctx, n))
-		}
-		if err != nil {
+		if err = errors.Join(ignoreNotExist(err), p.close()); err != nil {
 			return nil, tree.Instance{}, err
+		}
+		if i >= len(pools) {
+			s.detachAgain(ctx, n)
 		}
 	}
 	return nil, tree.Instance{}, withHint(fmt.Errorf("cannot find instance %q: %w", name, ErrNotFound), "poolctl list shows them")
+}
+
+// detachAgain detaches a pool that was attached only to look into it. Who uses
+// it by now keeps it: waiting for them could be waiting for each other, since
+// the caller may hold an instance's lock.
+func (s *System) detachAgain(ctx context.Context, name string) {
+	short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer cancel()
+	if unlock, err := s.dir.LockPool(short, name, false); err == nil {
+		_ = s.detachLocked(ctx, name) // in use: it stays
+		unlock()
+	}
 }
 
 func ignoreNotExist(err error) error {

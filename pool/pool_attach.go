@@ -210,6 +210,11 @@ func (s *System) DetachPool(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
+	return s.detachLocked(ctx, name)
+}
+
+// detachLocked detaches a pool under the caller's exclusive lock.
+func (s *System) detachLocked(ctx context.Context, name string) error {
 	rec, err := s.loadPool(name)
 	if err != nil {
 		return err
