@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/cgroup"
 )
 
 func TestStartRefuses(t *testing.T) {
@@ -337,4 +339,65 @@ func TestHostUnchanged(t *testing.T) {
 	if strings.Contains(string(sup), s.Rootfs) {
 		t.Errorf("the supervisor sees the instance's mount:\n%s", sup)
 	}
+}
+
+// TestSessionCgroup starts from a cgroup that a service manager would clear
+// away: the supervisor must not stay in it.
+func TestSessionCgroup(t *testing.T) {
+	s := testSpec(t, busyboxRoot(t))
+	layout, err := cgroup.Detect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := layout.Tracking().Group("/poolctl-test/" + s.Name + "-session")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := session.Create(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := session.Remove(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold, release, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/bin/sh", "-c", "read x; exec /proc/"+itoa(os.Getpid())+"/exe")
+	cmd.Stdin, cmd.Env = hold, append(os.Environ(), helperEnv+"="+string(data))
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := session.EnterPID(cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := release.WriteString("go\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	inst, err := Open(s.RunDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = inst.Close() }()
+	eventually(t, "the session is empty", 2*time.Second, func() bool {
+		n, err := session.Count()
+		return err == nil && n == 0
+	})
+	if err := session.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := inst.Stop(t.Context(), StopOptions{Timeout: 10 * time.Second}); err != nil {
+		t.Error(err)
+	}
+	checkGone(t, s)
 }

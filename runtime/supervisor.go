@@ -64,6 +64,9 @@ func supervise() int {
 	}
 	s.log.SetPrefix(s.spec.Name + ": ")
 	answer(starter, nil)
+	if err := s.enterMonitor(); err != nil {
+		s.log.Printf("cannot leave the starter's cgroup: %v", err)
+	}
 	if err := starter.Close(); err != nil {
 		s.log.Print(err)
 	}
@@ -143,12 +146,6 @@ func (s *supervisor) prepareLocked() (err error) {
 	if s.monitor, err = s.layout.Tracking().Group(s.spec.Cgroup + monitorSuffix); err != nil {
 		return err
 	}
-	if err := s.monitor.Create(0, 0); err != nil {
-		return err
-	}
-	if err := s.monitor.EnterPID(os.Getpid()); err != nil {
-		return err
-	}
 	if s.hostNS, err = os.Open("/proc/self/ns/mnt"); err != nil {
 		return fmt.Errorf("cannot open the mount namespace: %w", err)
 	}
@@ -204,6 +201,22 @@ func (s *supervisor) cleanUp() error {
 		return errors.Join(err, s.lock.release())
 	}
 	return s.lock.remove()
+}
+
+// enterMonitor moves the supervisor out of the cgroup of whoever started the
+// instance: a service manager would end it with that session or service. In the
+// root nobody looks for it. It is done after the start has been reported: to
+// move a process with many threads takes a lock against all forks, which costs
+// an RCU grace period, some 8 ms.
+func (s *supervisor) enterMonitor() error {
+	tracked, err := s.layout.Tracking().Tracked()
+	if err != nil || !tracked {
+		return err
+	}
+	if err := s.monitor.Create(0, 0); err != nil {
+		return err
+	}
+	return s.monitor.EnterPID(os.Getpid())
 }
 
 // leaveMonitor removes the supervisor's own cgroup.

@@ -316,6 +316,32 @@ func (l Layout) Tracking() Layout {
 	return t
 }
 
+// Tracked reports whether the calling process is below the root of any of the
+// hierarchies.
+func (l Layout) Tracked() (bool, error) {
+	data, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return false, fmt.Errorf("cannot read the own cgroups: %w", err)
+	}
+	return l.trackedBy(string(data)), nil
+}
+
+// trackedBy looks into a /proc/PID/cgroup (man cgroups, "/proc files").
+func (l Layout) trackedBy(file string) bool {
+	for line := range strings.Lines(file) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) != 3 || f[2] == "/" {
+			continue
+		}
+		for _, h := range l {
+			if h.Unified && f[0] == "0" && f[1] == "" || !h.Unified && h.Name != "" && f[1] == "name="+h.Name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // EnterPID moves a whole process into the group.
 func (g Group) EnterPID(pid int) error {
 	for _, h := range g.layout {
