@@ -219,6 +219,9 @@ func (s *System) detachLocked(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := checkNotLast(rec); err != nil {
+		return fmt.Errorf("cannot detach pool %s: %w", name, err)
+	}
 	if err := s.unmountPool(ctx, rec); err != nil {
 		return fmt.Errorf("cannot detach pool %s: %w", name, err)
 	}

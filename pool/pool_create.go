@@ -63,7 +63,11 @@ func (s *System) CreatePool(ctx context.Context, o CreatePoolOptions) (err error
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("cannot create pool %s: %w", o.Name, err), s.undoCreate(intent))
+			err = fmt.Errorf("cannot create pool %s: %w", o.Name, err)
+			if uerr := s.undoCreate(intent); uerr != nil {
+				err = errors.Join(err, uerr, entry.Close()) // the next command undoes the rest
+				return
+			}
 		}
 		err = errors.Join(err, entry.Done())
 	}()

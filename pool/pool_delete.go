@@ -15,7 +15,8 @@ import (
 )
 
 // DeletePool deletes a pool and its file. A pool that holds instances or images
-// is refused unless force; one with running instances always.
+// is refused unless force; one with running instances always. Only the pool's
+// own file is removed: another one that has taken its place stays.
 //
 // Order: unmount (which can still be taken back), intent, record (the commit),
 // file. Killed after the intent, the next command finishes it.
@@ -29,38 +30,35 @@ func (s *System) DeletePool(ctx context.Context, name string, force bool) error 
 	if err != nil {
 		return err
 	}
-	var st unix.Stat_t
-	gone := false
-	if err := unix.Stat(rec.Source, &st); err != nil {
-		if gone = errors.Is(err, unix.ENOENT); !gone {
-			return fmt.Errorf("cannot delete pool %s: %s: %w", name, rec.Source, err)
-		}
-	}
-	if err := s.checkEmpty(ctx, rec, force, gone); err != nil {
+	st, lost := ownFile(rec)
+	if err := s.checkEmpty(ctx, rec, force, lost); err != nil {
 		return fmt.Errorf("cannot delete pool %s: %w", name, err)
 	}
 	if err := s.unmountPool(ctx, rec); err != nil {
 		return fmt.Errorf("cannot delete pool %s: %w", name, err)
+	}
+	if lost != nil {
+		s.noticef("pool %s is forgotten, no file deleted: %s", name, lost)
 	}
 	entry, err := journal.Begin(ctx, s.journalDir(), "pool-delete", creating{Name: name, Path: rec.Source, Dev: st.Dev, Inode: st.Ino})
 	if err != nil {
 		return err
 	}
 	crash.Point("pool.delete.begun")
-	return errors.Join(s.finishDelete(creating{Name: name, Path: rec.Source, Dev: st.Dev, Inode: st.Ino}), entry.Done())
+	if err := s.finishDelete(creating{Name: name, Path: rec.Source, Dev: st.Dev, Inode: st.Ino}); err != nil {
+		return errors.Join(fmt.Errorf("cannot delete pool %s: %w", name, err), entry.Close()) // the next command goes on with it
+	}
+	return entry.Done()
 }
 
 // checkEmpty refuses a pool that holds something, unless force. A pool whose
-// file is gone can only be forgotten by force.
-func (s *System) checkEmpty(ctx context.Context, rec state.PoolRecord, force, gone bool) error {
-	if gone {
-		if !force {
-			return withHint(fmt.Errorf("its file %s is gone", rec.Source), "with --force the pool is forgotten")
-		}
-		return nil
-	}
+// file is lost (gone, or another one) can only be forgotten by force.
+func (s *System) checkEmpty(ctx context.Context, rec state.PoolRecord, force bool, lost error) error {
 	if force {
 		return nil
+	}
+	if lost != nil {
+		return withHint(lost, "with --force the pool is forgotten, and what is at that path left alone")
 	}
 	if err := s.mountPool(ctx, rec); err != nil {
 		return withHint(err, "with --force it is deleted without looking inside")
