@@ -13,28 +13,39 @@ import (
 
 // Images lists the images of a pool, or of all pools with pool "".
 func (s *System) Images(ctx context.Context, pool string) ([]Image, error) {
-	names := []string{pool}
-	if pool == "" {
-		var err error
-		if names, err = s.shownPools(); err != nil {
-			return nil, err
-		}
+	if pool != "" {
+		return s.imagesOf(ctx, pool)
+	}
+	names, err := s.shownPools()
+	if err != nil {
+		return nil, err
 	}
 	out := []Image{}
 	for _, n := range names {
-		p, err := s.openPool(ctx, n)
-		if err != nil {
+		found, err := s.imagesOf(ctx, n)
+		if err = s.leftOut(ctx, n, err); err != nil {
 			return nil, err
 		}
-		recs, err := p.Images()
-		if err = errors.Join(err, p.close()); err != nil {
-			return nil, err
-		}
-		for _, r := range recs {
-			out = append(out, publicImage(r, n))
-		}
+		out = append(out, found...)
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Fingerprint < out[j].Fingerprint })
+	return out, nil
+}
+
+// imagesOf lists the images of one pool by fingerprint.
+func (s *System) imagesOf(ctx context.Context, pool string) ([]Image, error) {
+	p, err := s.openPool(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	recs, err := p.Images()
+	if err = errors.Join(err, p.close()); err != nil {
+		return nil, err
+	}
+	out := make([]Image, 0, len(recs))
+	for _, r := range recs {
+		out = append(out, publicImage(r, pool))
+	}
 	return out, nil
 }
 

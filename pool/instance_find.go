@@ -22,10 +22,17 @@ func (s *System) findInstance(ctx context.Context, name string) (*openedPool, tr
 	if err != nil {
 		return nil, tree.Instance{}, err
 	}
+	notFound := withHint(fmt.Errorf("cannot find instance %q: %w", name, ErrNotFound), "poolctl list shows them")
 	for i, n := range append(pools, detached...) {
 		p, err := s.openPool(ctx, n)
 		if err != nil {
-			return nil, tree.Instance{}, err
+			if ctx.Err() != nil {
+				return nil, tree.Instance{}, err
+			}
+			if !errors.Is(err, ErrNotFound) { // it may be in there, or in the next one
+				notFound = errors.Join(notFound, err)
+			}
+			continue
 		}
 		in, err := p.Instance(name)
 		if err == nil {
@@ -38,7 +45,7 @@ func (s *System) findInstance(ctx context.Context, name string) (*openedPool, tr
 			s.detachAgain(ctx, n)
 		}
 	}
-	return nil, tree.Instance{}, withHint(fmt.Errorf("cannot find instance %q: %w", name, ErrNotFound), "poolctl list shows them")
+	return nil, tree.Instance{}, notFound
 }
 
 // detachAgain detaches a pool that was attached only to look into it. Who uses

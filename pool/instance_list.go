@@ -27,10 +27,13 @@ func (s *System) Instances(ctx context.Context, names ...string) ([]Instance, er
 	for _, pool := range pools {
 		p, err := s.openPool(ctx, pool)
 		if err != nil {
-			return nil, err
+			if err := s.leftOut(ctx, pool, err); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		found, err := s.instancesOf(ctx, p, live, names)
-		if err = errors.Join(err, p.close()); err != nil {
+		if err = s.leftOut(ctx, pool, errors.Join(err, p.close())); err != nil {
 			return nil, err
 		}
 		out = append(out, found...)

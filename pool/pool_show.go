@@ -49,7 +49,7 @@ func (s *System) Pool(ctx context.Context, name string) (Pool, error) {
 }
 
 // showPool is a pool in LXD's fields. Status is Created when it is attached,
-// Detached when not, Unavailable when its file is gone.
+// Detached when not, Unavailable when its file is gone or cannot be read.
 func (s *System) showPool(ctx context.Context, rec state.PoolRecord) (Pool, error) {
 	out := Pool{
 		Config: rec.Config, Description: rec.Description, Name: rec.Name, Driver: rec.Driver,
@@ -68,8 +68,12 @@ func (s *System) showPool(ctx context.Context, rec state.PoolRecord) (Pool, erro
 		if unix.Access(rec.Source, unix.F_OK) != nil {
 			out.Status = "Unavailable"
 		}
-	} else if out.UsedBy, err = s.poolUsers(ctx, rec); err != nil {
+	} else if used, err := s.poolUsers(ctx, rec); err == nil {
+		out.UsedBy = used
+	} else if err = s.leftOut(ctx, rec.Name, err); err != nil {
 		return out, err
+	} else {
+		out.Status = "Unavailable" // the kernel gave it up: its disk failed, or had no room left
 	}
 	for _, p := range profiles {
 		for _, dev := range p.Devices {
@@ -156,6 +160,18 @@ func (s *System) poolNames() (shown, detached []string, err error) {
 		}
 	}
 	return shown, detached, nil
+}
+
+// leftOut tells the user of a pool that a list over all pools cannot read: that
+// is no reason to keep the others from him. The end of ctx is returned.
+func (s *System) leftOut(ctx context.Context, pool string, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if !errors.Is(err, ErrNotFound) { // else it was deleted meanwhile
+		s.noticef("what is in pool %s is left out: %s", pool, err)
+	}
+	return nil
 }
 
 // shownPools are the pools that lists show; of the others the user is told.

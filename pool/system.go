@@ -54,7 +54,10 @@ func Open(ctx context.Context, o Options) (*System, error) {
 		s.notice = func(string) {}
 	}
 	if err := journal.Recover(ctx, s.journalDir(), s.journalHandlers()); err != nil {
-		return nil, err
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		s.notice(err.Error()) // it stays in the journal, and the next command tries again
 	}
 	if err := runtime.Sweep(ctx, s.instancesRunDir(), s.cgroups); err != nil {
 		s.notice(err.Error())
