@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -226,11 +228,22 @@ func (s *System) checkSpace(ctx context.Context, rec state.PoolRecord, compresse
 	if err := errors.Join(unix.Statfs(rec.Source, &fsys), unix.Stat(rec.Source, &st)); err != nil {
 		return fmt.Errorf("%s: %w", rec.Source, err)
 	}
-	holes := st.Size - st.Blocks*512
-	if free := int64(fsys.Bavail) * fsys.Bsize; holes > 0 && free < compressed {
-		return withHint(fmt.Errorf("%s has %s free on the host, and pool %s has to grow by at least %s", rec.Source, FormatSize(free), rec.Name, FormatSize(compressed)), "make room on the host's file system: a full one stalls the pool")
+	growth := min(st.Size-st.Blocks*512, hostGrowth(compressed))
+	if free := int64(fsys.Bavail) * fsys.Bsize; free < growth {
+		return withHint(fmt.Errorf("%s has %s free on the host, and pool %s may have to grow by %s", filepath.Dir(rec.Source), FormatSize(free), rec.Name, FormatSize(growth)),
+			"make room there: when it is full, the kernel gives up the pool's file system")
 	}
 	return nil
+}
+
+// hostGrowth is how much larger an image may make a pool's file: unpacked, xz's
+// images are 2.5 to 4 times as large (Alpine, Debian, Ubuntu), and btrfs writes
+// its trees anew, twice, beside the old ones.
+func hostGrowth(compressed int64) int64 {
+	if compressed > math.MaxInt64/8 {
+		return math.MaxInt64
+	}
+	return 4*compressed + 16<<20
 }
 
 // awaitSpace asks for the space of a pool. When less than need is free, it waits
