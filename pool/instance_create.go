@@ -76,7 +76,11 @@ func checkNew(name string, config map[string]string) error {
 	}
 	for k := range config {
 		if !isUserKey(k) && !strings.HasPrefix(k, "environment.") {
-			return withHint(fmt.Errorf("cannot create instance %s: unknown key %q", name, k), "the keys are user.* and environment.*")
+			what := "instance " + name
+			if name == "" {
+				what = "an instance"
+			}
+			return withHint(fmt.Errorf("cannot create %s: unknown key %q", what, k), "the keys are user.* and environment.*")
 		}
 	}
 	return nil

@@ -42,6 +42,9 @@ type creating struct {
 // mount, layout, record (the commit). Killed before the record, the next
 // command removes what is there; the intent knows the file by its inode.
 func (s *System) CreatePool(ctx context.Context, o CreatePoolOptions) (err error) {
+	if _, err := s.dir.LoadPool(o.Name); err == nil {
+		return withHint(fmt.Errorf("cannot create pool %s: %w", o.Name, ErrExists), "poolctl pool list shows them")
+	}
 	path, size, err := s.checkPool(o)
 	if err != nil {
 		return fmt.Errorf("cannot create pool %q: %w", o.Name, err)
@@ -51,7 +54,7 @@ func (s *System) CreatePool(ctx context.Context, o CreatePoolOptions) (err error
 		return err
 	}
 	defer unlock()
-	if _, err := s.dir.LoadPool(o.Name); err == nil {
+	if _, err := s.dir.LoadPool(o.Name); err == nil { // another process made it while we waited
 		return fmt.Errorf("cannot create pool %s: %w", o.Name, ErrExists)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err

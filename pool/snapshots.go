@@ -60,33 +60,32 @@ func (s *System) RestoreSnapshot(ctx context.Context, instance, snap string) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
-	if err := s.restoreLocked(ctx, in, snap); err != nil {
-		return fmt.Errorf("cannot restore %s/%s: %w", instance, snap, err)
-	}
-	return nil
+	return s.restoreLocked(ctx, in, snap)
 }
 
 func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap string) error {
 	name := in.rec.Name
-	if _, err := in.SnapshotPath(name, snap); err != nil {
-		return snapshotError(err, name)
-	}
-	if err := s.checkNoLook(name); err != nil {
-		return err
+	_, err := in.SnapshotPath(name, snap)
+	if err = snapshotError(err, name); err == nil {
+		err = s.checkNoLook(name)
 	}
 	wasRunning := s.isRunning(name)
-	if wasRunning {
-		if err := s.stopLocked(ctx, in, StopOptions{}); err != nil {
-			return err
-		}
+	if err == nil && wasRunning {
+		err = s.stopLocked(ctx, in, StopOptions{})
 	}
-	err := in.RestoreSnapshot(ctx, name, snap)
+	if err != nil {
+		return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
+	}
+	err = in.RestoreSnapshot(ctx, name, snap)
 	if wasRunning {
 		again := context.WithoutCancel(ctx)
 		rec, rerr := in.Instance(name)
 		if rerr == nil {
 			in.rec = rec
 			rerr = s.startLocked(again, in)
+		}
+		if rerr != nil {
+			rerr = fmt.Errorf("cannot start %s again: %w", name, rerr)
 		}
 		err = errors.Join(err, rerr)
 	}
