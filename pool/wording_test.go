@@ -1,10 +1,11 @@
 package pool
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Errors name verb and object, and each once.
@@ -23,14 +24,12 @@ func TestErrorWording(t *testing.T) {
 	if _, err := s.Create(ctx, CreateOptions{Config: map[string]string{"a": "b"}}); err == nil || strings.Contains(err.Error(), "instance :") {
 		t.Errorf("a bad key for an instance without a name: %v", err)
 	}
-	in, err := s.lockInstance(ctx, "c1")
-	if err != nil {
+	mp := s.dir.MountPoint("p")
+	if err := unix.Mount("", mp, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	cancelled, cancel := context.WithCancel(ctx)
-	cancel()
-	err = s.restoreLocked(cancelled, in, "s0")
-	if err := errors.Join(err, in.close()); !errors.Is(err, context.Canceled) || strings.Count(err.Error(), "cannot restore") != 1 {
+	err = s.RestoreSnapshot(ctx, "c1", "s0")
+	if !errors.Is(err, unix.EROFS) || strings.Count(err.Error(), "cannot restore") != 1 {
 		t.Errorf("a restore that fails: %v", err)
 	}
 }
