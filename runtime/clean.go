@@ -43,10 +43,12 @@ func removeGroup(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if !g.Exists() {
-		return nil
+	if g.Exists() {
+		if err := g.Kill(); err != nil {
+			return err
+		}
 	}
-	return errors.Join(g.Kill(), g.Remove(ctx))
+	return g.Remove(ctx) // its parents may be there without it
 }
 
 // sweepLocked removes what is left of an instance whose supervisor is gone,

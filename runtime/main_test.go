@@ -128,11 +128,24 @@ func checkGone(t testing.TB, s Spec) {
 		names, _ := g.Children()
 		t.Errorf("cgroup %s is left: %v", g.Path(), names)
 	}
+	left := ""
+	for left = leftOf(t, s); left != "" && time.Now().Before(deadline); left = leftOf(t, s) {
+		time.Sleep(time.Millisecond)
+	}
+	if left != "" {
+		t.Errorf("a process is left: %s", left)
+	}
+}
+
+// leftOf names a supervisor or stage of the instance.
+func leftOf(t testing.TB, s Spec) string {
+	t.Helper()
 	for pid, name := range stages(t) {
 		if strings.Contains(name, s.Name) {
-			t.Errorf("process %d is left: %s", pid, name)
+			return fmt.Sprintf("%d %s", pid, name)
 		}
 	}
+	return ""
 }
 
 // stages lists supervisors and stages with their command lines.

@@ -88,16 +88,14 @@ func (p *pipes) files() [3]*os.File { return p.guest }
 
 func (p *pipes) start() error {
 	for i, c := range p.copies {
-		p.wg.Add(1)
-		go func() {
-			defer p.wg.Done()
+		p.wg.Go(func() {
 			err := c()
 			// Closed at once: a reader inside sees the end, a writer SIGPIPE.
 			err = errors.Join(err, p.ends[i].Close())
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.copyErr = errors.Join(p.copyErr, err)
-		}()
+		})
 	}
 	return closeAll(p.guest[:])
 }

@@ -48,8 +48,16 @@ func Start(ctx context.Context, spec Spec) error {
 	if err := theirs.Close(); err != nil {
 		return fmt.Errorf("cannot talk to the supervisor: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = unix.Shutdown(int(ours.Fd()), unix.SHUT_WR) }) // tells it to give up
-	defer stop()
+	told := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = unix.Shutdown(int(ours.Fd()), unix.SHUT_WR) // tells it to give up
+		close(told)
+	})
+	defer func() {
+		if !stop() {
+			<-told // before the socket is closed
+		}
+	}()
 	var res startResult
 	err = json.NewEncoder(ours).Encode(spec)
 	if err == nil {

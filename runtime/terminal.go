@@ -37,6 +37,12 @@ func (i *Instance) openTerminal(o ExecOptions, uid int) (_ session, err error) {
 	if t.stop, err = newEvent(); err != nil {
 		return nil, err
 	}
+	if t.out == nil { // read all the same: the command would stand still
+		if t.null, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+			return nil, err
+		}
+		t.out = t.null
+	}
 	if t.master, err = i.openPTMX(); err != nil {
 		return nil, fmt.Errorf("cannot make a terminal: %w", err)
 	}
@@ -101,23 +107,16 @@ func (t *terminal) start() (err error) {
 	}
 	t.resized = make(chan os.Signal, 1)
 	signal.Notify(t.resized, unix.SIGWINCH)
-	go func() {
+	t.wg.Go(func() {
 		for range t.resized {
 			_ = t.resize() // the old size stays
 		}
-	}()
+	})
 	err = errors.Join(t.resize(), unix.SetNonblock(t.masterFD, true))
 	stop := int(t.stop.Fd())
 	if t.in != nil {
 		in := int(t.in.Fd())
 		t.run(func() error { return copyIn(t.masterFD, in, stop, true) })
-	}
-	if t.out == nil { // read all the same: the command would stand still
-		var nerr error
-		if t.out, nerr = os.OpenFile(os.DevNull, os.O_WRONLY, 0); nerr != nil {
-			return errors.Join(err, nerr)
-		}
-		t.null = t.out
 	}
 	outFD := int(t.out.Fd())
 	t.run(func() error { return copyOut(outFD, t.masterFD, stop) })
@@ -125,14 +124,12 @@ func (t *terminal) start() (err error) {
 }
 
 func (t *terminal) run(c func() error) {
-	t.wg.Add(1)
-	go func() {
-		defer t.wg.Done()
+	t.wg.Go(func() {
 		err := c()
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.copyErr = errors.Join(t.copyErr, err)
-	}()
+	})
 }
 
 // resize gives the terminal the size of the caller's.
@@ -155,11 +152,11 @@ func (t *terminal) resize() error {
 
 func (t *terminal) finish() error {
 	err := signalEvent(t.stop)
-	t.wg.Wait()
 	if t.resized != nil {
 		signal.Stop(t.resized)
 		close(t.resized)
 	}
+	t.wg.Wait()
 	if t.raw != nil {
 		if rerr := term.Restore(int(t.in.Fd()), t.raw); rerr != nil {
 			err = errors.Join(err, fmt.Errorf("cannot restore the terminal: %w", rerr))
@@ -169,5 +166,5 @@ func (t *terminal) finish() error {
 }
 
 func (t *terminal) abort() error {
-	return closeAll([]*os.File{t.master, t.slave, t.stop})
+	return closeAll([]*os.File{t.master, t.slave, t.stop, t.null})
 }
