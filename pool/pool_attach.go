@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,13 +21,33 @@ import (
 const mountOptions = "user_subvol_rm_allowed"
 
 // AttachPool attaches a pool's file to a loop device and mounts it. A pool that
-// is attached stays as it is.
+// is attached stays as it is. Other loop devices on the file are reported: what
+// is written through them corrupts the pool.
 func (s *System) AttachPool(ctx context.Context, name string) error {
 	p, err := s.openPool(ctx, name)
 	if err != nil {
 		return err
 	}
-	return p.close()
+	return errors.Join(s.reportStrangers(p.rec), p.close())
+}
+
+// reportStrangers tells of the loop devices that have an attached pool's file
+// besides the one that is mounted.
+func (s *System) reportStrangers(rec state.PoolRecord) error {
+	mounts, err := btrfs.MountsOf(rec.UUID)
+	if err != nil {
+		return err
+	}
+	loops, err := loopdev.Find(rec.Source)
+	if err = ignoreNotExist(err); err != nil {
+		return err
+	}
+	for _, l := range loops {
+		if !slices.ContainsFunc(mounts, func(m btrfs.Mount) bool { return m.Source == l.Path }) {
+			s.noticef("%s has pool %s's file attached a second time; writing to it destroys the pool: losetup -d %s", l.Path, rec.Name, l.Path)
+		}
+	}
+	return nil
 }
 
 // openedPool is an attached pool with its shared lock held.
@@ -160,6 +181,8 @@ func (s *System) holdLoop(ctx context.Context, rec state.PoolRecord) (*loopdev.D
 	info, err := dev.Info()
 	if err == nil && info.ReadOnly {
 		err = withHint(fmt.Errorf("%s is attached read-only as %s", rec.Source, info.Path), "losetup -d %s", info.Path)
+	} else if err == nil && (info.Offset != 0 || info.SizeLimit != 0) {
+		err = withHint(fmt.Errorf("only a part of %s is attached as %s", rec.Source, info.Path), "losetup -d %s", info.Path)
 	}
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
