@@ -36,6 +36,20 @@ func TestDetachedPools(t *testing.T) {
 	}
 }
 
+// Showing one instance names it too.
+func TestInstanceAttachesItsPool(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	createPool(t, s, "p", nil)
+	addInstance(t, s, "p", "c1")
+	if err := s.DetachPool(ctx, "p"); err != nil {
+		t.Fatal(err)
+	}
+	if in, err := s.Instance(ctx, "c1"); err != nil || in.Pool != "p" {
+		t.Errorf("Instance() of a detached pool: %+v, %v", in, err)
+	}
+}
+
 // addInstance makes an instance with an empty root.
 func addInstance(t *testing.T, s *System, pool, name string) {
 	t.Helper()

@@ -72,8 +72,11 @@ func (s *System) instancesOf(ctx context.Context, p *openedPool, live, names []s
 	return out, ctx.Err()
 }
 
-// Instance shows one instance.
+// Instance shows one instance, attaching its pool if it was detached.
 func (s *System) Instance(ctx context.Context, name string) (Instance, error) {
+	if p, _, err := s.findInstance(ctx, name); err == nil {
+		defer func() { _ = p.close() }() // it stays attached until it is listed
+	}
 	all, err := s.Instances(ctx, name)
 	if err != nil {
 		return Instance{}, err
