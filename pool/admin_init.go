@@ -49,7 +49,7 @@ func (s *System) initPool(ctx context.Context, o InitOptions) (made bool, err er
 		s.noticef("pool %s is there already and stays as it is", o.PoolName)
 	}
 	root := map[string]string{"type": "disk", "path": "/", "pool": o.PoolName}
-	if err := s.setProfileDevice(defaultProfile, "root", root); err != nil {
+	if err := s.setProfileDevice(ctx, defaultProfile, "root", root); err != nil {
 		return made, fmt.Errorf("cannot set up the default profile: %w", err)
 	}
 	return made, nil
@@ -66,7 +66,7 @@ func (s *System) initNetwork(ctx context.Context, o InitOptions) error {
 		return err
 	}
 	nic := map[string]string{"type": "nic", "name": "eth0", "network": o.Network}
-	if err := s.setProfileDevice(defaultProfile, "eth0", nic); err != nil {
+	if err := s.setProfileDevice(ctx, defaultProfile, "eth0", nic); err != nil {
 		return fmt.Errorf("cannot set up the default profile: %w", err)
 	}
 	return nil

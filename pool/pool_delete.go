@@ -45,7 +45,7 @@ func (s *System) DeletePool(ctx context.Context, name string, force bool) error 
 		return err
 	}
 	crash.Point("pool.delete.begun")
-	if err := s.finishDelete(creating{Name: name, Path: rec.Source, Dev: st.Dev, Inode: st.Ino}); err != nil {
+	if err := s.finishDelete(ctx, creating{Name: name, Path: rec.Source, Dev: st.Dev, Inode: st.Ino}); err != nil {
 		return errors.Join(fmt.Errorf("cannot delete pool %s: %w", name, err), entry.Close()) // the next command goes on with it
 	}
 	return entry.Done()
@@ -75,12 +75,17 @@ func (s *System) checkEmpty(ctx context.Context, rec state.PoolRecord, force boo
 
 // finishDelete removes record, profile devices and file; each step may have
 // been done already.
-func (s *System) finishDelete(in creating) error {
+func (s *System) finishDelete(ctx context.Context, in creating) error {
 	if err := s.dir.DeletePool(in.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	crash.Point("pool.delete.forgotten")
-	err := s.dropFromProfiles(func(dev map[string]string) bool { return dev["type"] == "disk" && dev["pool"] == in.Name })
+	unlock, err := s.dir.LockState(context.WithoutCancel(ctx)) // begun is finished: the others hold it briefly
+	if err != nil {
+		return err
+	}
+	err = s.dropFromProfiles(func(dev map[string]string) bool { return dev["type"] == "disk" && dev["pool"] == in.Name })
+	unlock()
 	mp := s.dir.MountPoint(in.Name)
 	if mounted, merr := isMountPoint(mp); merr == nil && mounted {
 		err = errors.Join(err, unix.Unmount(mp, 0))
@@ -92,7 +97,7 @@ func (s *System) finishDelete(in creating) error {
 }
 
 // recoverDelete finishes the deletion that an unlocked intent tells of.
-func (s *System) recoverDelete(_ context.Context, e *journal.Entry) error {
+func (s *System) recoverDelete(ctx context.Context, e *journal.Entry) error {
 	var in creating
 	if err := e.Args(&in); err != nil {
 		return err
@@ -101,7 +106,7 @@ func (s *System) recoverDelete(_ context.Context, e *journal.Entry) error {
 	if err == nil && rec.Source != in.Path { // a new pool of that name
 		return nil
 	}
-	return s.finishDelete(in)
+	return s.finishDelete(ctx, in)
 }
 
 // journalHandlers finish or undo what the state directory's journal tells of.

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,7 +60,12 @@ func (s *System) expand(names []string, config map[string]string, devices map[st
 }
 
 // setProfileDevice puts a device into a profile, unless one of that name is there.
-func (s *System) setProfileDevice(profile, device string, dev map[string]string) error {
+func (s *System) setProfileDevice(ctx context.Context, profile, device string, dev map[string]string) error {
+	unlock, err := s.dir.LockState(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	p, err := s.profile(profile)
 	if err != nil {
 		return err
@@ -74,7 +80,8 @@ func (s *System) setProfileDevice(profile, device string, dev map[string]string)
 	return s.dir.SaveProfile(p)
 }
 
-// dropFromProfiles removes the devices that match from every profile.
+// dropFromProfiles removes the devices that match from every profile, under the
+// caller's lock of the state.
 func (s *System) dropFromProfiles(match func(dev map[string]string) bool) error {
 	all, err := s.profiles()
 	if err != nil {
