@@ -143,6 +143,9 @@ func (s *System) download(ctx context.Context, p *openedPool, c *remotes.Client,
 		return rec, err
 	}
 	defer func() {
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			err = withHint(fmt.Errorf("pool %s is full: %w", p.rec.Name, err), "poolctl pool info %s shows the space; use a larger pool", p.rec.Name)
+		}
 		if err != nil {
 			err = errors.Join(err, stage.Abort())
 		}
@@ -153,9 +156,6 @@ func (s *System) download(ctx context.Context, p *openedPool, c *remotes.Client,
 	}
 	res, err := images.Unpack(ctx, req)
 	if err != nil {
-		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-			err = withHint(fmt.Errorf("pool %s is full: %w", p.rec.Name, err), "poolctl pool info %s shows the space; use a larger pool", p.rec.Name)
-		}
 		return rec, err
 	}
 	now := time.Now().UTC()
