@@ -401,3 +401,86 @@ func TestSessionCgroup(t *testing.T) {
 	}
 	checkGone(t, s)
 }
+
+// TestRebootWhileStopping does not come back, and a stopper that was killed does
+// not keep later reboots from working.
+func TestRebootWhileStopping(t *testing.T) {
+	s := testSpec(t, busyboxRoot(t))
+	inst := start(t, s)
+	note, err := inst.announceStop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !stopAnnounced(s.RunDir) {
+		t.Error("the announcement is not seen")
+	}
+	if err := note.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if stopAnnounced(s.RunDir) {
+		t.Error("the announcement outlives who made it")
+	}
+	if note, err = inst.announceStop(); err != nil {
+		t.Fatal(err)
+	}
+	run(t, inst, "", "reboot", "-f")
+	eventually(t, "the instance is gone", 5*time.Second, func() bool {
+		_, err := os.Lstat(s.RunDir)
+		return errors.Is(err, os.ErrNotExist)
+	})
+	_ = note.Close()
+}
+
+// TestStopDuringReboot stops for good whatever the moment.
+func TestStopDuringReboot(t *testing.T) {
+	root := busyboxRoot(t)
+	for i := range 10 {
+		s := testSpec(t, root)
+		inst := start(t, s)
+		run(t, inst, "", "reboot", "-f")
+		time.Sleep(time.Duration(i) * 15 * time.Millisecond)
+		again, err := Open(s.RunDir)
+		if err == nil {
+			if err := again.Stop(t.Context(), StopOptions{Force: true}); err != nil {
+				t.Errorf("after %d ms: %v", i*15, err)
+			}
+			_ = again.Close()
+		} else if err := inst.Stop(t.Context(), StopOptions{Force: true}); err != nil {
+			t.Errorf("after %d ms, by the old one: %v", i*15, err)
+		}
+		checkGone(t, s)
+	}
+}
+
+// TestHostShutdown stops cleanly when the supervisor is told to end.
+func TestHostShutdown(t *testing.T) {
+	s := testSpec(t, busyboxRoot(t))
+	inst := start(t, s)
+	if err := unix.Kill(inst.state.SupervisorPID, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the instance is gone", 10*time.Second, func() bool {
+		_, err := os.Lstat(s.RunDir)
+		return errors.Is(err, os.ErrNotExist)
+	})
+	console, err := os.ReadFile(s.ConsoleLog)
+	if err != nil || !strings.Contains(string(console), "going down") {
+		t.Errorf("the shutdown action did not run: %v, %q", err, console)
+	}
+}
+
+// TestOtherBoot does not believe a state file of another boot of the host.
+func TestOtherBoot(t *testing.T) {
+	s := testSpec(t, busyboxRoot(t))
+	inst := start(t, s)
+	st := inst.state
+	st.BootID = "another"
+	if _, err := st.openInit(); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("got %v", err)
+	}
+	st = inst.state
+	st.InitStart++
+	if _, err := st.openInit(); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("another start time: %v", err)
+	}
+}

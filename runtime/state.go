@@ -23,6 +23,9 @@ type state struct {
 	// time, in clock ticks after boot. 0 as long as there is none.
 	InitPID   int    `json:"init_pid,omitempty"`
 	InitStart uint64 `json:"init_starttime,omitempty"`
+	// BootID is the host's boot that this is about: the run directory may lie on a
+	// disk.
+	BootID string `json:"boot_id"`
 	// Ready is set once the image's init has been executed.
 	Ready         bool      `json:"ready,omitempty"`
 	SupervisorPID int       `json:"supervisor_pid"`
@@ -37,14 +40,14 @@ type state struct {
 const (
 	stateFile = "state.json"
 	lockFile  = "lock"
-	stopFile  = "stopping" // there while somebody stops the instance: no restart
+	stopFile  = "stopping" // locked while somebody stops the instance
 )
 
 // maxState bounds what is read back.
 const maxState = 1 << 20
 
-// save replaces the state file atomically. The run directory is a tmpfs that
-// does not outlive the processes: nothing is synced.
+// save replaces the state file atomically. What it says is of
+// no use after a crash of the host: nothing is synced.
 func (s state) save(runDir string) error {
 	data, err := json.Marshal(s)
 	if err != nil {
@@ -86,6 +89,13 @@ func (s state) openInit() (int, error) {
 	if s.InitPID <= 0 {
 		return -1, ErrNotRunning
 	}
+	boot, err := bootID()
+	if err != nil {
+		return -1, err
+	}
+	if s.BootID != boot {
+		return -1, ErrNotRunning
+	}
 	fd, err := unix.PidfdOpen(s.InitPID, 0)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) { // EINVAL: a thread's number now
 		return -1, ErrNotRunning
@@ -103,6 +113,15 @@ func (s state) openInit() (int, error) {
 		return -1, err
 	}
 	return -1, ErrNotRunning
+}
+
+// bootID is a random id of the host's current boot (man proc_sys_kernel).
+func bootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("cannot read the boot id: %w", err)
+	}
+	return strings.TrimSpace(string(id)), nil
 }
 
 // ended reports whether a pidfd's process has ended, reaped or not.

@@ -27,6 +27,11 @@ type StopOptions struct {
 // takes as a request to power off. When it takes longer than the timeout, the
 // instance keeps running and the error is ErrTimeout.
 func (i *Instance) Stop(ctx context.Context, o StopOptions) error {
+	note, err := i.announceStop()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = note.Close() }() // it is only locked
 	if err := i.end(ctx, o); err != nil {
 		return err
 	}
@@ -38,19 +43,36 @@ func (i *Instance) Stop(ctx context.Context, o StopOptions) error {
 	return errors.Join(again.Stop(ctx, o), again.Close())
 }
 
-func (i *Instance) end(ctx context.Context, o StopOptions) (err error) {
-	// A reboot, asked for by the instance just now, must not bring it back.
-	note := filepath.Join(i.dir, stopFile)
-	if err := os.WriteFile(note, nil, 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("cannot announce the stop: %w", err)
+// announceStop tells the supervisor that somebody stops the instance: a reboot
+// that the instance asks for just now must not bring it back. The note is a
+// shared lock, which ends with this process if it is killed; nil when there is
+// no run directory any more.
+func (i *Instance) announceStop() (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(i.dir, stopFile), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
 	}
-	defer func() {
-		if err != nil {
-			if rerr := os.Remove(note); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
-				err = errors.Join(err, rerr)
-			}
-		}
-	}()
+	if err != nil {
+		return nil, fmt.Errorf("cannot announce the stop: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot announce the stop: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+// stopAnnounced is the supervisor's side of announceStop.
+func stopAnnounced(runDir string) bool {
+	f, err := os.OpenFile(filepath.Join(runDir, stopFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // ends the lock
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// end ends the instance's init, one way or the other.
+func (i *Instance) end(ctx context.Context, o StopOptions) error {
 	if o.Force {
 		return kill(ctx, i.pidfd)
 	}

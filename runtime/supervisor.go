@@ -9,7 +9,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,11 +34,19 @@ type supervisor struct {
 	console *consoleLog
 	// hostNS is the host's mount namespace.
 	hostNS *os.File
+	// terminated gets SIGTERM: the host shuts down. It is looked at once the
+	// instance runs.
+	terminated chan os.Signal
+	// down is set when the host shuts down: a reboot ends the instance then.
+	down atomic.Bool
 }
 
 // supervise is the supervisor's main; the result is its exit status.
 func supervise() int {
-	s := &supervisor{log: log.New(os.Stderr, "", log.LstdFlags|log.LUTC)}
+	s := &supervisor{log: log.New(os.Stderr, "", log.LstdFlags|log.LUTC), terminated: make(chan os.Signal, 1)}
+	signal.Notify(s.terminated, unix.SIGTERM)
+	// Terminal and session are gone, but a kill by group may still come.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
 	starter := os.NewFile(starterFD, "starter")
 	unix.CloseOnExec(starterFD)
 	if err := closeStrangers(); err != nil {
@@ -127,6 +135,9 @@ func (s *supervisor) prepareLocked() (err error) {
 	s.state = state{
 		Name: s.spec.Name, SupervisorPID: os.Getpid(), Cgroup: s.spec.Cgroup,
 		UIDMap: s.spec.UIDMap, GIDMap: s.spec.GIDMap,
+	}
+	if s.state.BootID, err = bootID(); err != nil {
+		return err
 	}
 	for i := range s.spec.NICs {
 		if s.spec.NICs[i].HostName == "" {
@@ -242,12 +253,8 @@ const (
 
 // run waits for the instance to end, as often as it reboots, and cleans up.
 func (s *supervisor) run(init *process) int {
-	terminated := make(chan os.Signal, 1)
-	signal.Notify(terminated, unix.SIGTERM) // the host shuts down
-	// Terminal and session are gone, but a kill by group may still come.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
 	go func() {
-		for range terminated {
+		for range s.terminated {
 			if err := s.shutDown(); err != nil {
 				s.log.Print(err)
 			}
@@ -261,7 +268,7 @@ func (s *supervisor) run(init *process) int {
 		if err != nil {
 			s.log.Print(err)
 		}
-		if !reboot || s.stopping() {
+		if !reboot || s.down.Load() || stopAnnounced(s.spec.RunDir) {
 			break
 		}
 		if time.Since(started) < quickBoot {
@@ -303,17 +310,9 @@ func (s *supervisor) reboot() (*process, error) {
 	return s.boot(ctx)
 }
 
-// stopping reports whether somebody stops the instance: a reboot ends it then.
-func (s *supervisor) stopping() bool {
-	_, err := os.Lstat(filepath.Join(s.spec.RunDir, stopFile))
-	return err == nil
-}
-
 // shutDown asks the instance to stop, on behalf of a host that shuts down.
 func (s *supervisor) shutDown() error {
-	if err := os.WriteFile(filepath.Join(s.spec.RunDir, stopFile), nil, 0o600); err != nil {
-		return err
-	}
+	s.down.Store(true)
 	inst, err := Open(s.spec.RunDir)
 	if err != nil {
 		return err
