@@ -161,7 +161,11 @@ func TestAttachesByItself(t *testing.T) {
 	if err := syscall.Unmount(filepath.Join(h.state, "storage-pools/default"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if loops := h.mine().kind("loop"); len(loops) != 0 {
+	loops := h.mine().kind("loop") // the kernel ends it just after the mount, not within umount
+	for end := time.Now().Add(2 * time.Second); len(loops) != 0 && time.Now().Before(end); loops = h.mine().kind("loop") {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if len(loops) != 0 {
 		t.Errorf("the loop device should go with the mount: %v", loops)
 	}
 	h.ok("start", "c1")
