@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -220,6 +221,10 @@ func (s *System) checkFile(rec state.PoolRecord) error {
 			return withHint(fmt.Errorf("a copy of this pool is mounted from %s at %s, and btrfs cannot tell the two apart", m.Source, m.MountPoint),
 				"umount %s, or give the copy a UUID of its own: btrfstune -u FILE", m.MountPoint)
 		}
+		if filepath.Base(filepath.Dir(m.MountPoint)) == filepath.Base(filepath.Dir(s.dir.MountPoint(rec.Name))) {
+			return withHint(fmt.Errorf("another state directory has it mounted at %s: neither would see what the other runs", m.MountPoint),
+				"detach it there first")
+		}
 	}
 	return nil
 }
@@ -295,8 +300,8 @@ func waitLoopGone(ctx context.Context, path string) error {
 		if err != nil {
 			return err
 		}
-		if !loops[0].Autoclear && loops[0].Number >= 0 { // attached by someone without it
-			return loopdev.Detach(loops[0].Number)
+		if !loops[0].Autoclear { // the user's own, which stays as it was found
+			return nil
 		}
 		select {
 		case <-ctx.Done():
