@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,8 +44,14 @@ func (r result) String() string {
 	return fmt.Sprintf("poolctl %s: exit %d after %s\nstdout: %s\nstderr: %s", strings.Join(r.args, " "), r.code, r.took.Round(time.Millisecond), r.stdout, r.stderr)
 }
 
-// bridges numbers the networks of a run of the suite.
-var bridges atomic.Int32
+// What this run of the suite has made so far: the number of its networks, and the state directories of its hosts.
+var (
+	bridges atomic.Int32
+	hosts   sync.Map
+)
+
+// bridgePrefix begins the names of this run's networks; an interface name has at most 15 characters.
+func bridgePrefix() string { return fmt.Sprintf("e2e%x-", os.Getpid()&0xffffff) }
 
 // newHost makes an empty state directory. When the test ends, everything in it is deleted with the program's own
 // commands, and the test fails if something of it is left on the machine.
@@ -58,6 +66,7 @@ func newHost(t *testing.T) *host {
 	}
 	h := &host{t: t, dir: dir, state: filepath.Join(dir, "state"), program: suite.program}
 	h.env = append(os.Environ(), "POOLCTL_DIR="+h.state)
+	hosts.Store(h.state, nil)
 	t.Cleanup(func() { h.close() })
 	return h
 }
@@ -65,7 +74,7 @@ func newHost(t *testing.T) *host {
 // withPool gives the host a 2 GiB pool called default and a bridge, as `admin init` does, but with a bridge of its own.
 func (h *host) withPool() *host {
 	h.t.Helper()
-	h.bridge = fmt.Sprintf("e2e%x-%d", os.Getpid()&0xffffff, bridges.Add(1))
+	h.bridge = bridgePrefix() + strconv.Itoa(int(bridges.Add(1)))
 	preseed := fmt.Sprintf(`storage_pools:
 - {name: default, driver: btrfs, config: {size: 2GiB}}
 networks:

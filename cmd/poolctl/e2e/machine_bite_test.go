@@ -67,6 +67,9 @@ func TestLeakChecksBite(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := strings.Join(now.since(before), "\n")
+	if named := strings.Join(ownOf(now.since(before)), "\n"); !strings.Contains(named, "process "+strconv.Itoa(sleeper.Process.Pid)) {
+		t.Errorf("what names this run's directory should count as its own:\n%s", named)
+	}
 	own := strings.Join(h.unaccounted(nil, nil), "\n")
 	for _, want := range []string{"loop " + filepath.Base(loop), mnt, "cgroup " + group} {
 		if !strings.Contains(whole, want) {
