@@ -225,6 +225,8 @@ func (s *supervisor) talkMounts(init *process, sock int, goHome func() error) er
 func expect(sock int, kind stage.Kind, fd *int) error {
 	m, got, err := stage.Receive(sock)
 	switch {
+	case errors.Is(err, stage.ErrClosed) && kind != "":
+		return errors.New("the instance's first process ended unexpectedly")
 	case err != nil:
 		return err
 	case m.Kind == stage.KindFailed:

@@ -48,8 +48,9 @@ const (
 // with an error, when something else failed.
 //
 // SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 that the calling process
-// receives meanwhile are passed on to the command, so ctx should not end by
-// them. When ctx ends, the command is killed.
+// receives meanwhile are passed on to the command, which decides what they mean.
+// When ctx ends, the command is killed, unless such a signal came as well: the
+// context of a program usually ends by them.
 //
 // Pipes and sockets are given to the command as they are, and to its ids. Other
 // files are copied from and to by pipes: a descriptor of the caller's terminal,

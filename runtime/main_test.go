@@ -128,9 +128,10 @@ func checkGone(t testing.TB, s Spec) {
 		names, _ := g.Children()
 		t.Errorf("cgroup %s is left: %v", g.Path(), names)
 	}
-	left := ""
-	for left = leftOf(t, s); left != "" && time.Now().Before(deadline); left = leftOf(t, s) {
+	left := leftOf(t, s)
+	for left != "" && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
+		left = leftOf(t, s)
 	}
 	if left != "" {
 		t.Errorf("a process is left: %s", left)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,27 +42,45 @@ func superviseCommand(ctx context.Context, pid int, s session, signals <-chan os
 	go func() { done <- waitCommand(pid) }()
 	copyErr := s.start()
 	ended := ctx.Done()
+	passedOn, killed := false, false
+	pass := func(sig os.Signal) {
+		if n, ok := sig.(syscall.Signal); ok {
+			sendTo(pid, n)
+			passedOn = true
+		}
+	}
 	for {
 		select {
 		case sig := <-signals:
-			if n, ok := sig.(syscall.Signal); ok {
-				sendTo(pid, n)
-			}
+			pass(sig)
 		case <-ended:
-			sendTo(pid, unix.SIGKILL)
 			ended = nil
-		case res := <-done:
-			copyErr = errors.Join(copyErr, s.finish())
-			if ctx.Err() != nil {
-				return -1, errors.Join(ctx.Err(), copyErr)
+			if passedOn {
+				continue // what ended the context, the command has got as well
 			}
-			if err := errors.Join(res.err, copyErr); err != nil {
+			select {
+			case sig := <-signals:
+				pass(sig)
+			case <-time.After(signalGrace):
+				killed = true
+				sendTo(pid, unix.SIGKILL)
+			}
+		case res := <-done:
+			err := errors.Join(copyErr, s.finish())
+			if killed {
+				return -1, errors.Join(ctx.Err(), err)
+			}
+			if err := errors.Join(res.err, err); err != nil {
 				return res.code, fmt.Errorf("cannot follow the command: %w", err)
 			}
 			return res.code, nil
 		}
 	}
 }
+
+// signalGrace is how much later than the end of the context a signal may come
+// that was the cause of it.
+const signalGrace = 50 * time.Millisecond
 
 // sendTo sends a signal to a child, which may just have ended.
 func sendTo(pid int, sig syscall.Signal) {
