@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"time"
 
 	"poolctl/pool/tree"
 	"poolctl/runtime"
@@ -115,7 +116,7 @@ func (s *System) addState(in *Instance) error {
 	ifs, err := live.Interfaces()
 	stats, serr := live.Stats()
 	if err = errors.Join(err, serr); err != nil {
-		if !s.isRunning(in.Name) {
+		if s.isEnding(in.Name) {
 			return nil
 		}
 		return fmt.Errorf("cannot ask %s for its state: %w", in.Name, err)
@@ -126,6 +127,18 @@ func (s *System) addState(in *Instance) error {
 		Memory: stats.Memory, MemoryPeak: stats.MemoryPeak, Network: ifs,
 	}
 	return nil
+}
+
+// isEnding says whether an instance that could not be asked is about to be gone:
+// a process that exits loses its namespaces a moment before it is a dead one.
+func (s *System) isEnding(name string) bool {
+	for range 50 {
+		if !s.isRunning(name) {
+			return true
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return false
 }
 
 // ExecOptions are the arguments of Exec.
