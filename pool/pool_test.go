@@ -45,6 +45,15 @@ func newSystem(t *testing.T) *System {
 		if strings.Contains(string(mounts), root) {
 			t.Errorf("mounts left below %s", root)
 		}
+		loops, err := loopdev.List()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, l := range loops {
+			if strings.HasPrefix(l.BackingFile, root) {
+				t.Errorf("loop device left: %s on %s", l.Path, l.BackingFile)
+			}
+		}
 	})
 	return s
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"os/exec"
 	"strings"
 	"testing"
@@ -8,15 +9,17 @@ import (
 	"poolctl/loopdev"
 )
 
-// losetup attaches the file behind poolctl's back, as a person would, and
-// returns the device.
+// losetup attaches the file behind poolctl's back, as a person would, until the
+// test ends, and returns the device.
 func losetup(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "losetup", append([]string{"-f", "--show"}, args...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("losetup: %v: %s", err, out)
 	}
-	return strings.TrimSpace(string(out))
+	dev := strings.TrimSpace(string(out))
+	t.Cleanup(func() { _ = exec.CommandContext(context.Background(), "losetup", "-d", dev).Run() }) // the test may have done it
+	return dev
 }
 
 // A second loop device on a pool's file, which poolctl did not make, is reported.

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -50,20 +49,7 @@ func TestDetachLeavesTheUsersLoopDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(ctx, "losetup", "--find", rec.Source).CombinedOutput(); err != nil {
-		t.Fatalf("losetup: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		loops, err := loopdev.Find(rec.Source)
-		if err != nil {
-			t.Error(err)
-		}
-		for _, l := range loops {
-			if err := loopdev.Detach(l.Number); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	losetup(t, rec.Source)
 	if err := s.AttachPool(ctx, "p"); err != nil {
 		t.Fatal(err)
 	}
