@@ -9,23 +9,20 @@ import (
 
 // AdminInit sets a host up: a pool and a network, and the default profile that
 // gives new instances a root disk in the one and eth0 on the other. What is
-// there already stays as it is. When the network cannot be made, a pool that
-// was made for it is deleted again.
+// there already stays as it is. When a step fails, what was made is deleted again.
 func (s *System) AdminInit(ctx context.Context, o InitOptions) (err error) {
-	madePool := false
 	if o.PoolName != "" {
-		madePool, err = s.initPool(ctx, o)
-		if err != nil {
-			return err
+		made, err := s.initPool(ctx, o)
+		if err == nil && o.Network != "" {
+			err = s.initNetwork(ctx, o)
 		}
+		if err != nil && made {
+			err = errors.Join(err, s.DeletePool(context.WithoutCancel(ctx), o.PoolName, false))
+		}
+		return err
 	}
 	if o.Network != "" {
-		if err := s.initNetwork(ctx, o); err != nil {
-			if madePool {
-				err = errors.Join(err, s.DeletePool(context.WithoutCancel(ctx), o.PoolName, false))
-			}
-			return err
-		}
+		return s.initNetwork(ctx, o)
 	}
 	return nil
 }
@@ -58,16 +55,38 @@ func (s *System) initPool(ctx context.Context, o InitOptions) (made bool, err er
 func (s *System) initNetwork(ctx context.Context, o InitOptions) error {
 	config := map[string]string{"ipv4.address": o.IPv4, "ipv6.address": o.IPv6}
 	err := s.CreateNetwork(ctx, o.Network, config, "")
+	made := err == nil
 	if errors.Is(err, ErrExists) {
 		s.noticef("network %s is there already and stays as it is", o.Network)
-		err = nil
-	}
-	if err != nil {
+	} else if err != nil {
 		return err
 	}
 	nic := map[string]string{"type": "nic", "name": "eth0", "network": o.Network}
 	if err := s.setProfileDevice(ctx, defaultProfile, "eth0", nic); err != nil {
-		return fmt.Errorf("cannot set up the default profile: %w", err)
+		err = fmt.Errorf("cannot set up the default profile: %w", err)
+		if made {
+			err = errors.Join(err, s.undoNetwork(context.WithoutCancel(ctx), o.Network))
+		}
+		return err
 	}
 	return nil
+}
+
+// undoNetwork deletes a network that was made a moment ago, which no instance
+// and no profile uses yet.
+func (s *System) undoNetwork(ctx context.Context, name string) error {
+	unlock, err := s.dir.LockState(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	rec, err := s.dir.LoadNetwork(name)
+	if err != nil {
+		return err
+	}
+	bridge, err := s.bridge(rec)
+	if err != nil {
+		return err
+	}
+	return s.dropNetwork(ctx, bridge)
 }
