@@ -85,6 +85,13 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, rw bool) (s
 	if rw && snap != "" {
 		return "", fmt.Errorf("cannot mount %s: a snapshot is read-only", ref)
 	}
+	if rw { // nobody starts, restores or deletes it meanwhile
+		unlock, err := s.dir.LockInstance(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		defer unlock()
+	}
 	if rw && s.isRunning(name) {
 		return "", withHint(fmt.Errorf("cannot mount %s writable: it is running", ref), "stop it first, or use poolctl exec")
 	}
