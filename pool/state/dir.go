@@ -24,7 +24,8 @@ type Dir struct {
 	run  string
 }
 
-// Open opens the state directory root and makes what is missing of it. It fails with ErrNotRoot when the process is not
+// Open opens the state directory root, makes what is missing of it and removes the temporary records of killed commands. It
+// fails with ErrNotRoot when the process is not
 // root, and otherwise with an error that names the directory that cannot be made or read.
 func Open(root string) (*Dir, error) {
 	if os.Geteuid() != 0 {
@@ -64,6 +65,11 @@ func Open(root string) (*Dir, error) {
 	} {
 		if err := makeDir(folder.path, folder.mode); err != nil {
 			return nil, err
+		}
+	}
+	for _, dir := range []string{d.Root, d.Pools(), d.Networks(), d.profiles()} {
+		if err := removeStale(dir); err != nil {
+			return nil, fmt.Errorf("cannot clean up %s: %w", dir, err)
 		}
 	}
 	return d, nil

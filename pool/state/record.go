@@ -27,6 +27,8 @@ const (
 	// staleAfter is how old a temporary file of a killed command must be before a save into its directory removes it.
 	staleAfter = time.Hour
 	suffix     = ".json"
+	// linkedMark is what a temporary file that its writer holds locked has between suffix and its digits.
+	linkedMark = "~"
 )
 
 // LoadJSON reads the JSON file at path into v. A file that is not there is fs.ErrNotExist; one that is damaged, larger
@@ -66,8 +68,8 @@ func decode(raw []byte, v any) error {
 }
 
 // SaveJSON replaces the file at path (mode 0600) by v as indented JSON: an unnamed temporary file is written and fsynced,
-// linked and renamed over it, and the directory is fsynced. A reader sees the old content or the new one, and a process
-// killed while it writes leaves nothing.
+// linked and renamed over it, and the directory is fsynced. A reader sees the old content or the new one. What a process
+// killed between the link and the rename leaves is removed by the next command (removeStale).
 func SaveJSON(path string, v any) error {
 	raw, err := json.MarshalIndent(v, "", "  ")
 	if err == nil {
@@ -83,8 +85,9 @@ func SaveJSON(path string, v any) error {
 	return nil
 }
 
-// replaceFile writes data to a file without a name (open(2), O_TMPFILE), which then takes the place of path. A file system
-// that has no such files gets a temporary file with a name.
+// replaceFile writes data to a file without a name (open(2), O_TMPFILE), which then takes the place of path. While it has a
+// name of its own, ".NAME.json~DIGITS", this process holds its lock (flock(2)). A file system that has no such files gets a
+// temporary file with a name from the start.
 func replaceFile(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_WRONLY|unix.O_CLOEXEC, 0o600)
@@ -94,6 +97,9 @@ func replaceFile(path string, data []byte) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return os.NewSyscallError("flock", err)
+	}
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
@@ -101,18 +107,19 @@ func replaceFile(path string, data []byte) error {
 		return err
 	}
 	crash.Point("state.save.written")
-	temporary := filepath.Join(dir, "."+filepath.Base(path)+strconv.FormatUint(uint64(rand.Uint32()), 10))
+	temporary := filepath.Join(dir, "."+filepath.Base(path)+linkedMark+strconv.FormatUint(uint64(rand.Uint32()), 10))
 	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, temporary, unix.AT_SYMLINK_FOLLOW); err != nil {
 		return err
 	}
+	crash.Point("state.save.linked")
 	if err := os.Rename(temporary, path); err != nil {
 		return errors.Join(err, os.Remove(temporary))
 	}
 	return nil
 }
 
-// removeStale removes the temporary files that killed commands left in dir: ".NAME.jsonDIGITS", as replaceFile and renameio
-// name them.
+// removeStale removes the temporary files that killed commands left in dir: ".NAME.json~DIGITS" when nobody holds its lock,
+// and ".NAME.jsonDIGITS", as renameio names them, when it is older than staleAfter.
 func removeStale(dir string) error {
 	all, err := os.ReadDir(dir)
 	if err != nil {
@@ -120,18 +127,45 @@ func removeStale(dir string) error {
 	}
 	for _, entry := range all {
 		stem, digits, found := strings.Cut(entry.Name(), suffix)
+		digits, linked := strings.CutPrefix(digits, linkedMark)
 		if !found || !strings.HasPrefix(stem, ".") || digits == "" || strings.Trim(digits, "0123456789") != "" {
 			continue
 		}
-		info, err := entry.Info()
-		if err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > staleAfter {
-			err = os.Remove(filepath.Join(dir, entry.Name()))
+		path := filepath.Join(dir, entry.Name())
+		stale := false
+		if linked {
+			stale, err = abandoned(path)
+		} else if info, statErr := entry.Info(); statErr != nil {
+			err = statErr
+		} else {
+			stale = info.Mode().IsRegular() && time.Since(info.ModTime()) > staleAfter
+		}
+		if err == nil && stale {
+			err = os.Remove(path)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
+}
+
+// abandoned says whether the process that made the temporary file at path has ended: its lock is free. A process that is
+// alive holds it until the file has its final name, so the name that is then removed is no longer in use.
+func abandoned(path string) (bool, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return false, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // deleteFile removes the record at path, durably.

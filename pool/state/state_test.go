@@ -252,6 +252,39 @@ func TestStaleTemporaryFiles(t *testing.T) {
 	}
 }
 
+// TestKilledSave: the temporary file of a killed save goes when the state directory is next opened, and the one of a save
+// that is under way stays until it is done.
+func TestKilledSave(t *testing.T) {
+	d := open(t)
+	for _, dir := range []string{d.Root, d.Pools(), d.Networks(), d.profiles()} {
+		left, held := filepath.Join(dir, ".p.json~123"), filepath.Join(dir, ".p.json~124")
+		f, err := os.Create(held)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_EX), os.WriteFile(left, []byte("{}"), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(d.Root); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", left, err)
+		}
+		if _, err := os.Stat(held); err != nil {
+			t.Errorf("that of a living process is gone: %v", err)
+		}
+		f.Close()
+		if _, err := Open(d.Root); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(held); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there when its lock is free: %v", held, err)
+		}
+	}
+}
+
 func TestLocks(t *testing.T) {
 	d := open(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

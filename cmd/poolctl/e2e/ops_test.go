@@ -253,6 +253,10 @@ func (h *host) unaccounted(pools, running []string) []string {
 			found = append(found, filepath.Join(dir, e.Name()))
 		}
 	}
+	for _, pattern := range []string{".*.json*", "pools/.*.json*", "networks/.*.json*", "profiles/.*.json*"} {
+		unfinished, _ := filepath.Glob(filepath.Join(h.state, pattern)) // its only error is that of a bad pattern
+		found = append(found, unfinished...)
+	}
 	return found
 }
 
