@@ -12,12 +12,23 @@ import (
 // DefaultProfile is the profile that is there from the start.
 const DefaultProfile = "default"
 
+// What a pool lies on: PoolRecord.Kind.
+const (
+	// PoolFile is an image file, attached as a loop device. It is the zero value, which older records have.
+	PoolFile = ""
+	// PoolDevice is a whole block device or partition.
+	PoolDevice = "device"
+	// PoolDirectory is a subvolume of a btrfs file system that somebody else made and mounts.
+	PoolDirectory = "directory"
+)
+
 // PoolRecord is what is known of a pool while it is not attached.
 type PoolRecord struct {
 	Name        string            `json:"name"`
 	Driver      string            `json:"driver"` // "btrfs"
 	Description string            `json:"description"`
-	Source      string            `json:"source"` // absolute path of the image file
+	Kind        string            `json:"kind,omitempty"` // PoolFile, PoolDevice or PoolDirectory
+	Source      string            `json:"source"`         // absolute path of the image file, the device or the subvolume
 	Config      map[string]string `json:"config"` // size, source and user.* as the user gave them
 	UUID        string            `json:"uuid"`   // of the btrfs file system
 	CreatedAt   time.Time         `json:"created_at"`
