@@ -123,8 +123,9 @@ func (s *System) attachLocked(ctx context.Context, name string) error {
 	}
 	if rec.Detached {
 		rec.Detached = false
-		return s.dir.SavePool(rec)
+		return s.savePool(rec)
 	}
+	s.savePoolInside(rec)
 	return nil
 }
 

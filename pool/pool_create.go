@@ -97,7 +97,7 @@ func (s *System) CreatePool(ctx context.Context, o CreatePoolOptions) (err error
 		return err
 	}
 	crash.Point("pool.create.laid-out")
-	return s.dir.SavePool(rec)
+	return s.savePool(rec)
 }
 
 // layOut makes LXD's directories in a new pool.

@@ -7,6 +7,7 @@
 //	containers-snapshots/NAME/SNAP/  a snapshot: a read-only subvolume
 //	images/FINGERPRINT/              an image: a read-only subvolume
 //	.poolctl/images/FINGERPRINT.json what is known of an image beyond its metadata.yaml
+//	.poolctl/pool.json               what the pool says of itself, for when it is adopted elsewhere
 //	.poolctl/staging/                a journal (package journal): what is being made or deleted
 //
 // Everything is built in a journal entry and committed by one step that btrfs makes atomic:
