@@ -130,6 +130,42 @@ type devStatsArgs struct {
 	_                   [121]uint64
 }
 
+// quotaCtlArgs is struct btrfs_ioctl_quota_ctl_args.
+type quotaCtlArgs struct {
+	Command, Status uint64
+}
+
+// Commands of quotaCtlArgs (BTRFS_QUOTA_CTL_*).
+const (
+	quotaEnable       = 1
+	quotaDisable      = 2
+	quotaEnableSimple = 4 // from Linux 6.7 on
+)
+
+// rescanArgs is struct btrfs_ioctl_quota_rescan_args.
+type rescanArgs struct {
+	Flags, Progress uint64
+	_               [6]uint64
+}
+
+// qgroupAssignArgs is struct btrfs_ioctl_qgroup_assign_args.
+type qgroupAssignArgs struct {
+	Assign, Src, Dst uint64
+}
+
+// qgroupCreateArgs is struct btrfs_ioctl_qgroup_create_args.
+type qgroupCreateArgs struct {
+	Create, ID uint64
+}
+
+// qgroupLimitArgs is struct btrfs_ioctl_qgroup_limit_args.
+type qgroupLimitArgs struct {
+	ID                          uint64
+	Flags                       uint64 // which of the limits are set
+	MaxReferenced, MaxExclusive uint64
+	_                           [2]uint64
+}
+
 // The encoding of ioctl numbers that most architectures share
 // (include/uapi/asm-generic/ioctl.h).
 const (
@@ -139,18 +175,24 @@ const (
 )
 
 const (
-	iocSync          = magic | 8
-	iocSnapDestroy   = iocWrite | magic | 15 | unsafe.Sizeof(volArgs{})<<16
-	iocTreeSearchV2  = iocRead | iocWrite | magic | 17 | (unsafe.Sizeof(searchKey{})+8)<<16
-	iocInoLookup     = iocRead | iocWrite | magic | 18 | unsafe.Sizeof(inoLookupArgs{})<<16
-	iocSpaceInfo     = iocRead | iocWrite | magic | 20 | 16<<16
-	iocSnapCreateV2  = iocWrite | magic | 23 | unsafe.Sizeof(volArgsV2{})<<16
-	iocGetFlags      = iocRead | magic | 25 | 8<<16
-	iocSetFlags      = iocWrite | magic | 26 | 8<<16
-	iocDevInfo       = iocRead | iocWrite | magic | 30 | unsafe.Sizeof(devInfoArgs{})<<16
-	iocFSInfo        = iocRead | magic | 31 | unsafe.Sizeof(fsInfoArgs{})<<16
-	iocGetDevStats   = iocRead | iocWrite | magic | 52 | unsafe.Sizeof(devStatsArgs{})<<16
-	iocGetSubvolInfo = iocRead | magic | 60 | unsafe.Sizeof(subvolInfoArgs{})<<16
+	iocSync              = magic | 8
+	iocSnapDestroy       = iocWrite | magic | 15 | unsafe.Sizeof(volArgs{})<<16
+	iocTreeSearchV2      = iocRead | iocWrite | magic | 17 | (unsafe.Sizeof(searchKey{})+8)<<16
+	iocInoLookup         = iocRead | iocWrite | magic | 18 | unsafe.Sizeof(inoLookupArgs{})<<16
+	iocSpaceInfo         = iocRead | iocWrite | magic | 20 | 16<<16
+	iocSnapCreateV2      = iocWrite | magic | 23 | unsafe.Sizeof(volArgsV2{})<<16
+	iocGetFlags          = iocRead | magic | 25 | 8<<16
+	iocSetFlags          = iocWrite | magic | 26 | 8<<16
+	iocDevInfo           = iocRead | iocWrite | magic | 30 | unsafe.Sizeof(devInfoArgs{})<<16
+	iocFSInfo            = iocRead | magic | 31 | unsafe.Sizeof(fsInfoArgs{})<<16
+	iocQuotaCtl          = iocRead | iocWrite | magic | 40 | unsafe.Sizeof(quotaCtlArgs{})<<16
+	iocQgroupAssign      = iocWrite | magic | 41 | unsafe.Sizeof(qgroupAssignArgs{})<<16
+	iocQgroupCreate      = iocWrite | magic | 42 | unsafe.Sizeof(qgroupCreateArgs{})<<16
+	iocQgroupLimit       = iocRead | magic | 43 | unsafe.Sizeof(qgroupLimitArgs{})<<16
+	iocQuotaRescan       = iocWrite | magic | 44 | unsafe.Sizeof(rescanArgs{})<<16
+	iocQuotaRescanStatus = iocRead | magic | 45 | unsafe.Sizeof(rescanArgs{})<<16
+	iocGetDevStats       = iocRead | iocWrite | magic | 52 | unsafe.Sizeof(devStatsArgs{})<<16
+	iocGetSubvolInfo     = iocRead | magic | 60 | unsafe.Sizeof(subvolInfoArgs{})<<16
 )
 
 // ioctl calls ioctl(2) with a pointer to arg, and returns the bare errno.

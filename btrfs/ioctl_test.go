@@ -22,6 +22,12 @@ func TestIoctlNumbers(t *testing.T) {
 		{"SUBVOL_SETFLAGS", iocSetFlags, 0x4008941a},
 		{"DEV_INFO", iocDevInfo, 0xd000941e},
 		{"FS_INFO", iocFSInfo, 0x8400941f},
+		{"QUOTA_CTL", iocQuotaCtl, 0xc0109428},
+		{"QGROUP_ASSIGN", iocQgroupAssign, 0x40189429},
+		{"QGROUP_CREATE", iocQgroupCreate, 0x4010942a},
+		{"QGROUP_LIMIT", iocQgroupLimit, 0x8030942b},
+		{"QUOTA_RESCAN", iocQuotaRescan, 0x4040942c},
+		{"QUOTA_RESCAN_STATUS", iocQuotaRescanStatus, 0x8040942d},
 		{"GET_DEV_STATS", iocGetDevStats, 0xc4089434},
 		{"GET_SUBVOL_INFO", iocGetSubvolInfo, 0x81f8943c},
 	} {
@@ -50,6 +56,12 @@ func TestStructLayout(t *testing.T) {
 		{"size of devInfoArgs", unsafe.Sizeof(devInfoArgs{}), 4096},
 		{"offset of devInfoArgs.Path", unsafe.Offsetof(devInfoArgs{}.Path), 0xc00},
 		{"size of fsInfoArgs", unsafe.Sizeof(fsInfoArgs{}), 1024},
+		{"size of quotaCtlArgs", unsafe.Sizeof(quotaCtlArgs{}), 16},
+		{"size of rescanArgs", unsafe.Sizeof(rescanArgs{}), 64},
+		{"size of qgroupAssignArgs", unsafe.Sizeof(qgroupAssignArgs{}), 24},
+		{"size of qgroupCreateArgs", unsafe.Sizeof(qgroupCreateArgs{}), 16},
+		{"size of qgroupLimitArgs", unsafe.Sizeof(qgroupLimitArgs{}), 48},
+		{"offset of scanArgs.Buf", unsafe.Offsetof(scanArgs{}.Buf), 112},
 		{"size of devStatsArgs", unsafe.Sizeof(devStatsArgs{}), 1032},
 	} {
 		if tt.got != tt.want {
