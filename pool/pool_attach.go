@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,25 +28,6 @@ func (s *System) AttachPool(ctx context.Context, name string) error {
 		return err
 	}
 	return errors.Join(s.reportStrangers(p.rec), p.close())
-}
-
-// reportStrangers tells of the loop devices that have an attached pool's file
-// besides the one that is mounted.
-func (s *System) reportStrangers(rec state.PoolRecord) error {
-	mounts, err := btrfs.MountsOf(rec.UUID)
-	if err != nil {
-		return err
-	}
-	loops, err := loopdev.Find(rec.Source)
-	if err = ignoreNotExist(err); err != nil {
-		return err
-	}
-	for _, l := range loops {
-		if !slices.ContainsFunc(mounts, func(m btrfs.Mount) bool { return m.Source == l.Path }) {
-			s.noticef("%s has pool %s's file attached a second time; writing to it destroys the pool: losetup -d %s", l.Path, rec.Name, l.Path)
-		}
-	}
-	return nil
 }
 
 // openedPool is an attached pool with its shared lock held.
@@ -171,12 +150,39 @@ func (s *System) mountPool(ctx context.Context, rec state.PoolRecord) (err error
 	if err := unix.Mount(dev.Path(), mp, "btrfs", 0, mountOptions); err != nil {
 		return withHint(fmt.Errorf("cannot mount %s at %s: %w", dev.Path(), mp, err), "dmesg | tail says what btrfs found")
 	}
+	if err := checkMounted(rec, dev, mp); err != nil {
+		return errors.Join(err, unix.Unmount(mp, 0))
+	}
 	return nil
 }
 
-// holdLoop finds the loop device that has the pool's file already, or makes one.
+// checkMounted looks at what has just been mounted. When a copy of the file
+// system came first after all, btrfs gives this one a temporary UUID (Linux
+// 6.7), or shows the copy: neither is the pool as it is to be used.
+func checkMounted(rec state.PoolRecord, dev *loopdev.Device, mp string) error {
+	info, err := btrfs.FSInfo(mp)
+	if err != nil {
+		return err
+	}
+	if info.UUID != rec.UUID {
+		return withHint(fmt.Errorf("a copy of this pool is mounted, or was just now: btrfs calls this one %s", info.UUID),
+			"unmount the copy and try again, or give it a UUID of its own: btrfstune -u FILE")
+	}
+	if len(info.Devices) == 1 && info.Devices[0].Path != "" && info.Devices[0].Path != dev.Path() {
+		return withHint(fmt.Errorf("btrfs mounted %s in place of %s: a copy of this pool", info.Devices[0].Path, dev.Path()),
+			"detach the copy: losetup -d %s", info.Devices[0].Path)
+	}
+	return nil
+}
+
+// holdLoop holds the loop device that has the pool's file already, or makes one.
+// Of several, which others made, it takes the one that ownDevice says, unless
+// another one of them is used.
 func (s *System) holdLoop(ctx context.Context, rec state.PoolRecord) (*loopdev.Device, error) {
-	dev, _, err := loopdev.Hold(ctx, rec.Source, loopdev.AttachOptions{})
+	if err := s.refuseStrangers(rec); err != nil {
+		return nil, err
+	}
+	dev, err := s.holdOwn(ctx, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +198,37 @@ func (s *System) holdLoop(ctx context.Context, rec state.PoolRecord) (*loopdev.D
 	return dev, nil
 }
 
+// holdOwn holds the one of several devices on the file that is the pool's.
+func (s *System) holdOwn(ctx context.Context, rec state.PoolRecord) (*loopdev.Device, error) {
+	loops, err := loopdev.Find(rec.Source)
+	if err != nil {
+		return nil, err
+	}
+	own, err := ownDevice(rec, loops)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range loops {
+		if l.Path != own {
+			continue
+		}
+		dev, err := loopdev.Open(l.Number)
+		if errors.Is(err, loopdev.ErrNotAttached) {
+			break // its last user has just gone
+		} else if err != nil {
+			return nil, err
+		}
+		if now, err := dev.Info(); err == nil && now.Dev == l.Dev && now.Inode == l.Inode {
+			return dev, nil
+		}
+		if err := dev.Close(); err != nil {
+			return nil, err
+		}
+	}
+	dev, _, err := loopdev.Hold(ctx, rec.Source, loopdev.AttachOptions{})
+	return dev, err
+}
+
 // checkFile looks at the pool's file before it is attached: there, btrfs, ours,
 // and no copy of it mounted.
 func (s *System) checkFile(rec state.PoolRecord) error {
@@ -205,29 +242,7 @@ func (s *System) checkFile(rec state.PoolRecord) error {
 	if super.UUID != rec.UUID {
 		return fmt.Errorf("%s holds another file system: UUID %s, not %s", rec.Source, super.UUID, rec.UUID)
 	}
-	mounts, err := btrfs.MountsOf(rec.UUID)
-	if err != nil {
-		return err
-	}
-	loops, err := loopdev.Find(rec.Source)
-	if err != nil {
-		return err
-	}
-	for _, m := range mounts {
-		ours := false
-		for _, l := range loops {
-			ours = ours || l.Path == m.Source
-		}
-		if !ours {
-			return withHint(fmt.Errorf("a copy of this pool is mounted from %s at %s, and btrfs cannot tell the two apart", m.Source, m.MountPoint),
-				"umount %s, or give the copy a UUID of its own: btrfstune -u FILE", m.MountPoint)
-		}
-		if filepath.Base(filepath.Dir(m.MountPoint)) == filepath.Base(filepath.Dir(s.dir.MountPoint(rec.Name))) {
-			return withHint(fmt.Errorf("another state directory has it mounted at %s: neither would see what the other runs", m.MountPoint),
-				"detach it there first")
-		}
-	}
-	return nil
+	return s.refuseMounted(rec)
 }
 
 // DetachPool unmounts a pool, which frees its loop device. It refuses while an

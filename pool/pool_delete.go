@@ -31,6 +31,9 @@ func (s *System) DeletePool(ctx context.Context, name string, force bool) error 
 		return err
 	}
 	st, lost := ownFile(rec)
+	if err := s.refuseStrangers(rec); err != nil {
+		return fmt.Errorf("cannot delete pool %s: %w", name, err)
+	}
 	if err := s.checkEmpty(ctx, rec, force, lost); err != nil {
 		return fmt.Errorf("cannot delete pool %s: %w", name, err)
 	}

@@ -97,13 +97,18 @@ func (s *System) PoolInfo(ctx context.Context, name string) (PoolInfo, error) {
 	if err != nil {
 		return PoolInfo{}, err
 	}
-	out := PoolInfo{Pool: shown, UUID: rec.UUID, File: FileInfo{Path: rec.Source}}
+	out := PoolInfo{Pool: shown, UUID: rec.UUID, File: FileInfo{Path: rec.Source}, Loop: []loopdev.Info{}, Strangers: []Stranger{}}
 	var st unix.Stat_t
 	if err := unix.Stat(rec.Source, &st); err == nil {
 		out.File.Size, out.File.Allocated = st.Size, st.Blocks*512
 		if out.Loop, err = loopdev.Find(rec.Source); err != nil {
 			return out, err
 		}
+		strangers, err := s.strangers(rec)
+		if err != nil {
+			return out, err
+		}
+		out.Strangers = append(out.Strangers, strangers...)
 	}
 	if out.Attached, err = s.isAttached(rec); err != nil || !out.Attached {
 		return out, err

@@ -33,6 +33,8 @@ type PoolInfo struct {
 	MountPoint string `json:"mount_point,omitempty" yaml:"mount_point,omitempty"`
 	// Loop are the loop devices on the file: one when attached; more than one is a danger.
 	Loop []loopdev.Info `json:"loop_devices" yaml:"loop_devices"`
+	// Strangers are those of Loop that are not the pool's own.
+	Strangers []Stranger `json:"strangers" yaml:"strangers"`
 	// Usage is nil while the pool is detached.
 	Usage     *btrfs.Usage `json:"usage,omitempty" yaml:"usage,omitempty"`
 	Images    int          `json:"images" yaml:"images"`

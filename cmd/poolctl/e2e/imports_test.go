@@ -28,6 +28,7 @@ var importRules = []importRule{
 	{"poolctl/pool/crash", []string{"poolctl/pool/crash"}, "a leaf: every layer of pool may name its crash points"},
 	{"poolctl/pool/journal", []string{"poolctl/pool/journal", "poolctl/pool/crash"}, "intents know nothing of what they are about"},
 	{"poolctl/pool/state", []string{"poolctl/pool/state", "poolctl/pool/crash", "poolctl/pool/journal"}, "records and locks, no kernel work"},
+	{"poolctl/pool/holders", []string{"poolctl/pool/holders"}, "mounts and processes, whoever's they are"},
 	{
 		"poolctl/pool/tree",
 		[]string{"poolctl/pool/tree", "poolctl/pool/crash", "poolctl/pool/journal", "poolctl/btrfs", "poolctl/images"},
