@@ -54,12 +54,8 @@ func copyMounted(device string, mounts []holders.Mount) error {
 			"end what uses it, or give the copy a UUID of its own: btrfstune -u FILE")
 	}
 	m := mounts[0]
-	umount := "umount " + m.MountPoint
-	if m.PID != 0 {
-		umount = fmt.Sprintf("nsenter -t %d -m umount %s", m.PID, m.MountPoint)
-	}
 	return withHint(fmt.Errorf("a copy of this pool is mounted from %s at %s, and btrfs cannot tell the two apart", m.Source, m),
-		"%s, or give the copy a UUID of its own: btrfstune -u FILE", umount)
+		"%s, or give the copy a UUID of its own: btrfstune -u FILE", umountCommand(m))
 }
 
 // ownNumbers are the device numbers that a pool's file system may be mounted

@@ -155,14 +155,6 @@ func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 	return ctx.Err()
 }
 
-// unmountError tells why a mount cannot be ended, and by whom it is used.
-func unmountError(mp string, err error) error {
-	if !errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("cannot unmount %s: %w", mp, err)
-	}
-	return withHint(fmt.Errorf("cannot unmount %s: %w%s", mp, err, busyBy(mp)), "close what is open in it")
-}
-
 // look is one mount of an instance's or snapshot's root.
 type look struct {
 	ref string // NAME or NAME/SNAP
@@ -272,37 +264,6 @@ func bindMount(src, dst string, attrs uint64) error {
 func isMountPoint(dir string) (bool, error) {
 	m, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(dir))
 	return len(m) > 0, err
-}
-
-// busyBy names up to three processes that have the mount open or as their
-// working directory, for an error message; "" when none is seen.
-func busyBy(mp string) string {
-	procs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return ""
-	}
-	var users []string
-	for _, p := range procs {
-		links := []string{p + "/cwd", p + "/root"}
-		if fds, err := filepath.Glob(p + "/fd/*"); err == nil {
-			links = append(links, fds...)
-		}
-		for _, l := range links {
-			target, err := os.Readlink(l)
-			if err == nil && (target == mp || strings.HasPrefix(target, mp+"/")) {
-				comm, _ := os.ReadFile(p + "/comm")
-				users = append(users, filepath.Base(p)+" ("+strings.TrimSpace(string(comm))+")")
-				break
-			}
-		}
-		if len(users) == 3 {
-			break
-		}
-	}
-	if len(users) == 0 {
-		return ""
-	}
-	return "; used by process " + strings.Join(users, ", ")
 }
 
 // sweepLooks removes the directories below mnt/ on which nothing is mounted any

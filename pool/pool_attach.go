@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -28,6 +28,20 @@ func (s *System) AttachPool(ctx context.Context, name string) error {
 		return err
 	}
 	return errors.Join(s.reportStrangers(p.rec), p.close())
+}
+
+// PoolsToAttach names the pools that are to be attached when the machine starts:
+// all but those that were detached on purpose. One whose record cannot be read
+// is among them, so that attaching it says why.
+func (s *System) PoolsToAttach() ([]string, error) {
+	names, err := s.dir.ListPools()
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(names, func(n string) bool {
+		rec, err := s.dir.LoadPool(n)
+		return err == nil && rec.Detached || errors.Is(err, fs.ErrNotExist)
+	}), nil
 }
 
 // openedPool is an attached pool with its shared lock held.
@@ -243,87 +257,4 @@ func (s *System) checkFile(rec state.PoolRecord) error {
 		return fmt.Errorf("%s holds another file system: UUID %s, not %s", rec.Source, super.UUID, rec.UUID)
 	}
 	return s.refuseMounted(rec)
-}
-
-// DetachPool unmounts a pool, which frees its loop device. It refuses while an
-// instance runs or a look inside is mounted, naming them. A detached pool stays
-// so until a command names it.
-func (s *System) DetachPool(ctx context.Context, name string) error {
-	unlock, err := s.dir.LockPool(ctx, name, false)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return s.detachLocked(ctx, name)
-}
-
-// detachLocked detaches a pool under the caller's exclusive lock.
-func (s *System) detachLocked(ctx context.Context, name string) error {
-	rec, err := s.loadPool(name)
-	if err != nil {
-		return err
-	}
-	if err := checkNotLast(rec); err != nil {
-		return fmt.Errorf("cannot detach pool %s: %w", name, err)
-	}
-	if err := s.unmountPool(ctx, rec); err != nil {
-		return fmt.Errorf("cannot detach pool %s: %w", name, err)
-	}
-	rec.Detached = true
-	return s.dir.SavePool(rec)
-}
-
-// unmountPool unmounts the pool under the caller's exclusive lock and waits
-// until the kernel has let the loop device go.
-func (s *System) unmountPool(ctx context.Context, rec state.PoolRecord) error {
-	mounts, err := btrfs.MountsOf(rec.UUID)
-	if err != nil {
-		return err
-	}
-	mp, mounted := s.dir.MountPoint(rec.Name), false
-	for _, m := range mounts {
-		if m.MountPoint != mp {
-			how := "poolctl pool umount " + rec.Name + " " + m.MountPoint
-			if m.Root != "/" {
-				how = "poolctl umount " + m.MountPoint
-			}
-			return withHint(fmt.Errorf("%w: mounted at %s", ErrInUse, m.MountPoint), "%s", how)
-		}
-		mounted = true
-	}
-	if !mounted {
-		return nil
-	}
-	if running, err := s.runningIn(rec.Name); err != nil {
-		return err
-	} else if len(running) > 0 {
-		return withHint(fmt.Errorf("%w: running instances: %v", ErrInUse, running), "stop them first")
-	}
-	if err := unix.Unmount(mp, 0); err != nil {
-		return unmountError(mp, err)
-	}
-	return errors.Join(os.Remove(mp), waitLoopGone(ctx, rec.Source))
-}
-
-// waitLoopGone waits until no loop device has the file any more: with autoclear
-// the kernel ends it just after the last mount, not within umount.
-func waitLoopGone(ctx context.Context, path string) error {
-	for wait := time.Millisecond; wait < 2*time.Second; wait *= 2 {
-		loops, err := loopdev.Find(path)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && len(loops) == 0 {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !loops[0].Autoclear { // the user's own, which stays as it was found
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
-		}
-	}
-	return withHint(fmt.Errorf("%s is unmounted here, but still attached to a loop device", path), "another mount namespace or process keeps it: losetup -j %s", path)
 }

@@ -165,27 +165,37 @@ func TestStrangersInUse(t *testing.T) {
 // until the test ends.
 func elsewhere(t *testing.T, command string) {
 	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(context.Background(), "unshare", "-m", "--propagation", "private", "sh", "-ec", command+"; echo ready; read x")
+	background(t, command, "unshare", "-m", "--propagation", "private")
+}
+
+// beside runs a shell command that stays until the test ends.
+func beside(t *testing.T, command string) {
+	t.Helper()
+	background(t, command)
+}
+
+func background(t *testing.T, command string, prefix ...string) {
+	t.Helper()
+	argv := append(prefix, "sh", "-ec", command+"; echo ready; read x")
+	cmd := exec.CommandContext(context.Background(), argv[0], argv[1:]...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stdout, cmd.Stderr = w, os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	_ = w.Close()
 	t.Cleanup(func() {
 		_ = in.Close()
 		_ = cmd.Wait() // read(1) fails at the end of its input
-		_ = r.Close()
 	})
-	if _, err := r.Read(make([]byte, 16)); err != nil {
-		t.Fatalf("%s in another namespace: %v", command, err)
+	if _, err := out.Read(make([]byte, 16)); err != nil {
+		t.Fatalf("%s: %v", command, err)
 	}
 }
 

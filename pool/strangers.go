@@ -124,7 +124,7 @@ func describeStranger(l loopdev.Info) (Stranger, error) {
 	}
 	if len(mounts) == 0 && !l.ReadOnly {
 		dev := loopNumber(l)
-		procs, err := holders.Processes(3, func(p holders.Link) bool {
+		procs, err := holders.Processes(named, func(p holders.Link) bool {
 			return strings.Contains(string(p), "/fd/") && p.IsDevice(dev)
 		})
 		if err != nil {
@@ -150,11 +150,7 @@ func mountedFrom(l loopdev.Info) func(holders.Mount) bool {
 func (st Stranger) remedy() string {
 	var steps []string
 	for _, m := range st.mounts {
-		if m.PID == 0 {
-			steps = append(steps, "umount "+m.MountPoint)
-		} else {
-			steps = append(steps, fmt.Sprintf("nsenter -t %d -m umount %s", m.PID, m.MountPoint))
-		}
+		steps = append(steps, umountCommand(m))
 	}
 	return strings.Join(append(steps, "losetup -d "+st.Device), " && ")
 }
