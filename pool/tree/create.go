@@ -47,7 +47,7 @@ type origin struct {
 // create makes an instance in a journal entry and moves it from there into its place: its snapshots first, which nobody
 // sees without it, and then its volume, which is the commit.
 func (t *Tree) create(ctx context.Context, in Instance, from origin) error {
-	if err := t.checkFree(ctx, in.Name); err != nil {
+	if err := t.checkFreeIn(ctx, instances(), in.Name); err != nil {
 		return err
 	}
 	e, err := journal.BeginUnsynced(ctx, t.staging(), opCreate, nameArgs{Instance: in.Name})
@@ -69,7 +69,7 @@ func (t *Tree) createIn(ctx context.Context, e *journal.Entry, in Instance, from
 	if err != nil {
 		return err
 	}
-	staged := e.Path(ownerName(inode, in.Name))
+	staged := e.Path(instances().ownerName(inode, in.Name))
 	if err := btrfs.SnapshotTree(ctx, from.volume, staged, false); err != nil {
 		return err
 	}
@@ -120,25 +120,30 @@ func prepareVolume(path string) error {
 	return errors.Join(os.Lchown(path, 0, 0), os.Chmod(path, 0o100))
 }
 
-// checkFree refuses the name of an instance, or of a virtual machine of LXD's, that exists, and one whose snapshots are
-// still there.
-func (t *Tree) checkFree(ctx context.Context, name string) error {
-	for _, path := range []string{t.InstancePath(name), t.mnt + "/virtual-machines/" + name} {
+// checkFreeIn refuses the name of an instance, of a virtual machine of LXD's or of a custom volume that exists, and one
+// whose snapshots are still there.
+func (t *Tree) checkFreeIn(ctx context.Context, p place, name string) error {
+	taken := []string{t.pathIn(p, name)}
+	if p == instances() {
+		taken = append(taken, t.mnt+"/virtual-machines/"+name)
+	}
+	for _, path := range taken {
 		if there, err := exists(path); err != nil {
 			return err
 		} else if there {
 			return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 		}
 	}
-	snaps, err := t.snapshotNames(name)
+	where := t.snapshotsIn(p, name)
+	snaps, err := t.subvolumesIn(where)
 	if err == nil && len(snaps) > 0 {
 		// A create or delete that was killed halfway leaves them; a Recover then takes them.
 		if err = t.Recover(ctx); err == nil {
-			snaps, err = t.snapshotNames(name)
+			snaps, err = t.subvolumesIn(where)
 		}
 	}
 	if err == nil && len(snaps) > 0 {
-		err = fmt.Errorf("%s holds snapshots of an instance that is gone", t.snapshotDir(name))
+		err = fmt.Errorf("%s holds snapshots of what is gone", where)
 	}
 	return err
 }

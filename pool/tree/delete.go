@@ -54,13 +54,30 @@ func (t *Tree) deleteInstance(ctx context.Context, name string) error {
 		return err
 	}
 	crash.Point("tree.delete.begun")
-	moved := e.Path(ownerName(inode, name))
+	return t.deleteOwner(ctx, e, instances(), name)
+}
+
+// deleteOwner moves a volume of that place, which is the commit, and its snapshots into the entry, and deletes all that is
+// in there.
+func (t *Tree) deleteOwner(ctx context.Context, e *journal.Entry, p place, name string) error {
+	path, snapshots := t.pathIn(p, name), t.snapshotsIn(p, name)
+	inode, err := dirInode(snapshots)
+	if err != nil {
+		return abandon(e, err)
+	}
+	moved := e.Path(p.ownerName(inode, name))
 	if err := moveOut(path, moved); err != nil {
 		return abandon(e, err)
 	}
 	crash.Point("tree.delete.instance")
+	if p == customs() {
+		if err := t.fetchVolumeRecord(e, name); err != nil {
+			return errors.Join(err, e.Close()) // the next Recover finishes it
+		}
+		crash.Point("tree.delete.record")
+	}
 	if inode != 0 {
-		if err := renameNew(t.snapshotDir(name), e.Path(entrySnapshots)); err != nil {
+		if err := renameNew(snapshots, e.Path(entrySnapshots)); err != nil {
 			if uerr := renameNew(moved, path); uerr != nil {
 				return errors.Join(err, uerr, e.Close()) // the next Recover finishes it
 			}

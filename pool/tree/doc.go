@@ -1,4 +1,4 @@
-// Package tree owns the objects on disk of one mounted pool: images, instances and their snapshots.
+// Package tree owns the objects on disk of one mounted pool: images, instances, custom volumes and their snapshots.
 //
 // The layout is the one of LXD and Incus, so that a pool of theirs opens here and one of ours can be recovered there:
 //
@@ -6,6 +6,9 @@
 //	                                 backup.yaml, which is the instance's record
 //	containers-snapshots/NAME/SNAP/  a snapshot: a read-only subvolume
 //	images/FINGERPRINT/              an image: a read-only subvolume
+//	custom/PROJECT_NAME/             a custom volume: a subvolume; the project is "default"
+//	custom-snapshots/PROJECT_NAME/SNAP/  a snapshot of one: a read-only subvolume
+//	.poolctl/volumes/PROJECT_NAME.json   what is known of a custom volume and its snapshots; LXD has that in its database
 //	.poolctl/images/FINGERPRINT.json what is known of an image beyond its metadata.yaml
 //	.poolctl/pool.json               what the pool says of itself, for when it is adopted elsewhere
 //	.poolctl/staging/                a journal (package journal): what is being made or deleted
@@ -14,8 +17,11 @@
 //
 //	image commit      the image's record is renamed into place, after its volume
 //	image delete      the volume is deleted (or, with subvolumes in it, renamed into the entry)
-//	instance create   the new volume is renamed into place; before it, the directory of the snapshots that it has (a copy)
-//	instance delete   the volume is deleted (or, with snapshots or subvolumes in it, renamed into the entry)
+//	instance create,  the new volume is renamed into place; before it, the directory of the snapshots that it has (a copy)
+//	volume create
+//	instance delete,  the volume is deleted (or, with snapshots or subvolumes in it, renamed into the entry)
+//	volume delete
+//	volume rename     the volume is renamed, after its record and its snapshots
 //	restore           old and new volume are exchanged (RENAME_EXCHANGE, rename(2))
 //	snapshot create   one ioctl (or, with subvolumes in it, a rename into place)
 //	snapshot delete   one ioctl (or, with subvolumes in it, a rename into the entry)
@@ -28,6 +34,6 @@
 // Two facts of the kernel (measured on 6.18) shape this: a read-only subvolume cannot be renamed into another directory
 // (EROFS), but it can be deleted; and a subvolume that holds others can be renamed, but not deleted (ENOTEMPTY).
 //
-// The caller keeps two writers off the same instance or image; a reader needs no lock. The package knows nothing of
+// The caller keeps two writers off the same instance, image or custom volume; a reader needs no lock. The package knows nothing of
 // running instances, of the state directory or of what is in a rootfs.
 package tree

@@ -155,13 +155,18 @@ func (t *Tree) mergeSnapshots(name string, recorded []Snapshot) ([]Snapshot, err
 
 // snapshotNames names the snapshots of an instance that exist, unsorted.
 func (t *Tree) snapshotNames(name string) ([]string, error) {
-	all, err := readNames(t.snapshotDir(name))
+	return t.subvolumesIn(t.snapshotDir(name))
+}
+
+// subvolumesIn names the subvolumes in a directory, unsorted; one that is not there is empty.
+func (t *Tree) subvolumesIn(dir string) ([]string, error) {
+	all, err := readNames(dir)
 	if err != nil {
 		return nil, err
 	}
 	names := all[:0]
 	for _, n := range all {
-		ok, err := isSubvolume(t.snapshotPath(name, n))
+		ok, err := isSubvolume(filepath.Join(dir, n))
 		if err != nil {
 			return nil, err
 		}

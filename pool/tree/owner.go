@@ -12,31 +12,30 @@ import (
 	"poolctl/pool/journal"
 )
 
-const (
-	// entrySnapshots is the directory of snapshots in the entry of an instance that is made or deleted.
-	entrySnapshots = "snapshots"
-	// ownerPrefix begins the name that the volume of such an instance has in its entry: see ownerName.
-	ownerPrefix = "owner-"
-)
+// entrySnapshots is the directory of snapshots in the entry of an instance or a custom volume that is made or deleted.
+const entrySnapshots = "snapshots"
 
-// ownerName is what the volume of an instance is called in the entry of its creation or deletion. It says whose snapshots
-// belong to it, wherever they are: that way the one rename of the volume into its place, or out of it, both commits the
-// operation and notes what is left to do, which btrfs keeps over a power cut without an fsync. inode is that of the
-// directory of the snapshots, 0 when there is none; btrfs does not give it to another directory, so those of a new
-// instance of the same name are never taken for it.
-func ownerName(inode uint64, name string) string {
-	return ownerPrefix + strconv.FormatUint(inode, 10) + "-" + name
+// ownerName is what the volume of an instance, or a custom one, is called in the entry of its creation or deletion. It says
+// whose snapshots belong to it, wherever they are: that way the one rename of the volume into its place, or out of it, both
+// commits the operation and notes what is left to do, which btrfs keeps over a power cut without an fsync. inode is that of
+// the directory of the snapshots, 0 when there is none; btrfs does not give it to another directory, so those of a new
+// volume of the same name are never taken for it.
+func (p place) ownerName(inode uint64, name string) string {
+	return p.prefix + strconv.FormatUint(inode, 10) + "-" + name
 }
 
 // parseOwner is the reverse of ownerName.
-func parseOwner(entry string) (inode uint64, name string, ok bool) {
-	rest, found := strings.CutPrefix(entry, ownerPrefix)
-	if !found {
-		return 0, "", false
+func parseOwner(entry string) (p place, inode uint64, name string, ok bool) {
+	for _, p := range places() {
+		rest, found := strings.CutPrefix(entry, p.prefix)
+		if !found {
+			continue
+		}
+		number, name, found := strings.Cut(rest, "-")
+		inode, err := strconv.ParseUint(number, 10, 64)
+		return p, inode, name, found && err == nil && checkComponent(name) == nil
 	}
-	number, name, found := strings.Cut(rest, "-")
-	inode, err := strconv.ParseUint(number, 10, 64)
-	return inode, name, found && err == nil && checkComponent(name) == nil
+	return place{}, 0, "", false
 }
 
 // dirInode is the inode number of the directory at path, 0 when there is none.
@@ -60,20 +59,29 @@ func (t *Tree) recoverOwner(ctx context.Context, e *journal.Entry) error {
 	return clearEntry(ctx, e)
 }
 
-// fetchSnapshots moves the snapshots of the instance whose volume is in the entry there as well, if they are in their place.
+// fetchSnapshots moves the snapshots of what has its volume in the entry there as well, if they are in their place, and ends
+// the record of a custom volume that is there.
 func (t *Tree) fetchSnapshots(e *journal.Entry) error {
 	names, err := readNames(e.Dir())
 	if err != nil {
 		return err
 	}
 	for _, entry := range names {
-		was, name, ok := parseOwner(entry)
-		if !ok || was == 0 {
+		p, was, name, ok := parseOwner(entry)
+		if !ok {
 			continue
 		}
-		inode, err := dirInode(t.snapshotDir(name))
+		if p == customs() {
+			if err := t.fetchVolumeRecord(e, name); err != nil {
+				return err
+			}
+		}
+		if was == 0 {
+			continue
+		}
+		inode, err := dirInode(t.snapshotsIn(p, name))
 		if err == nil && inode == was {
-			err = renameNew(t.snapshotDir(name), e.Path(entrySnapshots))
+			err = renameNew(t.snapshotsIn(p, name), e.Path(entrySnapshots))
 		}
 		if err != nil {
 			return err

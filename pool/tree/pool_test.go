@@ -175,7 +175,7 @@ func dump(t *testing.T, tree *Tree) string {
 		if d.IsDir() {
 			sub, err := isSubvolume(path)
 			if err != nil || !sub {
-				if strings.HasPrefix(rel, dirSnapshots+"/") && strings.Count(rel, "/") == 1 || strings.HasPrefix(rel, dirOwn) {
+				if (strings.HasPrefix(rel, dirSnapshots+"/") || strings.HasPrefix(rel, dirCustomSnapshots+"/")) && strings.Count(rel, "/") == 1 || strings.HasPrefix(rel, dirOwn) {
 					add("dir %s", rel)
 				}
 				return err
@@ -211,6 +211,14 @@ func dump(t *testing.T, tree *Tree) string {
 			for _, s := range rec.Snapshots {
 				add("recorded %s/%s", in.Name, s.Name)
 			}
+		}
+	}
+	volumes, err := tree.Volumes(context.Background())
+	must(t, err)
+	for _, v := range volumes {
+		add("volume %s/%s %q broken=%v v=%s dated=%v", v.Project, v.Name, v.Description, v.Broken, v.Config["user.v"], !v.CreatedAt.IsZero())
+		for _, s := range v.Snapshots {
+			add("snapshot of a volume %s/%s %q expires=%v dated=%v", v.Name, s.Name, s.Description, s.ExpiresAt, !s.CreatedAt.IsZero())
 		}
 	}
 	slices.Sort(lines)

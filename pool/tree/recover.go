@@ -23,6 +23,14 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opInstanceDelete: t.recoverOwner,
 		opSnapshotCreate: t.recoverSnapshotCreate,
 		opSnapshotDelete: t.recoverSnapshotDelete,
+
+		opVolumeCreate:         t.recoverOwner,
+		opVolumeDelete:         t.recoverOwner,
+		opVolumeUpdate:         clearHandler,
+		opVolumeRename:         t.recoverVolumeRename,
+		opVolumeRestore:        clearHandler,
+		opVolumeSnapshot:       t.recoverVolumeSnapshot,
+		opVolumeSnapshotDelete: t.recoverVolumeSnapshotDelete,
 	})
 	if err != nil {
 		return fmt.Errorf("cannot recover pool %s: %w", t.mnt, err)
@@ -56,16 +64,34 @@ func (t *Tree) recoverTorn(ctx context.Context, e *journal.Entry) error {
 			return err
 		}
 	}
-	instances, err := readNames(filepath.Join(t.mnt, dirContainers))
+	owners, err := readNames(filepath.Join(t.mnt, dirContainers))
 	if err != nil {
 		return err
 	}
-	for _, name := range instances {
+	for _, name := range owners {
 		if err := errors.Join(t.syncSnapshots(name, nil), removeIfEmpty(t.snapshotDir(name))); err != nil {
 			return err
 		}
 	}
+	if err := t.finishVolumeSnapshots(ctx); err != nil {
+		return err
+	}
 	return clearEntry(ctx, e)
+}
+
+// finishVolumeSnapshots makes the snapshots of custom volumes what they are to be when it is not known of which an
+// operation was torn: the directories of those that have none go.
+func (t *Tree) finishVolumeSnapshots(ctx context.Context) error {
+	dirs, err := readNames(filepath.Join(t.mnt, dirCustomSnapshots))
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if err := errors.Join(removeIfEmpty(t.snapshotsIn(customs(), dir)), ctx.Err()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clearEntry deletes everything that an operation put into its entry.

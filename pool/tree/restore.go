@@ -32,7 +32,18 @@ func (t *Tree) restore(ctx context.Context, name, snap string) error {
 	if err != nil {
 		return err
 	}
-	e, err := journal.BeginUnsynced(ctx, t.staging(), opRestore, nameArgs{name, snap})
+	return t.replaceBy(ctx, opRestore, nameArgs{name, snap}, source, func(staged string) error {
+		if err := prepareVolume(staged); err != nil {
+			return err
+		}
+		return t.replace(ctx, staged, present, snap)
+	})
+}
+
+// replaceBy makes a writable snapshot of source in an entry of the operation op, calls swap to exchange it with what it is
+// to replace, and deletes what is in the entry then.
+func (t *Tree) replaceBy(ctx context.Context, op string, args any, source string, swap func(staged string) error) error {
+	e, err := journal.BeginUnsynced(ctx, t.staging(), op, args)
 	if err != nil {
 		return err
 	}
@@ -41,10 +52,7 @@ func (t *Tree) restore(ctx context.Context, name, snap string) error {
 	err = btrfs.SnapshotTree(ctx, source, staged, false)
 	if err == nil {
 		crash.Point("tree.restore.snapshot")
-		err = prepareVolume(staged)
-	}
-	if err == nil {
-		err = t.replace(ctx, staged, present, snap)
+		err = swap(staged)
 	}
 	if err != nil {
 		return abandon(e, err)

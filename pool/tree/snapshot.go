@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,7 +104,8 @@ func (t *Tree) createSnapshot(ctx context.Context, name, snap string, o Snapshot
 		return err
 	}
 	crash.Point("tree.snapshot.begun")
-	if err := t.takeSnapshot(ctx, e, args); err != nil {
+	take := taking{from: t.InstancePath(name), dir: t.snapshotDir(name), name: snap, args: args}
+	if err := t.takeSnapshot(ctx, e, take); err != nil {
 		return t.undoSnapshot(e, name, err)
 	}
 	crash.Point("tree.snapshot.taken")
@@ -119,26 +121,33 @@ func (t *Tree) undoSnapshot(e *journal.Entry, name string, cause error) error {
 	return abandon(e, errors.Join(cause, removeIfEmpty(t.snapshotDir(name))))
 }
 
+// taking is a snapshot to make.
+type taking struct {
+	from      string // the volume
+	dir, name string // the snapshot's directory, which is made when it is missing, and name
+	args      any    // of the journal entry
+}
+
 // takeSnapshot makes the snapshot: at its place by one ioctl, or, when the volume has subvolumes in it, in the entry,
 // from where it is renamed. Only then it is made read-only: a read-only one cannot be renamed.
-func (t *Tree) takeSnapshot(ctx context.Context, e *journal.Entry, args snapshotArgs) error {
-	volume, path := t.InstancePath(args.Instance), t.snapshotPath(args.Instance, args.Snapshot.Name)
-	nested, err := btrfs.List(volume)
+func (t *Tree) takeSnapshot(ctx context.Context, e *journal.Entry, take taking) error {
+	path := filepath.Join(take.dir, take.name)
+	nested, err := btrfs.List(take.from)
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(t.snapshotDir(args.Instance), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(take.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	crash.Point("tree.snapshot.dir")
 	if len(nested) == 0 {
-		return btrfs.Snapshot(volume, path, true)
+		return btrfs.Snapshot(take.from, path, true)
 	}
-	if err := btrfs.SnapshotTree(ctx, volume, e.Path(entryVolume), false); err != nil {
+	if err := btrfs.SnapshotTree(ctx, take.from, e.Path(entryVolume), false); err != nil {
 		return err
 	}
 	// What Recover has to make read-only is no longer to be seen from the entry once the volume has moved.
-	if err := e.Update(args); err != nil {
+	if err := e.Update(take.args); err != nil {
 		return err
 	}
 	crash.Point("tree.snapshot.staged")
@@ -161,11 +170,7 @@ func (t *Tree) recoverSnapshotCreate(ctx context.Context, e *journal.Entry) erro
 	if err := errors.Join(checkComponent(args.Instance), checkComponent(args.Snapshot.Name)); err != nil {
 		return err
 	}
-	path := t.snapshotPath(args.Instance, args.Snapshot.Name)
-	taken, err := isSubvolume(path)
-	if err == nil && taken {
-		err = btrfs.SetReadOnlyTree(ctx, path, true)
-	}
+	err := finishSnapshot(ctx, t.snapshotPath(args.Instance, args.Snapshot.Name))
 	if err == nil {
 		err = t.syncSnapshots(args.Instance, &args.Snapshot)
 	}
@@ -173,6 +178,15 @@ func (t *Tree) recoverSnapshotCreate(ctx context.Context, e *journal.Entry) erro
 		return err
 	}
 	return clearEntry(ctx, e)
+}
+
+// finishSnapshot makes the snapshot at path, if there is one, read-only with all that is in it.
+func finishSnapshot(ctx context.Context, path string) error {
+	taken, err := isSubvolume(path)
+	if err == nil && taken {
+		err = btrfs.SetReadOnlyTree(ctx, path, true)
+	}
+	return err
 }
 
 // syncSnapshots makes the list in the instance's record say what exists, with made, if not nil, as the entry of the

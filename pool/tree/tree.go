@@ -14,7 +14,10 @@ const (
 	dirContainers = "containers"
 	dirSnapshots  = "containers-snapshots"
 	dirImages     = "images"
-	dirOwn        = ".poolctl"
+	// dirCustom and dirCustomSnapshots hold the custom volumes, called PROJECT_NAME.
+	dirCustom          = "custom"
+	dirCustomSnapshots = "custom-snapshots"
+	dirOwn             = ".poolctl"
 	// subvolInode is the inode number of the root of every subvolume (BTRFS_FIRST_FREE_OBJECTID).
 	subvolInode = 256
 )
@@ -59,13 +62,14 @@ func (t *Tree) Layout() error {
 		{dirContainers, 0o711},
 		{dirSnapshots, 0o711},
 		{dirImages, 0o700},
-		{"custom", 0o700},
-		{"custom-snapshots", 0o700},
+		{dirCustom, 0o700},
+		{dirCustomSnapshots, 0o700},
 		{"virtual-machines", 0o700},
 		{"virtual-machines-snapshots", 0o700},
 		{"buckets", 0o711},
 		{dirOwn, 0o700},
 		{filepath.Join(dirOwn, "images"), 0o700},
+		{filepath.Join(dirOwn, dirVolumeRecords), 0o700},
 		{filepath.Join(dirOwn, "staging"), 0o700},
 	} {
 		path := filepath.Join(t.mnt, d.name)

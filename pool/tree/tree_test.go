@@ -361,13 +361,13 @@ func TestOrphanSnapshots(t *testing.T) {
 
 func TestOwnerName(t *testing.T) {
 	for _, name := range []string{"c1", "a-b-3", "web_c1"} {
-		inode, got, ok := parseOwner(ownerName(77, name))
+		_, inode, got, ok := parseOwner(instances().ownerName(77, name))
 		if inode != 77 || got != name || !ok {
 			t.Errorf("%s: %d, %q, %v", name, inode, got, ok)
 		}
 	}
 	for _, entry := range []string{"vol", "owner-", "owner-x-c1", "owner-7", "owner-7-", "owner-7-..", "snapshots"} {
-		if _, name, ok := parseOwner(entry); ok {
+		if _, _, name, ok := parseOwner(entry); ok {
 			t.Errorf("%s is taken for the instance %q", entry, name)
 		}
 	}
