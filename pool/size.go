@@ -8,15 +8,16 @@ import (
 )
 
 // sizeUnits are the suffixes that Incus takes (shared/units/units.go there):
-// decimal and binary ones differ, a bare number counts bytes.
+// decimal and binary ones differ, a bare number counts bytes. "KB" is none of
+// them: people mean either by it.
 var sizeUnits = map[string]float64{
-	"": 1, "B": 1,
-	"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15, "EB": 1e18,
+	"": 1, "B": 1, "bytes": 1,
+	"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15, "EB": 1e18,
 	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50, "EiB": 1 << 60,
 }
 
 // ParseSize reads a size in bytes as Incus writes it: "2GiB", "500MB", "1.5TiB",
-// "1048576". Sizes that are negative, not a number, above 8 EiB or have an
+// "1048576"; a fraction and spaces around the unit are taken too. Sizes that are negative, not a number, above 8 EiB or have an
 // unknown unit are errors.
 func ParseSize(s string) (int64, error) {
 	text := strings.TrimSpace(s)
