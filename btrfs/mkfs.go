@@ -27,6 +27,7 @@ const (
 type MkfsOptions struct {
 	Label     string   // at most 254 bytes, without NUL, newline and slash
 	Nodesize  int      // bytes; 0 for mkfs.btrfs's default, 16 KiB
+	UUID      string   // "" for a new one
 	ExtraArgs []string // further arguments of mkfs.btrfs(8)
 }
 
@@ -101,6 +102,12 @@ func mkfsArgs(o MkfsOptions) ([]string, error) {
 			return nil, fmt.Errorf("%d cannot be its node size: a power of 2 from 4096 to 65536", o.Nodesize)
 		}
 		args = append(args, "--nodesize", strconv.Itoa(o.Nodesize))
+	}
+	if o.UUID != "" {
+		if !isUUID(o.UUID) {
+			return nil, fmt.Errorf("%q is no UUID", o.UUID)
+		}
+		args = append(args, "--uuid", o.UUID)
 	}
 	return append(args, o.ExtraArgs...), nil
 }

@@ -16,9 +16,6 @@ import (
 	"poolctl/pool/tree"
 )
 
-// mountOptions are those LXD mounts its btrfs pools with.
-const mountOptions = "user_subvol_rm_allowed"
-
 // AttachPool attaches a pool's file to a loop device and mounts it. A pool that
 // is attached stays as it is. Other loop devices on the file are reported: what
 // is written through them corrupts the pool.
@@ -161,8 +158,8 @@ func (s *System) mountPool(ctx context.Context, rec state.PoolRecord) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
-	if err := unix.Mount(dev.Path(), mp, "btrfs", 0, mountOptions); err != nil {
-		return withHint(fmt.Errorf("cannot mount %s at %s: %w", dev.Path(), mp, err), "dmesg | tail says what btrfs found")
+	if err := mountBtrfs(dev.Path(), mp, rec); err != nil {
+		return err
 	}
 	if err := checkMounted(rec, dev, mp); err != nil {
 		return errors.Join(err, unix.Unmount(mp, 0))

@@ -75,7 +75,7 @@ func (s *System) CreatePool(ctx context.Context, o CreatePoolOptions) (err error
 		err = errors.Join(err, entry.Done())
 	}()
 	crash.Point("pool.create.begun")
-	if err := s.makePoolFile(ctx, entry, &intent, size, o.Name); err != nil {
+	if err := s.makePoolFile(ctx, entry, &intent, size, o); err != nil {
 		return err
 	}
 	crash.Point("pool.create.linked")
@@ -85,6 +85,7 @@ func (s *System) CreatePool(ctx context.Context, o CreatePoolOptions) (err error
 	}
 	rec := state.PoolRecord{Name: o.Name, Driver: "btrfs", Description: o.Description, Source: path, UUID: super.UUID, Config: map[string]string{}, CreatedAt: time.Now().UTC()}
 	maps.Copy(rec.Config, o.Config)
+	maps.DeleteFunc(rec.Config, func(_, v string) bool { return v == "" })
 	rec.Config["source"] = path
 	if rec.Config["size"] == "" {
 		rec.Config["size"] = FormatSize(size)
@@ -118,10 +119,11 @@ func (s *System) checkPool(o CreatePoolOptions) (path string, size int64, err er
 	if o.Driver != "" && o.Driver != "btrfs" {
 		return "", 0, withHint(fmt.Errorf("unknown driver %q", o.Driver), "poolctl's pools are btrfs")
 	}
-	for k := range o.Config {
-		if k != "size" && k != "source" && !isUserKey(k) {
-			return "", 0, withHint(fmt.Errorf("unknown key %q", k), "the keys are size, source and user.*")
-		}
+	if err := checkPoolConfig(state.PoolFile, o.Config); err != nil {
+		return "", 0, err
+	}
+	if err := checkOptionValues(state.PoolRecord{Config: o.Config}); err != nil {
+		return "", 0, err
 	}
 	if err := errors.Join(btrfs.Check(), loopdev.Check()); err != nil {
 		return "", 0, err
@@ -182,7 +184,7 @@ func defaultPoolSize(free int64) int64 {
 
 // makePoolFile makes the sparse file without a name, formats it and then links
 // it to its path: a process killed before that leaves nothing at all.
-func (s *System) makePoolFile(ctx context.Context, entry *journal.Entry, intent *creating, size int64, label string) error {
+func (s *System) makePoolFile(ctx context.Context, entry *journal.Entry, intent *creating, size int64, o CreatePoolOptions) error {
 	dir := filepath.Dir(intent.Path)
 	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
 	named := errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR)
@@ -204,7 +206,16 @@ func (s *System) makePoolFile(ctx context.Context, entry *journal.Entry, intent 
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
-	if err := btrfs.Mkfs(ctx, intent.Path, f, btrfs.MkfsOptions{Label: label}); err != nil {
+	if isTrue(o.Config["reserve"]) {
+		if err := reserveFile(f, intent.Path); err != nil {
+			return err
+		}
+	}
+	extra, err := createOptions(o.Config["btrfs.create_options"])
+	if err != nil {
+		return err
+	}
+	if err := btrfs.Mkfs(ctx, intent.Path, f, btrfs.MkfsOptions{Label: o.Name, ExtraArgs: extra}); err != nil {
 		return err
 	}
 	crash.Point("pool.create.formatted")

@@ -80,7 +80,7 @@ func (s *System) unmountPool(ctx context.Context, rec state.PoolRecord) error {
 		return unmountError(own.MountPoint, err)
 	}
 	if err := s.checkReleased(ctx, rec); err != nil {
-		if unix.Mount(own.Source, own.MountPoint, "btrfs", 0, mountOptions) != nil { // its last user has just gone
+		if mountBtrfs(own.Source, own.MountPoint, rec) != nil { // its last user has just gone
 			err = errors.Join(err, s.mountPool(context.WithoutCancel(ctx), rec))
 		}
 		return err

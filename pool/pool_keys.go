@@ -37,9 +37,9 @@ func poolKeys() []poolKey {
 		{name: "source", check: anyValue, fixed: "what a pool lies on is chosen when it is made"},
 		{name: "source.wipe", kinds: []string{state.PoolDevice}, check: anyValue, fixed: "it is for pool create"},
 		{name: "btrfs.create_options", kinds: ownFileSystem, check: checkCreateOptions, fixed: "it is for pool create"},
-		{name: "btrfs.mount_options", kinds: ownFileSystem, check: checkMountOptions},
-		{name: "compress", kinds: ownFileSystem, check: checkCompress},
-		{name: "reserve", kinds: []string{state.PoolFile}, check: checkBool},
+		{name: "btrfs.mount_options", kinds: ownFileSystem, check: checkMountOptions, apply: applyMountOptions},
+		{name: "compress", kinds: ownFileSystem, check: checkCompress, apply: applyMountOptions},
+		{name: "reserve", kinds: []string{state.PoolFile}, check: checkBool, apply: applyReserve},
 	}, volumeKeys()...)
 }
 

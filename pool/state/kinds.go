@@ -29,14 +29,14 @@ type PoolRecord struct {
 	Description string            `json:"description"`
 	Kind        string            `json:"kind,omitempty"` // PoolFile, PoolDevice or PoolDirectory
 	Source      string            `json:"source"`         // absolute path of the image file, the device or the subvolume
-	Config      map[string]string `json:"config"` // as the user gave it
-	UUID        string            `json:"uuid"`   // of the btrfs file system
+	Config      map[string]string `json:"config"`         // as the user gave it
+	UUID        string            `json:"uuid"`           // of the btrfs file system
 	// SubvolumeID and SubvolumeUUID identify a PoolDirectory's subvolume in the file system; the top level may have no UUID.
 	SubvolumeID   uint64 `json:"subvolume_id,omitempty"`
 	SubvolumeUUID string `json:"subvolume_uuid,omitempty"`
 	// OwnSubvolume says that the pool made its subvolume, and takes it away when it is deleted.
-	OwnSubvolume bool `json:"own_subvolume,omitempty"`
-	CreatedAt   time.Time         `json:"created_at"`
+	OwnSubvolume bool      `json:"own_subvolume,omitempty"`
+	CreatedAt    time.Time `json:"created_at"`
 	// Detached says that the user detached the pool: it is not to be attached unless a command names it.
 	Detached bool `json:"detached,omitempty"`
 }
