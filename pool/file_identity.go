@@ -35,6 +35,9 @@ func ownFile(rec state.PoolRecord) (st unix.Stat_t, lost error) {
 // checkNotLast refuses to unmount a pool whose file was removed while it was
 // attached: only the mount keeps what is in it.
 func checkNotLast(rec state.PoolRecord) error {
+	if rec.Kind != state.PoolFile {
+		return nil
+	}
 	if _, lost := ownFile(rec); lost == nil {
 		return nil
 	}

@@ -223,6 +223,9 @@ func (s *System) checkSpace(ctx context.Context, rec state.PoolRecord, compresse
 	if uint64(compressed) > usage.Free {
 		return withHint(fmt.Errorf("pool %s has %s free, and the image takes %s even before it is unpacked", rec.Name, FormatSize(int64(usage.Free)), FormatSize(compressed)), "use a larger pool, or delete images: poolctl image list")
 	}
+	if rec.Kind != state.PoolFile {
+		return nil // nothing grows with it
+	}
 	var fsys unix.Statfs_t
 	var st unix.Stat_t
 	if err := errors.Join(unix.Statfs(rec.Source, &fsys), unix.Stat(rec.Source, &st)); err != nil {

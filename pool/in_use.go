@@ -26,7 +26,7 @@ const named = 3
 // the state directory show, naming all that do. It returns the pool's own mount;
 // nil when it is not mounted.
 func (s *System) checkUnused(rec state.PoolRecord) (own *btrfs.Mount, err error) {
-	mounts, err := btrfs.MountsOf(rec.UUID)
+	mounts, err := s.poolMounts(rec)
 	if err != nil {
 		return nil, err
 	}
@@ -35,6 +35,9 @@ func (s *System) checkUnused(rec state.PoolRecord) (own *btrfs.Mount, err error)
 		if m.MountPoint == s.dir.MountPoint(rec.Name) {
 			own = &m
 			continue
+		}
+		if rec.Kind == state.PoolDirectory && m.Root == "/" {
+			continue // its file system stays mounted anyway
 		}
 		what, remedy := "it is mounted at "+m.MountPoint, "poolctl pool umount "+rec.Name+" "+m.MountPoint
 		if ref := lookRef(m.Root); ref != "" {

@@ -12,7 +12,6 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
-	"poolctl/btrfs"
 	"poolctl/pool/state"
 )
 
@@ -45,9 +44,12 @@ func (s *System) UnmountPool(ctx context.Context, name, dir string) error {
 	if err != nil {
 		return err
 	}
-	mounts, err := btrfs.MountsOf(rec.UUID)
+	mounts, err := s.poolMounts(rec)
 	if err != nil {
 		return err
+	}
+	if more := s.otherWholeMounts(rec, mounts); dir == "" && rec.Kind == state.PoolDirectory && len(more) > 0 {
+		return withHint(fmt.Errorf("cannot unmount pool %s: the owner of its file system may have mounted it too", name), "name the directory: poolctl pool umount %s %s", name, more[0].MountPoint)
 	}
 	if dir != "" {
 		if dir, err = filepath.Abs(dir); err != nil {
@@ -175,7 +177,7 @@ func (s *System) looks() ([]look, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		mounts, err := btrfs.MountsOf(rec.UUID)
+		mounts, err := s.poolMounts(rec)
 		if err != nil {
 			return nil, err
 		}

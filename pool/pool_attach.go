@@ -122,7 +122,7 @@ func (s *System) attachLocked(ctx context.Context, name string) error {
 // isAttached says whether the pool's own file system is mounted at its mount
 // point: the one with the UUID of its record, not just any.
 func (s *System) isAttached(rec state.PoolRecord) (bool, error) {
-	mounts, err := btrfs.MountsOf(rec.UUID)
+	mounts, err := s.poolMounts(rec)
 	if err != nil {
 		return false, err
 	}
@@ -134,14 +134,10 @@ func (s *System) isAttached(rec state.PoolRecord) (bool, error) {
 	return false, nil
 }
 
-// mountPool attaches the file and mounts the pool, under the caller's exclusive
-// lock. The loop device is set to clear itself, so from here on the mount alone
-// keeps it.
+// mountPool mounts the pool, whatever it lies on, under the caller's exclusive
+// lock.
 func (s *System) mountPool(ctx context.Context, rec state.PoolRecord) (err error) {
 	if mounted, err := s.isAttached(rec); err != nil || mounted {
-		return err
-	}
-	if err := s.checkFile(rec); err != nil {
 		return err
 	}
 	mp := s.dir.MountPoint(rec.Name)
@@ -153,6 +149,26 @@ func (s *System) mountPool(ctx context.Context, rec state.PoolRecord) (err error
 	} else if mounted {
 		return withHint(fmt.Errorf("something else is mounted at %s", mp), "umount %s", mp)
 	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(mp) // unless it is in use
+		}
+	}()
+	switch rec.Kind {
+	case state.PoolDevice:
+		return s.mountDevice(rec, mp)
+	case state.PoolDirectory:
+		return s.mountDirectory(rec, mp)
+	}
+	return s.mountFile(ctx, rec, mp)
+}
+
+// mountFile attaches a pool's file to a loop device and mounts that. The device
+// is set to clear itself, so from here on the mount alone keeps it.
+func (s *System) mountFile(ctx context.Context, rec state.PoolRecord, mp string) (err error) {
+	if err := s.checkFile(rec); err != nil {
+		return err
+	}
 	dev, err := s.holdLoop(ctx, rec)
 	if err != nil {
 		return err
@@ -161,7 +177,7 @@ func (s *System) mountPool(ctx context.Context, rec state.PoolRecord) (err error
 	if err := mountBtrfs(dev.Path(), mp, rec); err != nil {
 		return err
 	}
-	if err := checkMounted(rec, dev, mp); err != nil {
+	if err := checkMounted(rec, dev.Path(), mp); err != nil {
 		return errors.Join(err, unix.Unmount(mp, 0))
 	}
 	return nil
@@ -170,7 +186,7 @@ func (s *System) mountPool(ctx context.Context, rec state.PoolRecord) (err error
 // checkMounted looks at what has just been mounted. When a copy of the file
 // system came first after all, btrfs gives this one a temporary UUID (Linux
 // 6.7), or shows the copy: neither is the pool as it is to be used.
-func checkMounted(rec state.PoolRecord, dev *loopdev.Device, mp string) error {
+func checkMounted(rec state.PoolRecord, device, mp string) error {
 	info, err := btrfs.FSInfo(mp)
 	if err != nil {
 		return err
@@ -179,9 +195,9 @@ func checkMounted(rec state.PoolRecord, dev *loopdev.Device, mp string) error {
 		return withHint(fmt.Errorf("a copy of this pool is mounted, or was just now: btrfs calls this one %s", info.UUID),
 			"unmount the copy and try again, or give it a UUID of its own: btrfstune -u FILE")
 	}
-	if len(info.Devices) == 1 && info.Devices[0].Path != "" && info.Devices[0].Path != dev.Path() {
-		return withHint(fmt.Errorf("btrfs mounted %s in place of %s: a copy of this pool", info.Devices[0].Path, dev.Path()),
-			"detach the copy: losetup -d %s", info.Devices[0].Path)
+	if len(info.Devices) == 1 && info.Devices[0].Path != "" && info.Devices[0].Path != device && deviceNumber(info.Devices[0].Path) != deviceNumber(device) {
+		return withHint(fmt.Errorf("btrfs mounted %s in place of %s: a copy of this pool", info.Devices[0].Path, device),
+			"take the copy away, such as with losetup -d %s", info.Devices[0].Path)
 	}
 	return nil
 }

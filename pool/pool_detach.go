@@ -79,6 +79,9 @@ func (s *System) unmountPool(ctx context.Context, rec state.PoolRecord) error {
 	if err := unix.Unmount(own.MountPoint, 0); err != nil {
 		return unmountError(own.MountPoint, err)
 	}
+	if rec.Kind == state.PoolDirectory {
+		return os.Remove(own.MountPoint)
+	}
 	if err := s.checkReleased(ctx, rec); err != nil {
 		if mountBtrfs(own.Source, own.MountPoint, rec) != nil { // its last user has just gone
 			err = errors.Join(err, s.mountPool(context.WithoutCancel(ctx), rec))

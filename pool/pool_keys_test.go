@@ -14,8 +14,10 @@ func TestPoolKeyValues(t *testing.T) {
 		{"compress", "zstd|zstd:1|zstd:15|zlib:9|lzo|none", "zstd:0|zstd:16|zstd:|zstd:+3|zstd:03|lzo:1|none:1|gzip|ZSTD|zlib:10"},
 		{"reserve", "true|false|yes|0", "maybe|2"},
 		{"btrfs.mount_options", "noatime|user_subvol_rm_allowed,compress=zstd:3|autodefrag,commit=120", "ro|subvol=x|subvolid=5|device=/dev/sda|rescue=all|nosuchthing|a,,b|noatime, noacl|compress zstd|nosuid"},
-		{"btrfs.create_options", "-n 16k|--nodesize=32k --csum sha256|-m single -d single|-n16k -K|-O '^no-holes'",
-			"-L x|--label=x|--rootdir /|-r /|/dev/sdb|-n|-n -m|-f|-U 1|--nodes 4k|'open|-b 1g|-- /dev/sdb|-"},
+		{
+			"btrfs.create_options", "-n 16k|--nodesize=32k --csum sha256|-m single -d single|-n16k -K|-O '^no-holes'",
+			"-L x|--label=x|--rootdir /|-r /|/dev/sdb|-n|-n -m|-f|-U 1|--nodes 4k|'open|-b 1g|-- /dev/sdb|-",
+		},
 		{"volume.size", "10GiB", "big"},
 		{"volume.security.shifted", "true|false", "x"},
 		{"volume.security.unmapped", "true", "x"},

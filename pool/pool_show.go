@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -65,7 +66,7 @@ func (s *System) showPool(ctx context.Context, rec state.PoolRecord) (Pool, erro
 	}
 	if !attached {
 		out.Status = "Detached"
-		if unix.Access(rec.Source, unix.F_OK) != nil {
+		if sourceGone(rec) {
 			out.Status = "Unavailable"
 		}
 	} else if used, err := s.poolUsers(ctx, rec); err == nil {
@@ -86,7 +87,7 @@ func (s *System) showPool(ctx context.Context, rec state.PoolRecord) (Pool, erro
 	return out, nil
 }
 
-// PoolInfo tells of a pool's file, loop device and space. A detached pool is
+// PoolInfo tells of what a pool lies on, of its loop device and its space. A detached pool is
 // described without attaching it.
 func (s *System) PoolInfo(ctx context.Context, name string) (PoolInfo, error) {
 	rec, err := s.loadPool(name)
@@ -97,18 +98,9 @@ func (s *System) PoolInfo(ctx context.Context, name string) (PoolInfo, error) {
 	if err != nil {
 		return PoolInfo{}, err
 	}
-	out := PoolInfo{Pool: shown, UUID: rec.UUID, File: FileInfo{Path: rec.Source}, Loop: []loopdev.Info{}, Strangers: []Stranger{}}
-	var st unix.Stat_t
-	if err := unix.Stat(rec.Source, &st); err == nil {
-		out.File.Size, out.File.Allocated = st.Size, st.Blocks*512
-		if out.Loop, err = loopdev.Find(rec.Source); err != nil {
-			return out, err
-		}
-		strangers, err := s.strangers(rec)
-		if err != nil {
-			return out, err
-		}
-		out.Strangers = append(out.Strangers, strangers...)
+	out := PoolInfo{Pool: shown, Kind: kindWord(rec.Kind), UUID: rec.UUID, Loop: []loopdev.Info{}, Strangers: []Stranger{}}
+	if err := s.describeSource(rec, &out); err != nil {
+		return out, err
 	}
 	if out.Attached, err = s.isAttached(rec); err != nil || !out.Attached {
 		return out, err
@@ -128,6 +120,67 @@ func (s *System) PoolInfo(ctx context.Context, name string) (PoolInfo, error) {
 		}
 	}
 	return out, ctx.Err()
+}
+
+// kindWord is the kind of a pool for people.
+func kindWord(kind string) string {
+	if kind == state.PoolFile {
+		return "file"
+	}
+	return kind
+}
+
+// describeSource tells of the file, device or subvolume that a pool lies on, as
+// far as it is there.
+func (s *System) describeSource(rec state.PoolRecord, out *PoolInfo) error {
+	switch rec.Kind {
+	case state.PoolDirectory:
+		out.Directory = &DirectoryInfo{Path: rec.Source, SubvolumeID: rec.SubvolumeID, SubvolumeUUID: rec.SubvolumeUUID}
+		return nil
+	case state.PoolDevice:
+		out.Device = &DeviceInfo{Path: rec.Source}
+		path, err := findDevice(rec)
+		if err != nil {
+			return nil //nolint:nilerr // a pool whose device is gone is described, as Unavailable
+		}
+		out.Device.Path = path
+		rec.Source = path
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		size, err := deviceSize(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		out.Device.Size = size
+	default:
+		out.File = &FileInfo{Path: rec.Source}
+		var st unix.Stat_t
+		if unix.Stat(rec.Source, &st) != nil {
+			return nil
+		}
+		out.File.Size, out.File.Allocated = st.Size, st.Blocks*512
+		var err error
+		if out.Loop, err = loopdev.Find(rec.Source); err != nil {
+			return err
+		}
+	}
+	strangers, err := s.strangers(rec)
+	out.Strangers = append(out.Strangers, strangers...)
+	return err
+}
+
+// sourceGone says whether what a detached pool lies on is not there.
+func sourceGone(rec state.PoolRecord) bool {
+	switch rec.Kind {
+	case state.PoolDevice:
+		_, err := findDevice(rec)
+		return err != nil
+	case state.PoolDirectory:
+		return checkDirectory(rec) != nil
+	}
+	return unix.Access(rec.Source, unix.F_OK) != nil
 }
 
 // peek opens an attached pool's tree for reading, without a lock; nil when the

@@ -26,8 +26,13 @@ type PoolInfo struct {
 	Pool Pool `json:"pool" yaml:"pool"`
 	// UUID is the btrfs file system's.
 	UUID string `json:"uuid" yaml:"uuid"`
+	// Kind is what the pool lies on: "file", "device" or "directory". The one of
+	// the next three that tells of it is there.
+	Kind string `json:"kind" yaml:"kind"`
 	// File is the image file: apparent size and the bytes the host really gave it.
-	File FileInfo `json:"file" yaml:"file"`
+	File      *FileInfo      `json:"file,omitempty" yaml:"file,omitempty"`
+	Device    *DeviceInfo    `json:"device,omitempty" yaml:"device,omitempty"`
+	Directory *DirectoryInfo `json:"directory,omitempty" yaml:"directory,omitempty"`
 	// Attached says whether the pool is mounted.
 	Attached   bool   `json:"attached" yaml:"attached"`
 	MountPoint string `json:"mount_point,omitempty" yaml:"mount_point,omitempty"`
@@ -48,11 +53,25 @@ type FileInfo struct {
 	Allocated int64  `json:"allocated" yaml:"allocated"`
 }
 
+// DeviceInfo is a pool's block device: its path now, and its size in bytes; 0
+// when it is gone.
+type DeviceInfo struct {
+	Path string `json:"path" yaml:"path"`
+	Size int64  `json:"size" yaml:"size"`
+}
+
+// DirectoryInfo is a pool's subvolume in a file system of somebody else's.
+type DirectoryInfo struct {
+	Path          string `json:"path" yaml:"path"`
+	SubvolumeID   uint64 `json:"subvolume_id" yaml:"subvolume_id"`
+	SubvolumeUUID string `json:"subvolume_uuid" yaml:"subvolume_uuid"`
+}
+
 // CreatePoolOptions are the arguments of CreatePool.
 type CreatePoolOptions struct {
 	Name        string
 	Driver      string            // "" or "btrfs"
-	Config      map[string]string // "size" ("2GiB"), "source" (file path), "user.*"
+	Config      map[string]string // "size" ("2GiB"), "source" (a path), ...: see the registry of keys
 	Description string
 }
 
