@@ -15,6 +15,9 @@ import (
 // defaultStopTimeout is how long a clean stop may take unless the user says so.
 const defaultStopTimeout = 30 * time.Second
 
+// RunningInstances names the instances that run, of all pools.
+func (s *System) RunningInstances() ([]string, error) { return s.liveNames() }
+
 // Stop stops a running instance: cleanly, by the signal its init understands,
 // or at once with Force. A clean stop that takes longer than the timeout fails
 // and leaves the instance running.

@@ -41,7 +41,7 @@ func storageCommands(e *env) []*cli.Command {
 
 func setupCommands(e *env) []*cli.Command {
 	return []*cli.Command{
-		group("admin", nil, catSetup, "set the host up", adminInitCommand(e)),
+		group("admin", nil, catSetup, "set the host up", adminInitCommand(e), adminSystemdCommand(e)),
 		versionCommand(e), completionCommand(e), manCommand(e),
 	}
 }

@@ -9,11 +9,13 @@ import (
 )
 
 func poolAttachCommand(e *env) *cli.Command {
+	var all bool
 	return &cli.Command{
 		Name: "attach", Usage: "attach a pool's file to a loop device and mount it", ArgsUsage: "NAME...",
-		Description: example("Commands that need a pool attach it themselves.", "poolctl pool attach default"),
-		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
-			return each(ctx, args, s.AttachPool)
-		}),
+		Description: example("Commands that need a pool attach it themselves. When one of several cannot be attached the others are, and the exit code is 1.",
+			"poolctl pool attach default", "poolctl pool attach --all"),
+		Flags: []cli.Flag{allFlag(&all, "all pools that were not detached by name, as at boot (poolctl admin systemd)")},
+		Action: e.namesOrAll(&all, func(_ context.Context, s *pool.System) ([]string, error) { return s.PoolsToAttach() },
+			func(ctx context.Context, s *pool.System, names []string) error { return each(ctx, names, s.AttachPool) }),
 	}
 }

@@ -36,12 +36,15 @@ func (o *stopOptions) options() pool.StopOptions {
 
 func stopCommand(e *env) *cli.Command {
 	o := &stopOptions{}
+	var all bool
 	return &cli.Command{
 		Name: "stop", Category: catInstances, Usage: "stop instances", ArgsUsage: "NAME...",
-		Description: example("With the signal that the instance's init understands; after the timeout it is left running.", "poolctl stop c1 --timeout 10"),
-		Flags:       o.flags(),
-		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
-			return eachAtOnce(ctx, args, func(ctx context.Context, name string) error { return s.Stop(ctx, name, o.options()) })
-		}),
+		Description: example("With the signal that the instance's init understands; after the timeout it is left running.",
+			"poolctl stop c1 --timeout 10", "poolctl stop --all"),
+		Flags: append(o.flags(), allFlag(&all, "all that run")),
+		Action: e.namesOrAll(&all, func(_ context.Context, s *pool.System) ([]string, error) { return s.RunningInstances() },
+			func(ctx context.Context, s *pool.System, names []string) error {
+				return eachAtOnce(ctx, names, func(ctx context.Context, name string) error { return s.Stop(ctx, name, o.options()) })
+			}),
 	}
 }
