@@ -76,7 +76,7 @@ func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap str
 	if err != nil {
 		return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
 	}
-	err = in.RestoreSnapshot(ctx, name, snap)
+	err = in.RestoreSnapshot(ctx, name, snap, tree.RestoreOptions{})
 	if wasRunning {
 		again := context.WithoutCancel(ctx)
 		rec, rerr := in.Instance(name)

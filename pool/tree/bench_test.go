@@ -73,7 +73,7 @@ func BenchmarkOperations(b *testing.B) {
 			return err
 		}},
 		{"snapshot", createBench, func(p *Tree, n string) error { return p.CreateSnapshot(ctx, n, "s", SnapshotOptions{}) }},
-		{"restore", snapshotBench, func(p *Tree, n string) error { return p.RestoreSnapshot(ctx, n, "s") }},
+		{"restore", snapshotBench, func(p *Tree, n string) error { return p.RestoreSnapshot(ctx, n, "s", RestoreOptions{}) }},
 		{"delete-snapshot", snapshotBench, func(p *Tree, n string) error { return p.DeleteSnapshot(ctx, n, "s") }},
 		{"delete", createBench, func(p *Tree, n string) error { return p.DeleteInstance(ctx, n) }},
 		{"delete-with-snapshot", snapshotBench, func(p *Tree, n string) error { return p.DeleteInstance(ctx, n) }},

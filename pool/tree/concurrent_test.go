@@ -68,7 +68,7 @@ func life(ctx context.Context, p *Tree, name string) error {
 			_, err := p.UpdateInstance(name, func(in *Instance) error { in.Config["user.v"] = "2"; return nil })
 			return err
 		},
-		func() error { return p.RestoreSnapshot(ctx, name, "s") },
+		func() error { return p.RestoreSnapshot(ctx, name, "s", RestoreOptions{}) },
 		func() error { return p.CreateSnapshot(ctx, name, "s2", SnapshotOptions{}) },
 		func() error { return copyInstance(p, name+"-copy", CopyOptions{Source: name, Snapshots: true}) },
 		func() error { return p.DeleteSnapshot(ctx, name, "s") },

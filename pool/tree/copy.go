@@ -48,12 +48,12 @@ func (t *Tree) CopyInstance(ctx context.Context, in Instance, o CopyOptions) err
 func (t *Tree) copyOrigin(o CopyOptions, name string) (origin, error) {
 	if o.Snapshot != "" {
 		path, err := t.SnapshotPath(o.Source, o.Snapshot)
-		return origin{volume: path}, err
+		return origin{volume: path, keepLimit: true}, err
 	}
 	if err := checkComponent(o.Source); err != nil {
 		return origin{}, err
 	}
-	from := origin{volume: t.InstancePath(o.Source)}
+	from := origin{volume: t.InstancePath(o.Source), keepLimit: true}
 	rec, broken, err := readInstance(from.volume, decodeRecord)
 	if err == nil {
 		err = broken

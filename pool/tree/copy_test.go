@@ -46,7 +46,7 @@ func TestCopyInstance(t *testing.T) {
 		checkSnapshotCopy(t, p, name)
 	}
 	// A restore gives the copy the snapshot's state, and not its source's configuration.
-	must(t, p.RestoreSnapshot(t.Context(), "c2", "s1"))
+	must(t, p.RestoreSnapshot(t.Context(), "c2", "s1", RestoreOptions{}))
 	if in, err := p.Instance("c2"); err != nil || in.Config["user.v"] != "copied 1" || readMark(t, p.InstancePath("c2")) != "s1" {
 		t.Errorf("restored: %+v, %v", in, err)
 	}

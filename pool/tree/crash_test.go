@@ -124,7 +124,7 @@ var crashOps = map[string]struct {
 			_, uerr := p.UpdateInstance("c1", func(in *Instance) error { in.Config["user.v"] = "2"; return nil })
 			return errors.Join(err, uerr, snapshot(p, "s2"), setMark(p, "c1", "last"))
 		},
-		run:    func(p *Tree) error { return p.RestoreSnapshot(context.Background(), "c1", "s1") },
+		run:    func(p *Tree) error { return p.RestoreSnapshot(context.Background(), "c1", "s1", RestoreOptions{}) },
 		points: 7,
 	},
 	"restore nested": {
@@ -132,8 +132,30 @@ var crashOps = map[string]struct {
 			err := makeInstance(p)
 			return errors.Join(err, nest(p.InstancePath("c1")), snapshot(p, "s1"), setMark(p, "c1", "later"))
 		},
-		run:    func(p *Tree) error { return p.RestoreSnapshot(context.Background(), "c1", "s1") },
+		run:    func(p *Tree) error { return p.RestoreSnapshot(context.Background(), "c1", "s1", RestoreOptions{}) },
 		points: 7,
+	},
+	"create limited": {
+		before: func(p *Tree) error {
+			return errors.Join(btrfs.EnableQuota(p.mnt, btrfs.QuotaSimple), importImage(p, fingerprint))
+		},
+		run: func(p *Tree) error {
+			in := newInstance("c1")
+			in.Limit = 20 << 20
+			return p.CreateInstance(context.Background(), in, fingerprint)
+		},
+		points: 8,
+	},
+	"restore limited": {
+		before: func(p *Tree) error {
+			err := errors.Join(btrfs.EnableQuota(p.mnt, btrfs.QuotaSimple), makeInstance(p), nest(p.InstancePath("c1")))
+			return errors.Join(err, p.SetLimit(context.Background(), p.InstancePath("c1"), 20<<20), snapshot(p, "s1"), setMark(p, "c1", "later"))
+		},
+		run: func(p *Tree) error {
+			keep := func(_ Instance, restored *Instance) error { restored.Limit = 20 << 20; return nil }
+			return p.RestoreSnapshot(context.Background(), "c1", "s1", RestoreOptions{Adapt: keep})
+		},
+		points: 9,
 	},
 	// recover is what the test itself kills while it recovers.
 	"recover": {before: makeInstance, run: func(p *Tree) error { return p.Recover(context.Background()) }},
@@ -279,6 +301,7 @@ func checkCrashed(t *testing.T, child string, p *testPool, name, before, after s
 		t.Errorf("after the recovery:\n%s\n\nbefore the operation:\n%s\n\nafter it:\n%s", got, before, after)
 	}
 	must(t, p.Recover(t.Context()))
+	checkQgroups(t, p.Tree)
 	if left, err := os.ReadDir(p.staging()); len(left) != 0 || err != nil {
 		t.Errorf("left in staging: %v, %v", left, err)
 	}

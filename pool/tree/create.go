@@ -39,6 +39,8 @@ func (t *Tree) CreateInstance(ctx context.Context, in Instance, fingerprint stri
 type origin struct {
 	// volume is the subvolume that the instance's is a snapshot of.
 	volume string
+	// keepLimit says that a limit holds also when there is more in it already.
+	keepLimit bool
 	// snapshots are the snapshots that it begins with, as its record is to list them; takeSnapshots makes them in dir.
 	snapshots     []Snapshot
 	takeSnapshots func(ctx context.Context, dir string) error
@@ -81,6 +83,12 @@ func (t *Tree) createIn(ctx context.Context, e *journal.Entry, in Instance, from
 		return err
 	}
 	crash.Point("tree.create.recorded")
+	if in.Limit > 0 {
+		if _, err := t.limit(ctx, staged, in.Limit, from.keepLimit); err != nil {
+			return err
+		}
+		crash.Point("tree.create.limited")
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func discard(ctx context.Context, path string) error {
 	if sub, err := isSubvolume(path); err != nil {
 		return err
 	} else if sub {
-		return btrfs.DeleteTree(ctx, path)
+		return deleteVolumes(ctx, path)
 	}
 	names, err := readNames(path)
 	if err != nil {

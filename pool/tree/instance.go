@@ -33,6 +33,9 @@ type Instance struct {
 	ProfileInfo []ProfileInfo `json:"-"`
 	// Snapshots are those that exist, oldest first. They are not changed through this field.
 	Snapshots []Snapshot `json:"-"`
+	// Limit is what a new or restored volume is limited to (Tree.SetLimit); 0 is no limit. It is not read back: the root disk's
+	// "size" says what is wanted.
+	Limit int64 `json:"-"`
 	// Broken says why the record cannot be read: then only Name and Snapshots are set.
 	Broken error `json:"-"`
 }

@@ -263,5 +263,5 @@ func writeRecord(path string, old []byte, in *Instance, snaps []Snapshot) error 
 	if err != nil {
 		return err
 	}
-	return writeFile(path, recordFile, raw, 0o400)
+	return withHeadroom(path, func() error { return writeFile(path, recordFile, raw, 0o400) })
 }

@@ -203,7 +203,9 @@ func dump(t *testing.T, tree *Tree) string {
 	instances, err := tree.Instances(context.Background())
 	must(t, err)
 	for _, in := range instances {
-		add("instance %s broken=%v v=%s pool=%v", in.Name, in.Broken, in.Config["user.v"], in.Pool != nil)
+		limit, err := tree.Limit(tree.InstancePath(in.Name))
+		must(t, err)
+		add("instance %s broken=%v v=%s pool=%v limited=%v", in.Name, in.Broken, in.Config["user.v"], in.Pool != nil, limit > 0)
 		for _, s := range in.Snapshots {
 			add("snapshot %s/%s v=%s dated=%v", in.Name, s.Name, s.Config["user.v"], !s.CreatedAt.IsZero())
 		}

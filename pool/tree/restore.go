@@ -13,17 +13,24 @@ import (
 
 const opRestore = "instance-restore"
 
+// RestoreOptions say what of an instance a restore keeps.
+type RestoreOptions struct {
+	// Adapt, if not nil, changes the record that the instance is to have, knowing the present one, which may be Broken, and
+	// sets the Limit of the restored volume.
+	Adapt func(present Instance, restored *Instance) error
+}
+
 // RestoreSnapshot gives an instance the content and the configuration of one of its snapshots. The present volume is
 // exchanged with the restored one in one step and deleted after that; the snapshots stay. It fails with fs.ErrNotExist
 // when there is no such instance or snapshot. Whether the instance runs is for the caller to look at.
-func (t *Tree) RestoreSnapshot(ctx context.Context, name, snap string) error {
-	if err := t.restore(ctx, name, snap); err != nil {
+func (t *Tree) RestoreSnapshot(ctx context.Context, name, snap string, o RestoreOptions) error {
+	if err := t.restore(ctx, name, snap, o); err != nil {
 		return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
 	}
 	return nil
 }
 
-func (t *Tree) restore(ctx context.Context, name, snap string) error {
+func (t *Tree) restore(ctx context.Context, name, snap string, o RestoreOptions) error {
 	source, err := t.SnapshotPath(name, snap)
 	if err != nil {
 		return err
@@ -36,7 +43,7 @@ func (t *Tree) restore(ctx context.Context, name, snap string) error {
 		if err := prepareVolume(staged); err != nil {
 			return err
 		}
-		return t.replace(ctx, staged, present, snap)
+		return t.replace(ctx, staged, present, snap, o)
 	})
 }
 
@@ -67,7 +74,7 @@ func (t *Tree) replaceBy(ctx context.Context, op string, args any, source string
 
 // replace writes the record of the restored volume and exchanges it with the present one, while nobody else writes the
 // present record.
-func (t *Tree) replace(ctx context.Context, staged string, present Instance, snap string) (err error) {
+func (t *Tree) replace(ctx context.Context, staged string, present Instance, snap string, o RestoreOptions) (err error) {
 	lock, err := lockVolume(t.InstancePath(present.Name))
 	if err != nil {
 		return err
@@ -78,6 +85,11 @@ func (t *Tree) replace(ctx context.Context, staged string, present Instance, sna
 		present.adopt(*rec.Container)
 	}
 	restored := t.restoredRecord(staged, present, rec.Snapshots, snap)
+	if o.Adapt != nil {
+		if err := o.Adapt(present, &restored); err != nil {
+			return err
+		}
+	}
 	snaps, err := t.mergeSnapshots(present.Name, rec.Snapshots)
 	if err != nil {
 		return err
@@ -86,6 +98,12 @@ func (t *Tree) replace(ctx context.Context, staged string, present Instance, sna
 		return err
 	}
 	crash.Point("tree.restore.recorded")
+	if restored.Limit > 0 {
+		if _, err := t.KeepLimit(ctx, staged, restored.Limit); err != nil {
+			return err
+		}
+		crash.Point("tree.restore.limited")
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}

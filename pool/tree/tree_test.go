@@ -264,7 +264,7 @@ func TestBroken(t *testing.T) {
 				t.Error("a broken instance was updated")
 			}
 			if name == "missing" || name == "torn" {
-				must(t, p.RestoreSnapshot(t.Context(), "c1", "s"))
+				must(t, p.RestoreSnapshot(t.Context(), "c1", "s", RestoreOptions{}))
 				if in, err := p.Instance("c1"); err != nil || in.Broken != nil || in.Config["user.v"] != "1" || in.CreatedAt.IsZero() {
 					t.Errorf("restored: %+v, %v", in, err)
 				}
@@ -303,12 +303,12 @@ func TestSnapshots(t *testing.T) {
 	}
 	_, err = p.UpdateInstance("c1", func(in *Instance) error { in.Config["user.v"] = "2"; return nil })
 	must(t, err)
-	must(t, p.RestoreSnapshot(t.Context(), "c1", "x.y"))
+	must(t, p.RestoreSnapshot(t.Context(), "c1", "x.y", RestoreOptions{}))
 	in, err := p.Instance("c1")
 	if err != nil || in.Config["user.v"] != "1" || len(in.Snapshots) != 3 || readMark(t, p.InstancePath("c1")) != "x.y" {
 		t.Errorf("restored: %+v, %v", in, err)
 	}
-	if err := p.RestoreSnapshot(t.Context(), "c1", "none"); !errors.Is(err, fs.ErrNotExist) {
+	if err := p.RestoreSnapshot(t.Context(), "c1", "none", RestoreOptions{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 	for _, name := range []string{"snap0", "x.y", "snap7"} {
@@ -337,7 +337,7 @@ func TestNested(t *testing.T) {
 		t.Errorf("writing in a snapshot: %v", err)
 	}
 	must(t, os.WriteFile(p.InstancePath("c1")+inside, []byte("changed"), 0o600))
-	must(t, p.RestoreSnapshot(t.Context(), "c1", "s"))
+	must(t, p.RestoreSnapshot(t.Context(), "c1", "s", RestoreOptions{}))
 	if raw, err := os.ReadFile(p.InstancePath("c1") + inside); string(raw) != "nested" || err != nil {
 		t.Errorf("%q, %v", raw, err)
 	}
