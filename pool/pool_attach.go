@@ -17,14 +17,15 @@ import (
 )
 
 // AttachPool attaches a pool's file to a loop device and mounts it. A pool that
-// is attached stays as it is. Other loop devices on the file are reported: what
-// is written through them corrupts the pool.
+// is attached stays as it is; where its file has been moved to meanwhile is
+// remembered. Other loop devices on the file are reported: what is written
+// through them corrupts the pool.
 func (s *System) AttachPool(ctx context.Context, name string) error {
 	p, err := s.openPool(ctx, name)
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.reportStrangers(p.rec), p.close())
+	return errors.Join(s.reportStrangers(p.rec), p.close(), s.followFile(ctx, p.rec))
 }
 
 // PoolsToAttach names the pools that are to be attached when the machine starts:
@@ -262,7 +263,7 @@ func (s *System) checkFile(rec state.PoolRecord) error {
 	super, err := btrfs.ReadSuper(rec.Source)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return withHint(fmt.Errorf("its file %s is gone", rec.Source), "put it back, or forget the pool with poolctl pool delete --force %s", rec.Name)
+			return withHint(fmt.Errorf("its file %s is gone", rec.Source), "put it back, say where it is now with poolctl pool attach %[1]s --source FILE, or forget the pool with poolctl pool delete --force %[1]s", rec.Name)
 		}
 		return err
 	}

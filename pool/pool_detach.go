@@ -59,7 +59,7 @@ func (s *System) unmountKept(ctx context.Context, name string) (state.PoolRecord
 	if err != nil {
 		return rec, err
 	}
-	if err := checkNotLast(rec); err != nil {
+	if err := s.checkNotLast(rec); err != nil {
 		return rec, fmt.Errorf("cannot detach pool %s: %w", name, err)
 	}
 	if err := s.unmountPool(ctx, rec); err != nil {

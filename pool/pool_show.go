@@ -34,6 +34,11 @@ func (s *System) Pools(ctx context.Context) ([]Pool, error) {
 		if err != nil {
 			return nil, err
 		}
+		if strayed, err := findStrayed(rec); err != nil {
+			return nil, err
+		} else if strayed != nil {
+			s.noticef("pool %s: %s (%s)", n, strayed, strayed.remedy(s.dir.MountPoint(n)))
+		}
 		out = append(out, p)
 	}
 	return out, ctx.Err()
@@ -156,15 +161,25 @@ func (s *System) describeSource(rec state.PoolRecord, out *PoolInfo) error {
 		out.Device.Size = size
 	default:
 		out.File = &FileInfo{Path: rec.Source}
-		var st unix.Stat_t
-		if unix.Stat(rec.Source, &st) != nil {
-			return nil
-		}
-		out.File.Size, out.File.Allocated = st.Size, st.Blocks*512
-		var err error
-		if out.Loop, err = loopdev.Find(rec.Source); err != nil {
+		strayed, err := findStrayed(rec)
+		if err != nil {
 			return err
 		}
+		path := rec.Source
+		if strayed != nil {
+			out.File.Problem, path = strayed.String(), strayed.path
+		}
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil {
+			out.File.Size, out.File.Allocated = st.Size, st.Blocks*512
+		} else if strayed == nil {
+			return nil
+		}
+		loops, err := loopsOf(rec)
+		if err != nil {
+			return err
+		}
+		out.Loop = append(out.Loop, loops...)
 	}
 	strangers, err := s.strangers(rec)
 	out.Strangers = append(out.Strangers, strangers...)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +38,7 @@ func (s *System) strangers(rec state.PoolRecord) ([]Stranger, error) {
 	if rec.Kind == state.PoolDirectory {
 		return nil, nil
 	}
-	loops, err := loopdev.Find(rec.Source)
+	loops, err := loopsOf(rec)
 	if err != nil {
 		return nil, ignoreNotExist(err)
 	}
@@ -57,6 +58,22 @@ func (s *System) strangers(rec state.PoolRecord) ([]Stranger, error) {
 		out = append(out, st)
 	}
 	return out, nil
+}
+
+// loopsOf lists the loop devices that have a pool's file, or device, wherever the
+// file of an attached pool is by now.
+func loopsOf(rec state.PoolRecord) ([]loopdev.Info, error) {
+	strayed, err := findStrayed(rec)
+	if err != nil {
+		return nil, err
+	}
+	if strayed == nil {
+		return loopdev.Find(rec.Source)
+	}
+	all, err := loopdev.List()
+	return slices.DeleteFunc(all, func(l loopdev.Info) bool {
+		return l.Dev != strayed.loop.Dev || l.Inode != strayed.loop.Inode
+	}), err
 }
 
 // ownDevice is which of the loop devices on a pool's file is the pool's: the one

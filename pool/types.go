@@ -51,6 +51,9 @@ type FileInfo struct {
 	Path      string `json:"path" yaml:"path"`
 	Size      int64  `json:"size" yaml:"size"`
 	Allocated int64  `json:"allocated" yaml:"allocated"`
+	// Problem says what has become of the file of an attached pool: it was moved,
+	// removed or replaced meanwhile.
+	Problem string `json:"problem,omitempty" yaml:"problem,omitempty"`
 }
 
 // DeviceInfo is a pool's block device: its path now, and its size in bytes; 0
