@@ -25,7 +25,10 @@ import (
 // there already only gets the aliases. Two pulls of the same image download it
 // once: the second waits for the first.
 func (s *System) PullImage(ctx context.Context, ref string, o PullOptions) (Image, error) {
-	remote, name := splitRef(ref)
+	remote, name, err := s.splitRef(ref)
+	if err != nil {
+		return Image{}, err
+	}
 	if remote == localRemote {
 		return Image{}, withHint(fmt.Errorf("cannot pull %q: no remote named", ref), "write REMOTE:IMAGE, for example images:alpine/3.20")
 	}
@@ -129,9 +132,21 @@ func checkAliases(t *tree.Tree, fingerprint string, aliases []string) error {
 	return nil
 }
 
-// download pulls the image's files through the unpacker into a staging
-// subvolume and commits it. The caller holds the image's lock.
+// download is downloadOnce, begun anew for as long as what arrives is not the
+// image and there is a mirror that may have the real one.
 func (s *System) download(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o PullOptions, cached bool) (rec tree.ImageRecord, err error) {
+	for {
+		rec, err = s.downloadOnce(ctx, p, c, want, src, o, cached)
+		if err == nil || ctx.Err() != nil || !c.CanRetry(err) {
+			return rec, err
+		}
+		s.noticef("trying another mirror: %v", err)
+	}
+}
+
+// downloadOnce pulls the image's files through the unpacker into a staging
+// subvolume and commits it. The caller holds the image's lock.
+func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o PullOptions, cached bool) (rec tree.ImageRecord, err error) {
 	if want.Type != "" && want.Type != "container" {
 		return rec, withHint(fmt.Errorf("it is a %s image", want.Type), "poolctl runs system containers")
 	}

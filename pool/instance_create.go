@@ -113,7 +113,10 @@ func (s *System) freeName(ctx context.Context, name string) (string, error) {
 // imageFor finds the image to make the instance of in the pool, pulling it when
 // a remote has it, and holds its lock so that nobody deletes it meanwhile.
 func (s *System) imageFor(ctx context.Context, p *openedPool, o CreateOptions) (rec tree.ImageRecord, unlock func(), err error) {
-	remote, name := splitRef(o.Image)
+	remote, name, err := s.splitRef(o.Image)
+	if err != nil {
+		return rec, nil, err
+	}
 	if remote == localRemote {
 		return s.localImage(ctx, p, name, o)
 	}

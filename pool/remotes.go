@@ -3,8 +3,10 @@ package pool
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
+	"poolctl/pool/state"
 	"poolctl/remotes"
 )
 
@@ -27,87 +29,109 @@ func (s *System) remoteList() ([]remotes.Remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	removed := map[string]bool{}
-	for _, n := range saved.Removed {
-		removed[n] = true
-	}
+	return listRemotes(saved), nil
+}
+
+// listRemotes lays what the user saved over the remotes that are there from the
+// start.
+func listRemotes(saved state.Remotes) []remotes.Remote {
 	var all []remotes.Remote
 	for _, r := range remotes.Defaults() {
-		if !removed[r.Name] {
+		changed := slices.ContainsFunc(saved.Added, func(a state.Remote) bool { return a.Name == r.Name })
+		if !changed && !slices.Contains(saved.Removed, r.Name) {
 			all = append(all, r)
 		}
 	}
 	for _, r := range saved.Added {
-		all = append(all, remotes.Remote{Name: r.Name, URL: r.URL, Protocol: r.Protocol, Public: r.Public, InsecureHTTP: r.InsecureHTTP})
+		all = append(all, remotes.Remote{
+			Name: r.Name, URL: r.URL, Protocol: r.Protocol, Public: r.Public, InsecureHTTP: r.InsecureHTTP,
+			Mirrors: r.Mirrors, Keyring: r.Keyring,
+		})
 	}
-	return all, nil
+	return all
+}
+
+// savedRemote is a remote as the state directory keeps it.
+func savedRemote(r remotes.Remote) state.Remote {
+	return state.Remote{
+		Name: r.Name, URL: r.URL, Protocol: r.Protocol, Public: r.Public, InsecureHTTP: r.InsecureHTTP,
+		Mirrors: r.Mirrors, Keyring: r.Keyring,
+	}
 }
 
 // AddRemote adds a simplestreams remote. A name that is taken is ErrExists; a
-// bad name, URL or protocol is refused with the reason.
+// bad name, URL, protocol or keyring is refused with the reason.
 func (s *System) AddRemote(ctx context.Context, r remotes.Remote) error {
 	r, err := r.Normalize()
 	if err != nil {
 		return fmt.Errorf("cannot add remote %q: %w", r.Name, err)
 	}
-	unlock, err := s.dir.LockState(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	all, err := s.remoteList()
-	if err != nil {
-		return err
-	}
-	for _, have := range all {
-		if have.Name == r.Name {
-			return fmt.Errorf("cannot add remote %s: %w (%s)", r.Name, ErrExists, have.URL)
+	return s.updateRemotes(ctx, func(saved *state.Remotes) error {
+		for _, have := range listRemotes(*saved) {
+			if have.Name == r.Name {
+				return fmt.Errorf("cannot add remote %s: %w (%s)", r.Name, ErrExists, have.URL)
+			}
 		}
-	}
-	saved, err := s.dir.LoadRemotes()
-	if err != nil {
-		return err
-	}
-	saved.Add(r.Name, r.URL, r.Protocol, r.Public, r.InsecureHTTP)
-	return s.dir.SaveRemotes(saved)
+		saved.Put(savedRemote(r))
+		return nil
+	})
 }
 
 // RemoveRemote forgets a remote and its cached catalogue; images that were
-// pulled from it stay.
+// pulled from it stay. The default remote is refused.
 func (s *System) RemoveRemote(ctx context.Context, name string) error {
 	if name == localRemote {
 		return fmt.Errorf("cannot remove remote %s: it stands for the pool's own images", name)
 	}
-	unlock, err := s.dir.LockState(ctx)
+	err := s.updateRemotes(ctx, func(saved *state.Remotes) error {
+		if _, err := findRemote(*saved, name); err != nil {
+			return err
+		}
+		if saved.Default == name {
+			return withHint(fmt.Errorf("cannot remove remote %s: it is the default one", name), "poolctl remote switch %s makes another one that", localRemote)
+		}
+		saved.Remove(name, isBuiltin(name))
+		return nil
+	})
 	if err != nil {
-		return err
-	}
-	defer unlock()
-	if _, err := s.remote(name); err != nil {
-		return err
-	}
-	saved, err := s.dir.LoadRemotes()
-	if err != nil {
-		return err
-	}
-	builtin := false
-	for _, r := range remotes.Defaults() {
-		builtin = builtin || r.Name == name
-	}
-	saved.Remove(name, builtin)
-	if err := s.dir.SaveRemotes(saved); err != nil {
 		return err
 	}
 	return s.dir.RemoveCache(name)
 }
 
+func isBuiltin(name string) bool {
+	return slices.ContainsFunc(remotes.Defaults(), func(r remotes.Remote) bool { return r.Name == name })
+}
+
+// updateRemotes changes the saved remotes under the state's lock; nothing is
+// saved when change fails.
+func (s *System) updateRemotes(ctx context.Context, change func(*state.Remotes) error) error {
+	unlock, err := s.dir.LockState(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	saved, err := s.dir.LoadRemotes()
+	if err != nil {
+		return err
+	}
+	if err := change(&saved); err != nil {
+		return err
+	}
+	return s.dir.SaveRemotes(saved)
+}
+
 // remote finds a remote by name.
 func (s *System) remote(name string) (remotes.Remote, error) {
-	all, err := s.remoteList()
+	saved, err := s.dir.LoadRemotes()
 	if err != nil {
 		return remotes.Remote{}, err
 	}
-	for _, r := range all {
+	return findRemote(saved, name)
+}
+
+func findRemote(saved state.Remotes, name string) (remotes.Remote, error) {
+	for _, r := range listRemotes(saved) {
 		if r.Name == name {
 			return r, nil
 		}
@@ -137,7 +161,10 @@ func (s *System) RemoteImages(ctx context.Context, name string) ([]remotes.Image
 // RemoteImage finds one image of a remote: REMOTE:ALIAS, REMOTE:ALIAS/ARCH or
 // REMOTE:FINGERPRINT (any unambiguous prefix).
 func (s *System) RemoteImage(ctx context.Context, ref string) (remotes.Image, error) {
-	remote, name := splitRef(ref)
+	remote, name, err := s.splitRef(ref)
+	if err != nil {
+		return remotes.Image{}, err
+	}
 	c, _, err := s.client(remote)
 	if err != nil {
 		return remotes.Image{}, err
@@ -145,10 +172,11 @@ func (s *System) RemoteImage(ctx context.Context, ref string) (remotes.Image, er
 	return c.Find(ctx, name, remotes.Want{})
 }
 
-// splitRef splits [REMOTE:]NAME; without a remote it is "local".
-func splitRef(ref string) (remote, name string) {
+// splitRef splits [REMOTE:]NAME; without a remote it is the default one.
+func (s *System) splitRef(ref string) (remote, name string, err error) {
 	if r, n, ok := strings.Cut(ref, ":"); ok {
-		return r, n
+		return r, n, nil
 	}
-	return localRemote, ref
+	remote, err = s.DefaultRemote()
+	return remote, ref, err
 }

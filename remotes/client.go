@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
 )
 
 // indexPath is where the catalogue of a remote begins.
@@ -32,9 +33,14 @@ type Options struct {
 }
 
 // Client reads one remote. It may be used by several goroutines.
+//
+// A remote with mirrors is read from all of them: the freshest valid catalogue counts, and a file comes from the first
+// mirror that has it. One that is dead, slow, stale or that sends something else is left for the next, in the middle of a
+// file too: hashes say what a file is, wherever it comes from.
 type Client struct {
 	remote    Remote
-	base      *url.URL
+	mirrors   []*mirror // the remote's own URL first
+	keys      openpgp.EntityList
 	http      *http.Client
 	userAgent string
 	cache     cache
@@ -43,10 +49,14 @@ type Client struct {
 	native    string
 	idle      time.Duration // how long a transfer may stand still
 	backoff   time.Duration // before the second try
+	pace      pace          // how slow a mirror may be
+	grace     time.Duration // how long mirrors are waited for after the first has answered
 
 	mu     sync.Mutex // held while loading: one load serves all callers
 	loaded *catalogue
 	at     time.Time
+
+	trust trust // what mirrors sent
 }
 
 // NewClient checks a remote (see Remote.Normalize) and makes a client for it.
@@ -56,13 +66,21 @@ func NewClient(r Remote, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	base, err := parseURL(r.URL, r.InsecureHTTP)
+	mirrors, err := newMirrors(r)
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{
-		remote: r, base: base, userAgent: o.UserAgent, cache: cache{o.CacheDir}, expiry: o.Expiry, notice: o.Notice,
-		native: NativeArch(), idle: idleTimeout, backoff: 500 * time.Millisecond,
+		remote: r, mirrors: mirrors, userAgent: o.UserAgent, cache: cache{o.CacheDir}, expiry: o.Expiry,
+		native: NativeArch(), idle: idleTimeout, backoff: 500 * time.Millisecond, pace: defaultPace, grace: raceGrace,
+	}
+	if len(mirrors) > 1 {
+		c.idle = mirrorIdle
+	}
+	if len(r.Keyring) > 0 {
+		if c.keys, err = parseKeyring(r.Keyring); err != nil {
+			return nil, err
+		}
 	}
 	if c.userAgent == "" {
 		c.userAgent = "poolctl"
@@ -70,8 +88,13 @@ func NewClient(r Remote, o Options) (*Client, error) {
 	if c.expiry <= 0 {
 		c.expiry = time.Hour
 	}
-	if c.notice == nil {
-		c.notice = func(string) {}
+	var once sync.Mutex // mirrors are asked at the same time, and told of one after the other
+	c.notice = func(s string) {
+		if o.Notice != nil {
+			once.Lock()
+			defer once.Unlock()
+			o.Notice(s)
+		}
 	}
 	transport := o.Transport
 	if transport == nil {
@@ -133,9 +156,26 @@ func (c *Client) catalogue(ctx context.Context, check bool) (*catalogue, error) 
 	return cat, nil
 }
 
-// load reads the index and every products file that it names.
+// load reads the catalogue, from the mirror that serves it best where there are several.
 func (c *Client) load(ctx context.Context, check bool) (*catalogue, error) {
-	l := &loading{Client: c, check: check}
+	var cat *catalogue
+	var err error
+	if len(c.mirrors) == 1 {
+		cat, err = c.loadFrom(ctx, &loading{Client: c, mirror: c.mirrors[0], check: check})
+	} else {
+		cat, err = c.loadBest(ctx, check)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s := cat.skip; s.n > 0 {
+		c.notice(fmt.Sprintf("%d entries in the catalogue of %s are unusable and left out; the first: %v", s.n, c.remote.Name, s.first))
+	}
+	return cat, nil
+}
+
+// loadFrom reads the index of a mirror and every products file that it names.
+func (c *Client) loadFrom(ctx context.Context, l *loading) (*catalogue, error) {
 	paths, err := load(ctx, l, indexPath, parseIndex)
 	if err != nil {
 		return nil, err
@@ -146,11 +186,7 @@ func (c *Client) load(ctx context.Context, check bool) (*catalogue, error) {
 			return nil, err
 		}
 	}
-	cat := newCatalogue(files, c.remote.URL, c.native)
-	if s := cat.skip; s.n > 0 {
-		c.notice(fmt.Sprintf("%d entries in the catalogue of %s are unusable and left out; the first: %v", s.n, c.remote.Name, s.first))
-	}
-	return cat, nil
+	return newCatalogue(files, c.remote.URL, c.native), nil
 }
 
 func (c *Client) noticeError(err error) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 )
 
 // A download is tried again this often without at least as many new bytes.
@@ -22,17 +23,14 @@ const (
 // Open starts to download a file and streams it. Before the io.EOF the whole
 // file has been checked: its length and sha256 are those of f, or the last Read
 // gives a *SizeError or *HashError instead; what was read before is then not to
-// be used. A cut connection is taken up again where it broke. A file that the
-// server does not have is a *StatusError, at once.
+// be used (but see CanRetry). A cut connection is taken up again where it
+// broke, on another mirror if there is one. A file that no mirror has is a
+// *StatusError, at once.
 func (c *Client) Open(ctx context.Context, f File) (io.ReadCloser, error) {
 	if err := f.check(); err != nil {
 		return nil, fmt.Errorf("cannot download from %s: %w", c.remote.Name, err)
 	}
-	url, err := joinPath(c.base, f.Path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot download from %s: %w", c.remote.Name, err)
-	}
-	d := &download{ctx: ctx, client: c, file: f, url: url, hash: sha256.New()}
+	d := &download{ctx: ctx, client: c, file: f, route: c.route(f), hash: sha256.New()}
 	if d.err = d.connect(nil); d.err != nil {
 		return nil, d.err
 	}
@@ -45,16 +43,17 @@ type download struct {
 	ctx    context.Context
 	client *Client
 	file   File
-	url    string
+	route  *route
 	hash   hash.Hash
 
 	body      io.ReadCloser // nil while not connected
 	bounded   bool          // the body ends by itself where the file should
-	validator string        // If-Range: the strong ETag or date of the first answer
-	off       int64         // bytes given to the reader
-	tries     int           // failed ones since mark
-	mark      int64         // off when tries began to count
-	err       error         // sticky
+	validator string        // If-Range: the strong ETag or date of the mirror's first answer
+	meter     meter
+	off       int64 // bytes given to the reader
+	tries     int   // failed ones since mark
+	mark      int64 // off when tries began to count
+	err       error // sticky
 }
 
 // Read implements io.Reader.
@@ -67,10 +66,21 @@ func (d *download) Read(p []byte) (int, error) {
 			d.err = d.finish()
 			return 0, d.err
 		}
+		if d.body == nil {
+			if d.err = d.connect(errSlow); d.err != nil {
+				return 0, d.err
+			}
+		}
+		began := time.Now()
 		n, err := d.body.Read(p[:min(int64(len(p)), d.file.Size-d.off)])
+		slow := d.meter.add(n, time.Since(began))
 		if n > 0 {
 			d.hash.Write(p[:n])
 			d.off += int64(n)
+			d.route.gave()
+			if slow && err == nil && d.route.faster() {
+				_ = d.drop() // what it would still send is not wanted; the next Read connects to another
+			}
 			return n, nil // an error that came with it comes again
 		}
 		if err == nil {
@@ -113,38 +123,51 @@ func (d *download) finish() error {
 		}
 	}
 	if got := hex.EncodeToString(d.hash.Sum(nil)); got != d.file.SHA256 {
+		d.client.trust.blame(d.file.SHA256, d.route.givers)
 		return d.fail(&HashError{Path: d.file.Path, Want: d.file.SHA256, Got: got})
 	}
 	return io.EOF
 }
 
 func (d *download) fail(err error) error {
-	return fmt.Errorf("cannot download %s: %w", d.url, err)
+	return fmt.Errorf("cannot download %s: %w", d.route.url(), err)
 }
 
+// errSlow ends a transfer that another mirror can do faster.
+var errSlow = errors.New("the server is too slow")
+
 // connect connects, for the first time (cause nil) or again after the
-// connection broke by cause. It tries several times, waiting in between.
+// connection broke by cause: to the next mirror at once, and when all have
+// failed several times more, waiting in between.
 func (d *download) connect(cause error) error {
 	for {
 		if cause != nil {
-			if d.off-d.mark >= downloadProgress {
-				d.tries, d.mark = 0, d.off
-			}
-			d.tries++
 			if err := d.ctx.Err(); err != nil {
 				return d.fail(err)
 			}
-			if d.tries >= downloadTries || !transient(cause) {
-				return d.fail(d.describe(cause))
-			}
-			if err := d.client.pause(d.ctx, d.tries); err != nil {
-				return d.fail(err)
+			if !d.route.next(cause) {
+				if err := d.again(cause); err != nil {
+					return d.fail(err)
+				}
 			}
 		}
 		if cause = d.connectOnce(); cause == nil {
+			d.meter = meter{pace: d.client.pace}
 			return nil
 		}
 	}
+}
+
+// again begins another round over the mirrors, after a while, or says why it is
+// of no use.
+func (d *download) again(cause error) error {
+	if d.off-d.mark >= downloadProgress {
+		d.tries, d.mark = 0, d.off
+	}
+	if d.tries++; d.tries >= downloadTries || !d.route.restart() {
+		return d.describe(d.route.why(cause))
+	}
+	return d.client.pause(d.ctx, d.tries)
 }
 
 // describe says how far it came.
@@ -155,11 +178,29 @@ func (d *download) describe(cause error) error {
 	return fmt.Errorf("the connection broke at byte %d of %d: %w", d.off, d.file.Size, cause)
 }
 
-// connectOnce makes one request, for the rest of the file, and leaves the body
-// at the byte that the reader needs next. A failed close of the broken
-// connection tells nothing new.
+// connectOnce makes one request to the mirror whose turn it is; where that has
+// the file elsewhere, another one there.
 func (d *download) connectOnce() error {
+	if d.route.turned() {
+		d.validator = "" // another server's
+	}
+	err := d.request()
+	var status *StatusError
+	if errors.As(err, &status) && status.Code == http.StatusNotFound && d.route.elsewhere(d.ctx) {
+		err = d.request()
+	}
+	return err
+}
+
+// request asks for the rest of the file and leaves the body at the byte that
+// the reader needs next. A failed close of the broken connection tells nothing
+// new.
+func (d *download) request() error {
 	_ = d.drop()
+	url, err := joinPath(d.route.at.base, d.route.path)
+	if err != nil {
+		return err
+	}
 	h := http.Header{"Accept-Encoding": {"identity"}}
 	if d.off > 0 {
 		h.Set("Range", fmt.Sprintf("bytes=%d-", d.off))
@@ -167,7 +208,7 @@ func (d *download) connectOnce() error {
 			h.Set("If-Range", d.validator)
 		}
 	}
-	resp, err := d.client.do(d.ctx, d.url, h)
+	resp, err := d.client.do(d.ctx, url, h)
 	if err != nil {
 		return err
 	}
@@ -199,7 +240,7 @@ func (d *download) accept(resp *http.Response) error {
 		}
 		from = start
 	default:
-		return &StatusError{URL: d.url, Code: resp.StatusCode}
+		return &StatusError{URL: d.route.url(), Code: resp.StatusCode}
 	}
 	d.bounded = false
 	if n := resp.ContentLength; n >= 0 {
@@ -208,7 +249,7 @@ func (d *download) accept(resp *http.Response) error {
 		}
 		d.bounded = true
 	}
-	if d.off == 0 {
+	if d.validator == "" {
 		d.validator = validator(resp.Header)
 	}
 	if from < d.off {

@@ -21,8 +21,11 @@ var errTooLarge = fmt.Errorf("it is larger than %d MiB", maxDocument>>20)
 // loading is one pass over the documents of a remote.
 type loading struct {
 	*Client
-	check bool // ask the server even for what is fresh
-	away  bool // the server failed: use copies where there are any
+	mirror *mirror
+	check  bool // ask the server even for what is fresh
+	away   bool // the server failed: use copies where there are any
+	strict bool // never use a copy that the server has not confirmed
+	copies bool // use nothing but copies
 }
 
 // load gives a parsed document of the remote. A cached copy younger than the
@@ -31,11 +34,22 @@ type loading struct {
 // be parsed, that copy is used with a notice. Only what parses gets cached.
 func load[T any](ctx context.Context, c *loading, path string, parse func([]byte) (T, error)) (T, error) {
 	var none T
-	url, err := joinPath(c.base, path)
+	url, err := joinPath(c.mirror.base, c.documentPath(path))
 	if err != nil {
 		return none, err
 	}
+	signed := parse
+	parse = func(body []byte) (T, error) {
+		body, err := c.verified(body)
+		if err != nil {
+			return none, err
+		}
+		return signed(body)
+	}
 	old := c.cache.read(url)
+	if c.copies {
+		return loadCopy(url, old, parse)
+	}
 	if old != nil && (c.away || !c.check && old.fresh(c.expiry)) {
 		if v, err := parse(old.body); err == nil {
 			return v, nil
@@ -43,7 +57,7 @@ func load[T any](ctx context.Context, c *loading, path string, parse func([]byte
 		old = nil // kept by a version of this program that read it otherwise
 	}
 	v, err := refresh(ctx, c.Client, url, old, parse)
-	if err == nil || ctx.Err() != nil || old == nil {
+	if err == nil || ctx.Err() != nil || old == nil || c.strict {
 		return v, err
 	}
 	v, perr := parse(old.body)
@@ -53,6 +67,15 @@ func load[T any](ctx context.Context, c *loading, path string, parse func([]byte
 	c.away = true
 	c.notice(fmt.Sprintf("using the copy of %s's catalogue from %s: %v", c.remote.Name, old.checked.Format("2006-01-02 15:04"), err))
 	return v, nil
+}
+
+// loadCopy gives the cached document, however old.
+func loadCopy[T any](url string, old *entry, parse func([]byte) (T, error)) (T, error) {
+	if old == nil {
+		var none T
+		return none, fmt.Errorf("there is no copy of %s", url)
+	}
+	return parse(old.body)
 }
 
 // refresh asks the server for a document that may be cached as old.

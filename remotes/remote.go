@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -24,6 +25,11 @@ type Remote struct {
 	// InsecureHTTP lets the URL be http://. The catalogue is then not
 	// protected against anyone on the way: its hashes can be forged with it.
 	InsecureHTTP bool
+	// Mirrors are further URLs that serve the same files, the preferred first; see Client.
+	Mirrors []string
+	// Keyring is an OpenPGP keyring, armored or not. When there is one, only documents that one of its keys has signed are
+	// read (streams/v1/index.sjson).
+	Keyring []byte
 }
 
 // Defaults lists the remotes that are there from the start.
@@ -154,5 +160,28 @@ func (r Remote) Normalize() (Remote, error) {
 		return r, err
 	}
 	r.URL = u.String()
+	if r.Mirrors, err = r.normalizeMirrors(); err != nil {
+		return r, err
+	}
+	if len(r.Keyring) > 0 {
+		if _, err := parseKeyring(r.Keyring); err != nil {
+			return r, err
+		}
+	}
 	return r, nil
+}
+
+// normalizeMirrors gives the mirrors in the form of ParseURL, none of them twice.
+func (r Remote) normalizeMirrors() ([]string, error) {
+	var out []string
+	for _, m := range r.Mirrors {
+		u, err := parseURL(m, r.InsecureHTTP)
+		if err != nil {
+			return nil, err
+		}
+		if s := u.String(); s != r.URL && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out, nil
 }

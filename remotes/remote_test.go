@@ -3,6 +3,7 @@ package remotes
 import (
 	"errors"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -11,7 +12,7 @@ func TestDefaults(t *testing.T) {
 	names := map[string]bool{}
 	for _, r := range Defaults() {
 		n, err := r.Normalize()
-		if err != nil || n != r {
+		if err != nil || !reflect.DeepEqual(n, r) {
 			t.Errorf("%+v: %+v %v", r, n, err)
 		}
 		if !r.Builtin || !r.Public || names[r.Name] {

@@ -42,7 +42,14 @@ func textFormatFlag(format *string) cli.Flag {
 
 // findImage finds [REMOTE:]IMAGE.
 func findImage(ctx context.Context, s *pool.System, ref string) (imageView, error) {
-	if remote, _, ok := strings.Cut(ref, ":"); ok && remote != localRemote {
+	remote, _, named := strings.Cut(ref, ":")
+	if !named {
+		var err error
+		if remote, err = s.DefaultRemote(); err != nil {
+			return imageView{}, err
+		}
+	}
+	if remote != localRemote {
 		im, err := s.RemoteImage(ctx, ref)
 		return remoteImageView(im), err
 	}

@@ -44,14 +44,14 @@ func imageListCommand(e *env) *cli.Command {
 }
 
 // imageListArgs splits [REMOTE:][FILTER...]; the first word names a remote when
-// it has a colon before any "=".
+// it has a colon before any "="; "" stands for the default one.
 func imageListArgs(args []string) (remote string, filters []string) {
 	if len(args) == 0 {
-		return localRemote, nil
+		return "", nil
 	}
 	name, filter, ok := strings.Cut(args[0], ":")
 	if !ok || strings.Contains(name, "=") {
-		return localRemote, args
+		return "", args
 	}
 	if filter != "" {
 		filters = append(filters, filter)
@@ -61,6 +61,12 @@ func imageListArgs(args []string) (remote string, filters []string) {
 
 func imageViews(ctx context.Context, s *pool.System, remote string) ([]imageView, error) {
 	var views []imageView
+	if remote == "" {
+		var err error
+		if remote, err = s.DefaultRemote(); err != nil {
+			return nil, err
+		}
+	}
 	if remote == localRemote {
 		images, err := s.Images(ctx, "")
 		if err != nil {

@@ -74,8 +74,8 @@ func TestImageList(t *testing.T) {
 
 func TestImageListArgs(t *testing.T) {
 	for line, want := range map[string]string{
-		"": "local|", "images:": "images|", "images: alpine": "images|alpine", "images:alpine arm": "images|alpine,arm",
-		"alpine": "local|alpine", "local: x": "local|x", "os=a:b": "local|os=a:b", "a b:c": "local|a,b:c",
+		"": "|", "images:": "images|", "images: alpine": "images|alpine", "images:alpine arm": "images|alpine,arm",
+		"alpine": "|alpine", "local: x": "local|x", "os=a:b": "|os=a:b", "a b:c": "|a,b:c",
 	} {
 		remote, filters := imageListArgs(strings.Fields(line))
 		if got := remote + "|" + strings.Join(filters, ","); got != want {

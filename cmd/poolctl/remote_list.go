@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,6 +23,9 @@ type remoteView struct {
 	Public   bool   `json:"public" yaml:"public"`
 	Static   bool   `json:"static" yaml:"static"`
 	Global   bool   `json:"global" yaml:"global"`
+	// Not incus's: further URLs, and whether catalogues must be signed.
+	Mirrors []string `json:"mirrors,omitempty" yaml:"mirrors,omitempty"`
+	Signed  bool     `json:"signed,omitempty" yaml:"signed,omitempty"`
 }
 
 func remoteListCommand(e *env) *cli.Command {
@@ -34,22 +38,29 @@ func remoteListCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return remoteList(all).Write(e.stdout, format)
+			current, err := s.DefaultRemote()
+			if err != nil {
+				return err
+			}
+			return remoteList(all, current).Write(e.stdout, format)
 		}),
 	}
 }
 
-// remoteList has lxc's columns.
-func remoteList(all []remotes.Remote) output.List {
+// remoteList has lxc's columns; a remote's mirrors stand below its URL.
+func remoteList(all []remotes.Remote, current string) output.List {
 	views := map[string]remoteView{}
 	l := output.List{Header: []string{"NAME", "URL", "PROTOCOL", "AUTH TYPE", "PUBLIC", "STATIC", "GLOBAL"}, Values: views}
 	for _, r := range all {
-		name, v := r.Name, remoteView{Addr: r.URL, AuthType: "none", Protocol: r.Protocol, Public: r.Public}
+		name, v := r.Name, remoteView{Addr: r.URL, AuthType: "none", Protocol: r.Protocol, Public: r.Public, Mirrors: r.Mirrors, Signed: len(r.Keyring) > 0}
 		if r.Name == localRemote {
-			name, v.AuthType, v.Static = name+" (current)", "file access", true
+			v.AuthType, v.Static = "file access", true
+		}
+		if r.Name == current {
+			name += " (current)"
 		}
 		views[r.Name] = v
-		l.Rows = append(l.Rows, []string{name, v.Addr, v.Protocol, v.AuthType, yesNo(v.Public), yesNo(v.Static), yesNo(v.Global)})
+		l.Rows = append(l.Rows, []string{name, strings.Join(append([]string{v.Addr}, v.Mirrors...), "\n"), v.Protocol, v.AuthType, yesNo(v.Public), yesNo(v.Static), yesNo(v.Global)})
 	}
 	table.SortNatural(l.Rows)
 	return l

@@ -8,26 +8,27 @@ import (
 	"slices"
 )
 
-// Remote is a remote that the user added.
+// Remote is a remote that the user added, or one that was there from the start as the user changed it.
 type Remote struct {
-	Name         string `json:"name"`
-	URL          string `json:"url"`
-	Protocol     string `json:"protocol"`
-	Public       bool   `json:"public"`
-	InsecureHTTP bool   `json:"insecure_http,omitempty"`
+	Name         string   `json:"name"`
+	URL          string   `json:"url"`
+	Protocol     string   `json:"protocol"`
+	Public       bool     `json:"public"`
+	InsecureHTTP bool     `json:"insecure_http,omitempty"`
+	Mirrors      []string `json:"mirrors,omitempty"` // further URLs, the preferred first
+	Keyring      []byte   `json:"keyring,omitempty"` // OpenPGP keys; the user's file may go
 }
 
 // Remotes is what the user changed of the list of remotes: the default ones themselves are not stored.
 type Remotes struct {
-	Added   []Remote `json:"added"`   // in the order in which they were added
-	Removed []string `json:"removed"` // names of default remotes that are not wanted
+	Added   []Remote `json:"added"`             // in the order in which they were added
+	Removed []string `json:"removed"`           // names of default remotes that are not wanted
+	Default string   `json:"default,omitempty"` // what a reference without a remote means; "" for the pools' own images
 }
 
-// Add appends a remote, in the place of one of the same name if there is one. Whether the name may be taken is the
-// caller's business.
-func (r *Remotes) Add(name, url, protocol string, public, insecureHTTP bool) {
-	added := Remote{Name: name, URL: url, Protocol: protocol, Public: public, InsecureHTTP: insecureHTTP}
-	if i := slices.IndexFunc(r.Added, func(have Remote) bool { return have.Name == name }); i >= 0 {
+// Put appends a remote, or takes the place of the one of that name. Whether the name may be taken is the caller's business.
+func (r *Remotes) Put(added Remote) {
+	if i := slices.IndexFunc(r.Added, func(have Remote) bool { return have.Name == added.Name }); i >= 0 {
 		r.Added[i] = added
 		return
 	}
@@ -38,6 +39,17 @@ func (r *Remotes) Add(name, url, protocol string, public, insecureHTTP bool) {
 // then marked as not wanted.
 func (r *Remotes) Remove(name string, builtin bool) {
 	r.Added = slices.DeleteFunc(r.Added, func(have Remote) bool { return have.Name == name })
+	if builtin && !slices.Contains(r.Removed, name) {
+		r.Removed = append(r.Removed, name)
+	}
+}
+
+// Rename gives a remote that was added the name to; builtin says that there is a default one of its old name, which is then
+// marked as not wanted.
+func (r *Remotes) Rename(name, to string, builtin bool) {
+	if i := slices.IndexFunc(r.Added, func(have Remote) bool { return have.Name == name }); i >= 0 {
+		r.Added[i].Name = to
+	}
 	if builtin && !slices.Contains(r.Removed, name) {
 		r.Removed = append(r.Removed, name)
 	}

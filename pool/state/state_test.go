@@ -219,9 +219,10 @@ func TestRemotes(t *testing.T) {
 	if err != nil || len(r.Added)+len(r.Removed) != 0 {
 		t.Fatal(r, err)
 	}
-	r.Add("x", "https://x", "simplestreams", true, false)
-	r.Add("y", "https://y", "simplestreams", false, true)
-	r.Add("x", "https://z", "simplestreams", true, false)
+	r.Put(Remote{Name: "x", URL: "https://x", Protocol: "simplestreams", Public: true})
+	r.Put(Remote{Name: "y", URL: "https://y", Protocol: "simplestreams", InsecureHTTP: true})
+	r.Put(Remote{Name: "x", URL: "https://z", Protocol: "simplestreams", Public: true, Mirrors: []string{"https://m"}, Keyring: []byte("k")})
+	r.Default = "x"
 	r.Remove("images", true)
 	r.Remove("images", true)
 	r.Remove("y", false)
@@ -229,7 +230,7 @@ func TestRemotes(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := d.LoadRemotes()
-	want := Remotes{Added: []Remote{{Name: "x", URL: "https://z", Protocol: "simplestreams", Public: true}}, Removed: []string{"images"}}
+	want := Remotes{Added: []Remote{{Name: "x", URL: "https://z", Protocol: "simplestreams", Public: true, Mirrors: []string{"https://m"}, Keyring: []byte("k")}}, Removed: []string{"images"}, Default: "x"}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Fatal(diff, err)
 	}
