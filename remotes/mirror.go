@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// maxMirrors bounds the URLs of one remote.
+// maxMirrors bounds the URLs of one remote: all are asked at once.
 const maxMirrors = 16
 
 // mirror is one of the URLs that serve a remote's files.

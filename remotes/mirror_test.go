@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -334,6 +335,13 @@ func TestKeyring(t *testing.T) {
 				t.Errorf("%d images, %v", len(images), err)
 			}
 		})
+	}
+	many := Remote{Name: "x", URL: "https://x"}
+	for i := range maxMirrors {
+		many.Mirrors = append(many.Mirrors, fmt.Sprintf("https://m%d", i))
+	}
+	if _, err := many.Normalize(); err == nil {
+		t.Errorf("%d mirrors are taken", len(many.Mirrors))
 	}
 	for _, bad := range []string{"no key", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n"} {
 		if _, err := (Remote{Name: "x", URL: "https://x", Keyring: []byte(bad)}).Normalize(); err == nil {

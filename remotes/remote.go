@@ -183,5 +183,8 @@ func (r Remote) normalizeMirrors() ([]string, error) {
 			out = append(out, s)
 		}
 	}
+	if len(out) >= maxMirrors {
+		return nil, fmt.Errorf("a remote can have %d URLs at most", maxMirrors)
+	}
 	return out, nil
 }
