@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,12 +63,14 @@ func WipeSupers(f *os.File, uuid string) (wiped int, err error) {
 	return wiped, nil
 }
 
+// eachSuper goes through the superblocks, the first one last: who is interrupted
+// while wiping them finds that again.
 func eachSuper(f io.ReaderAt, do func(at int64, uuid string) error) error {
 	block := make([]byte, superSize)
-	for _, at := range superOffsets {
+	for _, at := range slices.Backward(superOffsets) {
 		_, err := f.ReadAt(block, at)
 		if errors.Is(err, io.EOF) || errors.Is(err, unix.EINVAL) { // beyond the end
-			return nil
+			continue
 		} else if err != nil {
 			return err
 		}

@@ -5,21 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-
-	"golang.org/x/sys/unix"
 
 	"poolctl/pool/crash"
 	"poolctl/pool/journal"
 	"poolctl/pool/state"
 )
 
-// DeletePool deletes a pool and its file. A pool that holds instances or images
-// is refused unless force; one with running instances always. Only the pool's
-// own file is removed: another one that has taken its place stays.
+// DeletePool deletes a pool with what it lies on: the file; the file system on a
+// device, which is left empty; in a subvolume what is the pool's, and the
+// subvolume itself if the pool made it and nothing else is in it. A pool that
+// holds instances or images is refused unless force; one with running instances
+// always. Only what is the pool's own is removed: another file, file system or
+// subvolume that has taken its place stays.
 //
 // Order: unmount (which can still be taken back), intent, record (the commit),
-// file. Killed after the intent, the next command finishes it.
+// source. Killed after the intent, the next command finishes it.
 func (s *System) DeletePool(ctx context.Context, name string, force bool) error {
 	unlock, err := s.dir.LockPool(ctx, name, false)
 	if err != nil {
@@ -30,25 +30,28 @@ func (s *System) DeletePool(ctx context.Context, name string, force bool) error 
 	if err != nil {
 		return err
 	}
-	st, lost := ownFile(rec)
+	intent, lost := deletion(rec)
 	if err := s.refuseStrangers(rec); err != nil {
 		return fmt.Errorf("cannot delete pool %s: %w", name, err)
 	}
 	if err := s.checkEmpty(ctx, rec, force, lost); err != nil {
 		return fmt.Errorf("cannot delete pool %s: %w", name, err)
 	}
+	if err := s.checkShownNowhere(rec); err != nil {
+		return fmt.Errorf("cannot delete pool %s: %w", name, err)
+	}
 	if err := s.unmountPool(ctx, rec); err != nil {
 		return fmt.Errorf("cannot delete pool %s: %w", name, err)
 	}
 	if lost != nil {
-		s.noticef("pool %s is forgotten, no file deleted: %s", name, lost)
+		s.noticef("pool %s is forgotten, nothing else deleted: %s", name, lost)
 	}
-	entry, err := journal.Begin(ctx, s.journalDir(), "pool-delete", creating{Name: name, Path: rec.Source, Dev: st.Dev, Inode: st.Ino})
+	entry, err := journal.Begin(ctx, s.journalDir(), "pool-delete", intent)
 	if err != nil {
 		return err
 	}
 	crash.Point("pool.delete.begun")
-	if err := s.finishDelete(ctx, creating{Name: name, Path: rec.Source, Dev: st.Dev, Inode: st.Ino}); err != nil {
+	if err := s.finishDelete(ctx, intent); err != nil {
 		return errors.Join(fmt.Errorf("cannot delete pool %s: %w", name, err), entry.Close()) // the next command goes on with it
 	}
 	return entry.Done()
@@ -76,7 +79,52 @@ func (s *System) checkEmpty(ctx context.Context, rec state.PoolRecord, force boo
 	return nil
 }
 
-// finishDelete removes record, profile devices and file; each step may have
+// deletion is the intent of deleting a pool: what of it there is to delete. lost
+// says why that is nothing: its file, device or subvolume is gone, or another one.
+func deletion(rec state.PoolRecord) (in creating, lost error) {
+	in = creating{Name: rec.Name, Kind: rec.Kind, Path: rec.Source}
+	switch rec.Kind {
+	case state.PoolDevice:
+		device, err := findDevice(rec)
+		if err != nil {
+			in.Kind = state.PoolFile // of which nothing is there
+			return in, err
+		}
+		in.Path, in.UUID = device, rec.UUID
+	case state.PoolDirectory:
+		if err := checkDirectory(rec); err != nil {
+			in.Kind = state.PoolFile
+			return in, err
+		}
+		in.UUID = rec.UUID
+		in.Subvolume = subvolumeIntent{Own: rec.OwnSubvolume, ID: rec.SubvolumeID, UUID: rec.SubvolumeUUID}
+	default:
+		st, err := ownFile(rec)
+		if err != nil {
+			return in, err
+		}
+		in.Dev, in.Inode = st.Dev, st.Ino
+	}
+	return in, nil
+}
+
+// checkShownNowhere refuses to delete a subvolume that is mounted elsewhere too:
+// what shows it would show nothing.
+func (s *System) checkShownNowhere(rec state.PoolRecord) error {
+	if rec.Kind != state.PoolDirectory {
+		return nil
+	}
+	mounts, err := s.poolMounts(rec)
+	if err != nil {
+		return err
+	}
+	if more := s.otherWholeMounts(rec, mounts); len(more) > 0 {
+		return withHint(fmt.Errorf("%w: it is mounted at %s", ErrInUse, more[0].MountPoint), "umount %s", more[0].MountPoint)
+	}
+	return nil
+}
+
+// finishDelete removes record, profile devices and source; each step may have
 // been done already.
 func (s *System) finishDelete(ctx context.Context, in creating) error {
 	if err := s.dir.DeletePool(in.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -89,14 +137,7 @@ func (s *System) finishDelete(ctx context.Context, in creating) error {
 	}
 	err = s.dropFromProfiles(func(dev map[string]string) bool { return dev["type"] == "disk" && dev["pool"] == in.Name })
 	unlock()
-	mp := s.dir.MountPoint(in.Name)
-	if mounted, merr := isMountPoint(mp); merr == nil && mounted {
-		err = errors.Join(err, unix.Unmount(mp, 0))
-	}
-	if rerr := os.Remove(mp); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-		err = errors.Join(err, rerr)
-	}
-	return errors.Join(err, removeOwnFile(in.Path, in.Dev, in.Inode))
+	return errors.Join(err, s.dropMountPoint(in.Name), s.removeSource(context.WithoutCancel(ctx), in, false))
 }
 
 // recoverDelete finishes the deletion that an unlocked intent tells of.
@@ -106,10 +147,15 @@ func (s *System) recoverDelete(ctx context.Context, e *journal.Entry) error {
 		return err
 	}
 	rec, err := s.dir.LoadPool(in.Name)
-	if err == nil && rec.Source != in.Path { // a new pool of that name
+	if err == nil && !samePool(rec, in) { // a new pool of that name
 		return nil
 	}
 	return s.finishDelete(ctx, in)
+}
+
+// samePool says whether the record is of the pool that an intent is to delete.
+func samePool(rec state.PoolRecord, in creating) bool {
+	return rec.Source == in.Path || in.Kind == state.PoolDevice && rec.UUID == in.UUID
 }
 
 // journalHandlers finish or undo what the state directory's journal tells of.

@@ -94,7 +94,10 @@ func (s *System) mountDevice(rec state.PoolRecord, mp string) error {
 		s.noticef("the device of pool %s is %s now", rec.Name, device)
 	}
 	rec.Source = device
-	if err := errors.Join(s.refuseMounted(rec), s.refuseStrangers(rec)); err != nil {
+	if err := s.refuseMounted(rec); err != nil {
+		return err
+	}
+	if err := s.refuseStrangers(rec); err != nil {
 		return err
 	}
 	if device, err = filepath.EvalSymlinks(device); err != nil { // the kernel's table is to have the kernel's name

@@ -53,12 +53,15 @@ func (t *Tree) Close() error { return t.root.Close() }
 // Path is where the pool is mounted, as Open was given it.
 func (t *Tree) Path() string { return t.mnt }
 
-// Layout makes the directories that are missing, with LXD's modes. Whatever else is in the pool is left alone.
-func (t *Tree) Layout() error {
-	for _, d := range []struct {
-		name string
-		mode fs.FileMode
-	}{
+// layoutDir is a directory of a pool.
+type layoutDir struct {
+	name string // relative to the pool's root
+	mode fs.FileMode
+}
+
+// layout are the directories that every pool has, each before those in it.
+func layout() []layoutDir {
+	return []layoutDir{
 		{dirContainers, 0o711},
 		{dirSnapshots, 0o711},
 		{dirImages, 0o700},
@@ -71,7 +74,12 @@ func (t *Tree) Layout() error {
 		{filepath.Join(dirOwn, "images"), 0o700},
 		{filepath.Join(dirOwn, dirVolumeRecords), 0o700},
 		{filepath.Join(dirOwn, "staging"), 0o700},
-	} {
+	}
+}
+
+// Layout makes the directories that are missing, with LXD's modes. Whatever else is in the pool is left alone.
+func (t *Tree) Layout() error {
+	for _, d := range layout() {
 		path := filepath.Join(t.mnt, d.name)
 		err := os.Mkdir(path, d.mode)
 		if errors.Is(err, fs.ErrExist) {
