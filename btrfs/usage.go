@@ -2,7 +2,6 @@ package btrfs
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 )
@@ -76,12 +75,11 @@ func GetUsage(mountpoint string) (Usage, error) {
 	if err != nil {
 		return Usage{}, fmt.Errorf("cannot get the usage of %s: %w", mountpoint, err)
 	}
-	var a spaceArgs
-	a.Slots = uint64(len(a.Space))
-	if err := ioctl(int(f.Fd()), iocSpaceInfo, &a); err != nil {
-		return Usage{}, fmt.Errorf("cannot get the usage of %s: %w", mountpoint, os.NewSyscallError("BTRFS_IOC_SPACE_INFO", err))
+	spaces, err := spaceInfos(f)
+	if err != nil {
+		return Usage{}, fmt.Errorf("cannot get the usage of %s: %w", mountpoint, err)
 	}
-	return computeUsage(info.Devices, a.Space[:min(a.Spaces, a.Slots)]), nil
+	return computeUsage(info.Devices, spaces), nil
 }
 
 // rawSpace counts bytes of the devices.
