@@ -164,6 +164,7 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		"":            func(context.Context, *journal.Entry) error { return nil }, // killed before its first step
 		"pool-create": s.recoverCreate,
 		"pool-delete": s.recoverDelete,
+		"pool-resize": s.recoverResize,
 	}
 }
 

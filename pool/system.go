@@ -57,7 +57,9 @@ func Open(ctx context.Context, o Options) (*System, error) {
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		s.notice(err.Error()) // it stays in the journal, and the next command tries again
+		if !errors.Is(err, state.ErrLocked) { // else another command is at it
+			s.notice(err.Error()) // it stays in the journal, and the next command tries again
+		}
 	}
 	if err := runtime.Sweep(ctx, s.instancesRunDir(), s.cgroups); err != nil {
 		s.notice(err.Error())

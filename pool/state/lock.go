@@ -15,6 +15,9 @@ import (
 // lockPoll is how long a waiter sleeps between two tries: a blocking flock(2) could not be cancelled.
 const lockPoll = 5 * time.Millisecond
 
+// ErrLocked says that another process has the lock.
+var ErrLocked = errors.New("another command is working on it")
+
 // Unlock gives a lock back. Calling it again does nothing.
 type Unlock func()
 
@@ -30,6 +33,26 @@ func (d *Dir) LockPool(ctx context.Context, name string, shared bool) (Unlock, e
 		return nil, err
 	}
 	return d.lock(ctx, "pool."+name, "pool "+name, shared)
+}
+
+// LockPoolWork takes the lock of what moves a pool's block groups in several steps (a resize), which two commands cannot do
+// at a time. Take it after the pool's shared lock. wait says whether to wait for it; otherwise ErrLocked is returned.
+func (d *Dir) LockPoolWork(ctx context.Context, name string, wait bool) (Unlock, error) {
+	if err := ValidateName("pool", name); err != nil {
+		return nil, err
+	}
+	if wait {
+		return d.lock(ctx, "work."+name, "pool "+name, false)
+	}
+	f := flock.New(filepath.Join(d.locks(), "work."+name))
+	ok, err := f.TryLock()
+	if err == nil && !ok {
+		err = ErrLocked
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock pool %s: %w", name, err)
+	}
+	return sync.OnceFunc(func() { _ = f.Close() }), nil
 }
 
 // LockInstance takes the lock of the instance of that name, whichever pool it is in: names are unique across pools.

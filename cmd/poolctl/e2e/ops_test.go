@@ -49,8 +49,36 @@ func poolOps() []op {
 		{name: "pool create", args: []string{"pool", "create", "p2", "size=200MiB"}, prepare: func(*host) {}, verify: verify, made: has},
 		{name: "pool delete", args: []string{"pool", "delete", "p2"}, prepare: ensure, verify: verify},
 		{name: "pool detach", args: []string{"pool", "detach", "p2"}, prepare: func(h *host) { ensure(h); h.ok("pool", "attach", "p2") }, verify: verify},
+		{name: "pool grow", args: []string{"pool", "resize", "p2", "800MiB"}, prepare: sized("400MiB"), verify: resized},
+		{name: "pool shrink", args: []string{"pool", "resize", "p2", "400MiB"}, prepare: sized("800MiB"), verify: resized},
 		{name: "pool attach", args: []string{"pool", "attach", "p2"}, prepare: func(h *host) { ensure(h); h.ok("pool", "detach", "p2") }, verify: verify},
 	}
+}
+
+// sized makes the pool p2 of a size.
+func sized(size string) func(h *host) {
+	return func(h *host) {
+		if !slices.Contains(h.names("pool", "list"), "p2") {
+			h.ok("pool", "create", "p2", "size="+size)
+		}
+	}
+}
+
+// resized checks that the sizes of a pool's file, loop device and file system, and that of its record, are all the old one
+// or all the new one.
+func resized(h *host) {
+	var info struct {
+		Pool  struct{ Config map[string]string }
+		File  struct{ Size int64 }
+		Usage struct{ Size int64 }
+		Loop  []struct{ Size int64 } `json:"loop_devices"`
+	}
+	h.json(&info, "pool", "info", "p2")
+	want := map[int64]string{400 << 20: "400MiB", 800 << 20: "800MiB"}[info.File.Size]
+	if want == "" || want != info.Pool.Config["size"] || len(info.Loop) != 1 || info.Loop[0].Size != info.File.Size || info.Usage.Size != info.File.Size {
+		h.t.Errorf("sizes after a resize: %+v", info)
+	}
+	h.ok("pool", "delete", "p2")
 }
 
 func imageOps() []op {
