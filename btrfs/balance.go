@@ -65,7 +65,7 @@ type Balance struct {
 	DataUsage, MetadataUsage int
 }
 
-// Progress of a balance, in block groups.
+// BalanceProgress is how far a balance is, in block groups.
 type BalanceProgress struct {
 	// Expected is how many are to be rewritten, as far as it was known when it started.
 	Expected uint64 `json:"expected" yaml:"expected"`

@@ -288,8 +288,9 @@ func TestShrinkPlan(t *testing.T) {
 		{1000, true}, // nothing either
 		{999, true},  // 10 MiB of data into the 10 that are free in the other
 		{400, true},
-		{399, false},               // the long one does not fit anywhere
-		{250, false}, {100, false}, // less than there is
+		{399, false}, // the long one does not fit anywhere
+		{250, false},
+		{100, false}, // less than there is
 	} {
 		if got := l.canShrink(tt.size * m); got != tt.want {
 			t.Errorf("to %d MiB: %v", tt.size, got)
