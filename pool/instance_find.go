@@ -146,29 +146,25 @@ func (s *System) liveNames() ([]string, error) {
 	return out, nil
 }
 
-// records reads the instance records of the attached pools.
+// records reads the instance records of the attached pools. One that cannot be
+// read is told of and left out.
 func (s *System) records(ctx context.Context) ([]tree.Instance, error) {
-	names, err := s.dir.ListPools()
+	pools, _, err := s.poolRecords()
 	if err != nil {
 		return nil, err
 	}
 	var out []tree.Instance
-	for _, n := range names {
-		rec, err := s.loadPool(n)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		} else if err != nil {
-			return nil, err
-		}
+	for _, rec := range pools {
 		t, err := s.peek(rec)
-		if err != nil {
-			return nil, err
-		}
-		if t == nil {
+		if err == nil && t == nil {
 			continue
 		}
-		all, err := t.Instances(ctx)
-		if err = errors.Join(err, t.Close()); err != nil {
+		var all []tree.Instance
+		if err == nil {
+			all, err = t.Instances(ctx)
+			err = errors.Join(err, t.Close())
+		}
+		if err = s.leftOut(ctx, rec.Name, err); err != nil {
 			return nil, err
 		}
 		out = append(out, all...)

@@ -2,9 +2,7 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -165,18 +163,12 @@ type look struct {
 
 // looks finds every mounted look inside, in all pools, in the kernel's table.
 func (s *System) looks() ([]look, error) {
-	names, err := s.dir.ListPools()
+	records, _, err := s.poolRecords()
 	if err != nil {
 		return nil, err
 	}
 	var out []look
-	for _, n := range names {
-		rec, err := s.dir.LoadPool(n)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return nil, err
-		}
+	for _, rec := range records {
 		mounts, err := s.poolMounts(rec)
 		if err != nil {
 			return nil, err

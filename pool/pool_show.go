@@ -18,18 +18,15 @@ import (
 // Pools lists the pools by name. Those that are not attached are not attached
 // for it: what uses them is then not known.
 func (s *System) Pools(ctx context.Context) ([]Pool, error) {
-	names, err := s.dir.ListPools()
+	records, damaged, err := s.poolRecords()
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Pool, 0, len(names))
-	for _, n := range names {
-		rec, err := s.dir.LoadPool(n)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return nil, err
-		}
+	out := make([]Pool, 0, len(records)+len(damaged))
+	for _, n := range damaged {
+		out = append(out, Pool{Config: map[string]string{}, Name: n, Driver: "btrfs", UsedBy: []string{}, Status: "Unavailable", Locations: []string{"none"}})
+	}
+	for _, rec := range records {
 		p, err := s.showPool(ctx, rec)
 		if err != nil {
 			return nil, err
@@ -37,7 +34,7 @@ func (s *System) Pools(ctx context.Context) ([]Pool, error) {
 		if strayed, err := findStrayed(rec); err != nil {
 			return nil, err
 		} else if strayed != nil {
-			s.noticef("pool %s: %s (%s)", n, strayed, strayed.remedy(s.dir.MountPoint(n)))
+			s.noticef("pool %s: %s (%s)", rec.Name, strayed, strayed.remedy(s.dir.MountPoint(rec.Name)))
 		}
 		out = append(out, p)
 	}
@@ -216,6 +213,20 @@ func (s *System) peek(rec state.PoolRecord) (*tree.Tree, error) {
 // detached on purpose, which only a command that names something in them
 // attaches.
 func (s *System) poolNames() (shown, detached []string, err error) {
+	records, _, err := s.poolRecords()
+	for _, rec := range records {
+		if rec.Detached {
+			detached = append(detached, rec.Name)
+		} else {
+			shown = append(shown, rec.Name)
+		}
+	}
+	return shown, detached, err
+}
+
+// poolRecords reads the records of all pools. One that is damaged is told of, and
+// its pool named: that is no reason to keep the others from the user.
+func (s *System) poolRecords() (records []state.PoolRecord, damaged []string, err error) {
 	names, err := s.dir.ListPools()
 	if err != nil {
 		return nil, nil, err
@@ -223,16 +234,15 @@ func (s *System) poolNames() (shown, detached []string, err error) {
 	for _, n := range names {
 		rec, err := s.dir.LoadPool(n)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist): // deleted meanwhile
 		case err != nil:
-			return nil, nil, err
-		case rec.Detached:
-			detached = append(detached, n)
+			s.noticef("pool %s cannot be used: %s (poolctl doctor)", n, err)
+			damaged = append(damaged, n)
 		default:
-			shown = append(shown, n)
+			records = append(records, rec)
 		}
 	}
-	return shown, detached, nil
+	return records, damaged, nil
 }
 
 // leftOut tells the user of a pool that a list over all pools cannot read: that

@@ -44,12 +44,15 @@ func RandomHWAddr() string {
 	return hw.String()
 }
 
+// hostNamePrefix begins the names of the host ends of veth pairs.
+const hostNamePrefix = "veth"
+
 // RandomHostName returns a name for the host end of a veth pair: "veth" and 8
 // hexadecimal digits.
 func RandomHostName() string {
 	b := make([]byte, 4)
 	_, _ = rand.Read(b)
-	return fmt.Sprintf("veth%x", b)
+	return fmt.Sprintf("%s%x", hostNamePrefix, b)
 }
 
 // parseHWAddr parses a 48-bit unicast hardware address.
@@ -65,4 +68,10 @@ func parseHWAddr(s string) (net.HardwareAddr, error) {
 		return nil, fmt.Errorf("invalid hardware address %q", s)
 	}
 	return hw, nil
+}
+
+// IsHostName says whether name is one that RandomHostName gives.
+func IsHostName(name string) bool {
+	digits, ok := strings.CutPrefix(name, hostNamePrefix)
+	return ok && len(digits) == 8 && strings.Trim(digits, "0123456789abcdef") == ""
 }

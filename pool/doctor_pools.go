@@ -1,0 +1,288 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/btrfs"
+	"poolctl/loopdev"
+	"poolctl/pool/holders"
+	"poolctl/pool/state"
+)
+
+// pool checks one pool: its record, what it lies on, who else has that, and when
+// it is attached what is in it.
+func (d *doctor) pool(ctx context.Context, name string) {
+	object := "pool " + name
+	rec, err := d.dir.LoadPool(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return // deleted meanwhile
+	} else if err != nil {
+		d.add(Finding{
+			Severity: SeverityError, Object: object, Problem: err.Error(),
+			Remedy: fmt.Sprintf("remove %s/%s.json and take the pool's file in again: poolctl pool adopt FILE", d.dir.Pools(), name),
+		})
+		return
+	}
+	attached, err := d.isAttached(rec)
+	if err != nil {
+		d.failed(object, err)
+		return
+	}
+	d.otherDevices(rec)
+	if attached {
+		d.attachedPool(ctx, rec)
+		return
+	}
+	if err := d.checkSource(rec); err != nil {
+		severity := SeverityError
+		if rec.Detached { // its disk may be in a drawer
+			severity = SeverityWarning
+		}
+		d.add(Finding{Severity: severity, Object: object, Problem: "it cannot be attached: " + err.Error(), Remedy: hintOf(err)})
+	}
+}
+
+// checkSource says why a detached pool could not be attached.
+func (s *System) checkSource(rec state.PoolRecord) error {
+	switch rec.Kind {
+	case state.PoolDevice:
+		_, err := findDevice(rec)
+		return err
+	case state.PoolDirectory:
+		return checkDirectory(rec)
+	}
+	return s.checkFile(rec)
+}
+
+// otherDevices tells of the other loop devices on the pool's file, and of
+// devices that hold a copy of the pool.
+func (d *doctor) otherDevices(rec state.PoolRecord) {
+	object := "pool " + rec.Name
+	strangers, err := d.strangers(rec)
+	if err != nil {
+		d.failed(object, err)
+		return
+	}
+	known := map[string]bool{}
+	for _, st := range strangers {
+		known[st.Device] = true
+		f := Finding{Severity: SeverityWarning, Object: object, Problem: fmt.Sprintf("%s has its file attached as well: writing to it destroys the pool", st), Remedy: st.remedy()}
+		switch {
+		case st.Harmful:
+			f.Severity, f.Problem = SeverityError, fmt.Sprintf("%s has its file attached as well: two that write to one file destroy what is in it", st)
+		case st.ReadOnly:
+			f.Severity, f.Problem = SeverityNotice, fmt.Sprintf("%s has its file attached as well, read-only", st)
+		}
+		d.add(f)
+	}
+	loops, err := loopdev.List()
+	if err != nil {
+		d.failed(object, err)
+		return
+	}
+	own, err := loopsOf(rec)
+	if ignoreNotExist(err) != nil {
+		d.failed(object, err)
+		return
+	}
+	for _, l := range own {
+		known[l.Path] = true
+	}
+	for _, l := range loops {
+		if super, err := btrfs.ReadSuper(l.Path); err == nil && super.UUID == rec.UUID && !known[l.Path] {
+			d.copyOf(rec, l)
+		}
+	}
+}
+
+// copyOf tells of a loop device with a copy of a pool.
+func (d *doctor) copyOf(rec state.PoolRecord, l loopdev.Info) {
+	f := Finding{
+		Severity: SeverityNotice, Object: "pool " + rec.Name, Problem: fmt.Sprintf("%s has a copy of it: %s", l.Path, l.BackingFile),
+		Remedy: "losetup -d " + l.Path,
+	}
+	mounts, err := holders.Mounts(mountedFrom(l))
+	if err != nil {
+		d.failed(f.Object, err)
+		return
+	}
+	if len(mounts) > 0 {
+		f.Severity = SeverityWarning
+		f.Problem += ", mounted at " + mounts[0].String() + ": while the pool is not attached, it cannot be"
+		f.Remedy = umountCommand(mounts[0]) + " && " + f.Remedy
+	}
+	d.add(f)
+}
+
+// attachedPool checks a mounted pool.
+func (d *doctor) attachedPool(ctx context.Context, rec state.PoolRecord) {
+	object, mp := "pool "+rec.Name, d.dir.MountPoint(rec.Name)
+	if strayed, err := findStrayed(rec); err != nil {
+		d.failed(object, err)
+	} else if strayed != nil {
+		f := Finding{Severity: SeverityError, Object: object, Problem: strayed.String(), Remedy: strayed.remedy(mp)}
+		if strayed.path != "" {
+			f.Severity, f.does = SeverityWarning, "the new place is remembered"
+			f.fix = func(ctx context.Context) error { return d.movePool(ctx, rec.Name, strayed.path) }
+		}
+		d.add(f)
+	}
+	d.readOnlyPool(rec)
+	d.deviceErrors(rec)
+	d.space(rec)
+	if status, err := btrfs.Quota(mp); err != nil {
+		d.failed(object, err)
+	} else if status.Inconsistent {
+		d.add(Finding{
+			Severity: SeverityWarning, Object: object, Problem: "what its quotas have counted is not right any more",
+			Remedy: "btrfs quota rescan " + mp,
+		})
+	}
+	mounts, err := d.poolMounts(rec)
+	if err != nil {
+		d.failed(object, err)
+	}
+	for _, m := range d.otherWholeMounts(rec, mounts) {
+		d.add(Finding{
+			Severity: SeverityNotice, Object: object, Problem: "it is mounted at " + m.MountPoint + " too",
+			Remedy: fmt.Sprintf("poolctl pool umount %s %s, when you are done", rec.Name, m.MountPoint),
+		})
+	}
+	d.contents(ctx, rec)
+}
+
+// contents checks what is in an attached pool: instances whose record cannot be
+// read, and operations that could not be undone. A pool that another command has
+// for itself just now is not waited for.
+func (d *doctor) contents(ctx context.Context, rec state.PoolRecord) {
+	object := "pool " + rec.Name
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	unlock, err := d.dir.LockPool(short, rec.Name, true)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.add(Finding{Severity: SeverityNotice, Object: object, Problem: "another command is at work on it: what is in it was not looked at", Remedy: "try again later"})
+		}
+		return
+	}
+	defer unlock()
+	t, err := d.peek(rec)
+	if err != nil {
+		d.failed(object, err)
+		return
+	} else if t == nil {
+		return // detached meanwhile
+	}
+	defer func() { _ = t.Close() }()
+	for _, err := range flatten(t.Recover(ctx)) {
+		d.add(Finding{
+			Severity: SeverityError, Object: object, Problem: "an unfinished operation cannot be undone: " + err.Error(),
+			Remedy: "see to what it names; each command tries again",
+		})
+	}
+	instances, err := t.Instances(ctx)
+	if err != nil {
+		d.failed(object, err)
+	}
+	for _, in := range instances {
+		if in.Broken != nil {
+			d.add(Finding{
+				Severity: SeverityError, Object: "instance " + in.Name, Problem: "it cannot be used: " + in.Broken.Error(),
+				Remedy: "restore one of its snapshots, or look into it with poolctl mount",
+			})
+		}
+	}
+}
+
+// readOnlyPool tells of a pool that can only be read, and why as far as it shows.
+func (d *doctor) readOnlyPool(rec state.PoolRecord) {
+	mp := d.dir.MountPoint(rec.Name)
+	var st unix.Statfs_t
+	if err := unix.Statfs(mp, &st); err != nil {
+		d.failed("pool "+rec.Name, fmt.Errorf("cannot ask for the state of %s: %w", mp, err))
+		return
+	}
+	if st.Flags&unix.ST_RDONLY == 0 {
+		return
+	}
+	problem := "it is read-only"
+	if why := readOnlyReasons(rec, mp); len(why) > 0 {
+		problem += ": " + strings.Join(why, "; ")
+	}
+	d.add(Finding{
+		Severity: SeverityError, Object: "pool " + rec.Name, Problem: problem,
+		Remedy: fmt.Sprintf("stop what runs in it, see to the cause, then poolctl pool detach %[1]s && poolctl pool attach %[1]s", rec.Name),
+	})
+}
+
+// readOnlyReasons are the likely reasons why a pool is read-only. The kernel
+// keeps none: it says so in its log, once, when it gives a file system up.
+func readOnlyReasons(rec state.PoolRecord, mp string) []string {
+	var why []string
+	info, err := btrfs.FSInfo(mp)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for _, dev := range info.Devices {
+		if stats, err := btrfs.DeviceStats(mp, dev.ID); err == nil {
+			if text := errorCounts(stats); text != "" {
+				why = append(why, dev.Path+" has had "+text)
+			}
+		}
+	}
+	if rec.Kind == state.PoolFile {
+		if path, _, err := poolFile(rec); err == nil {
+			var st unix.Statfs_t
+			if unix.Statfs(path, &st) == nil && int64(st.Bavail)*st.Bsize < hostLow {
+				why = append(why, fmt.Sprintf("the host's file system below it is full (%s free)", FormatSize(int64(st.Bavail)*st.Bsize)))
+			}
+		}
+	}
+	return why
+}
+
+// deviceErrors tells of the errors that btrfs has counted on a pool's devices.
+func (d *doctor) deviceErrors(rec state.PoolRecord) {
+	object, mp := "pool "+rec.Name, d.dir.MountPoint(rec.Name)
+	info, err := btrfs.FSInfo(mp)
+	if err != nil {
+		d.failed(object, err)
+		return
+	}
+	for _, dev := range info.Devices {
+		stats, err := btrfs.DeviceStats(mp, dev.ID)
+		if err != nil {
+			d.failed(object, err)
+			continue
+		}
+		if text := errorCounts(stats); text != "" {
+			d.add(Finding{
+				Severity: SeverityWarning, Object: object, Problem: fmt.Sprintf("%s has had %s since the pool was made", dev.Path, text),
+				Remedy: fmt.Sprintf("poolctl pool scrub start %s shows what is damaged; btrfs device stats -z %s forgets what is dealt with", rec.Name, mp),
+			})
+		}
+	}
+}
+
+// errorCounts names the counters that are not zero: "3 write errors, 1 read errors".
+func errorCounts(s btrfs.DevStats) string {
+	var out []string
+	for _, c := range []struct {
+		n    uint64
+		what string
+	}{
+		{s.WriteErrors, "write"}, {s.ReadErrors, "read"}, {s.FlushErrors, "flush"}, {s.CorruptionErrors, "corruption"}, {s.GenerationErrors, "generation"},
+	} {
+		if c.n > 0 {
+			out = append(out, fmt.Sprintf("%d %s errors", c.n, c.what))
+		}
+	}
+	return strings.Join(out, ", ")
+}
