@@ -68,7 +68,11 @@ func fsInfo(f *os.File) (Filesystem, error) {
 // DevStats counts the errors of a device since its file system was made, or
 // the counters were reset (btrfs-device(8), stats).
 type DevStats struct {
-	WriteErrors, ReadErrors, FlushErrors, CorruptionErrors, GenerationErrors uint64
+	WriteErrors      uint64 `json:"write_errors" yaml:"write_errors"`
+	ReadErrors       uint64 `json:"read_errors" yaml:"read_errors"`
+	FlushErrors      uint64 `json:"flush_errors" yaml:"flush_errors"`
+	CorruptionErrors uint64 `json:"corruption_errors" yaml:"corruption_errors"` // wrong checksums and damaged contents
+	GenerationErrors uint64 `json:"generation_errors" yaml:"generation_errors"` // metadata older or newer than expected
 }
 
 // DeviceStats reads the counters of one device of the file system mounted at

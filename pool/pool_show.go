@@ -52,6 +52,7 @@ func (s *System) Pool(ctx context.Context, name string) (Pool, error) {
 }
 
 // showPool is a pool in LXD's fields. Status is Created when it is attached,
+// Read-only when the kernel then lets nothing be written (PoolInfo says why),
 // Detached when not, Unavailable when its file is gone or cannot be read.
 func (s *System) showPool(ctx context.Context, rec state.PoolRecord) (Pool, error) {
 	out := Pool{
@@ -77,6 +78,11 @@ func (s *System) showPool(ctx context.Context, rec state.PoolRecord) (Pool, erro
 		return out, err
 	} else {
 		out.Status = "Unavailable" // the kernel gave it up: its disk failed, or had no room left
+	}
+	if attached && out.Status == "Created" {
+		if st, err := btrfs.GetState(s.dir.MountPoint(rec.Name)); err == nil && st.ReadOnly {
+			out.Status = "Read-only"
+		}
 	}
 	for _, p := range profiles {
 		for _, dev := range p.Devices {
@@ -113,6 +119,11 @@ func (s *System) PoolInfo(ctx context.Context, name string) (PoolInfo, error) {
 		return out, err
 	}
 	out.Usage = &usage
+	health, err := s.poolHealth(rec)
+	if err != nil {
+		return out, err
+	}
+	out.Health = &health
 	for _, u := range shown.UsedBy {
 		switch {
 		case strings.HasPrefix(u, "/1.0/images/"):

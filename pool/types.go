@@ -40,8 +40,9 @@ type PoolInfo struct {
 	Loop []loopdev.Info `json:"loop_devices" yaml:"loop_devices"`
 	// Strangers are those of Loop that are not the pool's own.
 	Strangers []Stranger `json:"strangers" yaml:"strangers"`
-	// Usage is nil while the pool is detached.
+	// Usage and Health are nil while the pool is detached.
 	Usage     *btrfs.Usage `json:"usage,omitempty" yaml:"usage,omitempty"`
+	Health    *PoolHealth  `json:"health,omitempty" yaml:"health,omitempty"`
 	Images    int          `json:"images" yaml:"images"`
 	Instances int          `json:"instances" yaml:"instances"`
 }

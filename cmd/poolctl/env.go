@@ -49,8 +49,20 @@ func (e *env) action(least, most int, run func(ctx context.Context, s *pool.Syst
 			e.debugf("%s took %s", c.Command.FullName(), time.Since(began).Round(time.Microsecond))
 			err = errors.Join(err, s.Close())
 		}()
-		return run(c.Context, s, c.Args().Slice())
+		return explained(run(c.Context, s, c.Args().Slice()), s.Explain)
 	}
+}
+
+// explained adds to an error, or to each of several, what is known of its cause.
+func explained(err error, explain func(error) error) error {
+	var several severalError
+	if !errors.As(err, &several) {
+		return explain(err)
+	}
+	for i := range several {
+		several[i] = explain(several[i])
+	}
+	return err
 }
 
 // stateDir is the state directory: the default one also when $POOLCTL_DIR is set
