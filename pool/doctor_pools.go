@@ -134,6 +134,7 @@ func (d *doctor) attachedPool(ctx context.Context, rec state.PoolRecord) {
 		}
 		d.add(f)
 	}
+	d.truncated(rec)
 	d.readOnlyPool(rec)
 	d.deviceErrors(rec)
 	d.space(rec)
@@ -156,6 +157,27 @@ func (d *doctor) attachedPool(ctx context.Context, rec state.PoolRecord) {
 		})
 	}
 	d.contents(ctx, rec)
+}
+
+// truncated tells of a file that has become smaller than what is mounted of it.
+func (d *doctor) truncated(rec state.PoolRecord) {
+	if rec.Kind != state.PoolFile {
+		return
+	}
+	info, err := btrfs.FSInfo(d.dir.MountPoint(rec.Name))
+	if err != nil || len(info.Devices) != 1 {
+		return // deviceErrors tells of it
+	}
+	path, _, err := poolFile(rec)
+	if err != nil {
+		return // findStrayed has told of it
+	}
+	if err := checkWhole(path, info.Devices[0].TotalBytes, 1); err != nil {
+		d.add(Finding{
+			Severity: SeverityError, Object: "pool " + rec.Name, Problem: err.Error(),
+			Remedy: fmt.Sprintf("make it as large as it was, truncate -s %d %s; what was in the rest is lost: poolctl pool scrub start %s shows of which files", info.Devices[0].TotalBytes, path, rec.Name),
+		})
+	}
 }
 
 // contents checks what is in an attached pool: instances whose record cannot be

@@ -258,17 +258,34 @@ func (s *System) holdOwn(ctx context.Context, rec state.PoolRecord) (*loopdev.De
 }
 
 // checkFile looks at the pool's file before it is attached: there, btrfs, ours,
-// and no copy of it mounted.
+// whole, and no copy of it mounted.
 func (s *System) checkFile(rec state.PoolRecord) error {
+	const restore = "put the file back from a copy, or forget the pool with poolctl pool delete --force %s"
 	super, err := btrfs.ReadSuper(rec.Source)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return withHint(fmt.Errorf("its file %s is gone", rec.Source), "put it back, say where it is now with poolctl pool attach %[1]s --source FILE, or forget the pool with poolctl pool delete --force %[1]s", rec.Name)
 		}
-		return err
+		return withHint(err, restore, rec.Name)
 	}
 	if super.UUID != rec.UUID {
-		return fmt.Errorf("%s holds another file system: UUID %s, not %s", rec.Source, super.UUID, rec.UUID)
+		return withHint(fmt.Errorf("%s holds another file system: UUID %s, not %s", rec.Source, super.UUID, rec.UUID), restore, rec.Name)
+	}
+	if err := checkWhole(rec.Source, super.TotalBytes, super.NumDevices); err != nil {
+		return withHint(err, restore, rec.Name)
 	}
 	return s.refuseMounted(rec)
+}
+
+// checkWhole refuses a file that is smaller than the file system in it. One with
+// several devices counts the bytes of all.
+func checkWhole(path string, need, devices uint64) error {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if devices == 1 && uint64(st.Size) < need {
+		return fmt.Errorf("%s is truncated: %s of %s", path, FormatSize(st.Size), FormatSize(int64(need)))
+	}
+	return nil
 }

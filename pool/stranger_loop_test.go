@@ -27,6 +27,13 @@ func losetup(t *testing.T, args ...string) string {
 	return dev
 }
 
+// runProgram runs a program to its end.
+func runProgram(t *testing.T, name string, args ...string) (output string, err error) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	return string(out), err
+}
+
 // mountDevice mounts a device until the test ends.
 func mountDevice(t *testing.T, dev string, flags uintptr) (dir string) {
 	t.Helper()
