@@ -126,5 +126,7 @@ func (s *System) DeleteImage(ctx context.Context, ref string) error {
 		return err
 	}
 	defer unlock()
-	return p.DeleteImage(ctx, im.Fingerprint)
+	err = p.DeleteImage(ctx, im.Fingerprint)
+	s.pruneQgroups(p)
+	return err
 }

@@ -46,6 +46,12 @@ func (s *System) Copy(ctx context.Context, o CopyOptions) (name string, err erro
 	if err != nil {
 		return "", fmt.Errorf("cannot copy %s to %s: %w", what.Ref(), o.Name, err)
 	}
+	if rec.Limit, err = rootSize(rec.ExpandedDevices); err != nil {
+		return "", fmt.Errorf("cannot copy %s to %s: %w", what.Ref(), o.Name, err)
+	}
+	if !s.canHold(ctx, p, o.Name, rec.Limit) {
+		rec.Limit = 0
+	}
 	if err := p.CopyInstance(ctx, rec, what); err != nil {
 		return "", err
 	}
@@ -107,6 +113,9 @@ func (s *System) copiedRecord(p *openedPool, what *tree.CopyOptions, o CopyOptio
 		devices[name] = maps.Clone(dev)
 	}
 	as.adapt(config, devices)
+	if devices, err = s.overrideDevices(source.Profiles, config, devices, o.DeviceOverrides); err != nil {
+		return tree.Instance{}, err
+	}
 	_, expanded, err := s.expand(source.Profiles, config, devices)
 	if err != nil {
 		return tree.Instance{}, err

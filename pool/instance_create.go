@@ -60,10 +60,21 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 	if err != nil {
 		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
 	}
+	if rec.Limit, err = s.limitOf(ctx, p, rec); err != nil {
+		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
+	}
 	if err := p.CreateInstance(ctx, rec, image.Fingerprint); err != nil {
-		return "", err
+		return "", createError(err, o.Name, image, rec.Limit)
 	}
 	return o.Name, nil
+}
+
+// createError names what an image is too large for.
+func createError(err error, name string, image tree.ImageRecord, size int64) error {
+	if over, ok := errors.AsType[*tree.OverLimitError](err); ok {
+		return withHint(fmt.Errorf("cannot create instance %s: its size is %s, and image %s takes %s", name, FormatSize(size), image.Fingerprint[:12], FormatSize(over.Used)), "give it a larger size: --device root,size=...")
+	}
+	return err
 }
 
 // checkNew checks what a user says of a new instance: its name, unless it is
@@ -228,6 +239,12 @@ func (s *System) newRecord(o CreateOptions, pool state.PoolRecord, profiles []st
 	}
 	if root := rootDevice(expanded); root == "" || expanded[root]["pool"] != pool.Name {
 		devices["root"] = map[string]string{"type": "disk", "path": "/", "pool": pool.Name}
+	}
+	if devices, err = s.overrideDevices(profiles, config, devices, o.DeviceOverrides); err != nil {
+		return tree.Instance{}, err
+	}
+	if devices, err = s.defaultSize(profiles, config, devices, pool); err != nil {
+		return tree.Instance{}, err
 	}
 	for name, dev := range expanded {
 		if b := nicBridge(dev); b != "" {

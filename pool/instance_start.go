@@ -44,12 +44,13 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) error {
 	if err := checkArch(in.rec); err != nil {
 		return err
 	}
+	s.keepInstanceLimit(ctx, in)
 	nics, err := s.nics(ctx, in)
 	if err != nil {
 		return err
 	}
 	if err := s.applyTemplates(ctx, in); err != nil {
-		return err
+		return fullError(err, in.rec)
 	}
 	uids, gids, err := runtime.DefaultIDMap()
 	if err != nil {

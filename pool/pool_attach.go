@@ -112,6 +112,7 @@ func (s *System) attachLocked(ctx context.Context, name string) error {
 	if err := s.mountPool(ctx, rec); err != nil {
 		return fmt.Errorf("cannot attach pool %s: %w", name, err)
 	}
+	s.attachQuotas(ctx, rec)
 	if rec.Detached {
 		rec.Detached = false
 		return s.savePool(rec)

@@ -87,6 +87,10 @@ func (s *System) CreatePool(ctx context.Context, o CreatePoolOptions) (err error
 		return err
 	}
 	crash.Point("pool.create.mounted")
+	if err := s.startQuotas(ctx, rec); err != nil { // before anything is written that would count for nobody
+		return err
+	}
+	crash.Point("pool.create.quotas")
 	if err := layOut(s.dir.MountPoint(o.Name)); err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ func poolKeys() []poolKey {
 		{name: "source.wipe", kinds: []string{state.PoolDevice}, check: anyValue, fixed: "it is for pool create"},
 		{name: "btrfs.create_options", kinds: ownFileSystem, check: checkCreateOptions, fixed: "it is for pool create"},
 		{name: "btrfs.mount_options", kinds: ownFileSystem, check: checkMountOptions, apply: applyMountOptions},
+		{name: quotasKey, check: checkQuotas, apply: applyQuotas},
 		{name: "compress", kinds: ownFileSystem, check: checkCompress, apply: applyMountOptions},
 		{name: "reserve", kinds: []string{state.PoolFile}, check: checkBool, apply: applyReserve},
 	}, volumeKeys()...)

@@ -31,6 +31,9 @@ func (s *System) CreateSnapshot(ctx context.Context, instance, snap string) (nam
 	if errors.Is(err, fs.ErrExist) {
 		err = fmt.Errorf("cannot create snapshot %s/%s: %w", instance, snap, ErrExists)
 	}
+	if err == nil {
+		s.keepInstanceLimit(ctx, in)
+	}
 	return snap, err
 }
 
@@ -76,7 +79,17 @@ func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap str
 	if err != nil {
 		return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
 	}
-	err = in.RestoreSnapshot(ctx, name, snap, tree.RestoreOptions{})
+	err = in.RestoreSnapshot(ctx, name, snap, tree.RestoreOptions{Adapt: func(present tree.Instance, restored *tree.Instance) error {
+		err := s.keepSize(present, restored)
+		if err == nil {
+			restored.Limit, err = rootSize(restored.ExpandedDevices)
+		}
+		if err == nil && !s.canHold(ctx, in.openedPool, name, restored.Limit) {
+			restored.Limit = 0
+		}
+		return err
+	}})
+	s.pruneQgroups(in.openedPool)
 	if wasRunning {
 		again := context.WithoutCancel(ctx)
 		rec, rerr := in.Instance(name)
@@ -106,6 +119,10 @@ func (s *System) DeleteSnapshot(ctx context.Context, instance, snap string) (err
 	err = in.DeleteSnapshot(ctx, instance, snap)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("cannot delete %s: %w", ref, snapshotError(err, instance))
+	}
+	if err == nil {
+		s.keepInstanceLimit(ctx, in)
+		s.pruneQgroups(in.openedPool)
 	}
 	return err
 }

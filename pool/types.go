@@ -130,16 +130,18 @@ type Progress struct {
 
 // CreateOptions are the arguments of Create.
 type CreateOptions struct {
-	Name        string // "" = a random name
-	Image       string // [REMOTE:]IMAGE
-	Pool        string // "" = the default one
-	Config      map[string]string
-	Devices     map[string]map[string]string
-	Profiles    []string // nil = default
-	Network     string   // bridge for eth0 instead of the profile's
-	Description string
-	Ephemeral   bool
-	Progress    func(Progress)
+	Name    string // "" = a random name
+	Image   string // [REMOTE:]IMAGE
+	Pool    string // "" = the default one
+	Config  map[string]string
+	Devices map[string]map[string]string
+	// DeviceOverrides lays keys over devices that it has anyway, also from its profiles.
+	DeviceOverrides map[string]map[string]string
+	Profiles        []string // nil = default
+	Network         string   // bridge for eth0 instead of the profile's
+	Description     string
+	Ephemeral       bool
+	Progress        func(Progress)
 }
 
 // CopyOptions are the arguments of Copy.
@@ -149,6 +151,8 @@ type CopyOptions struct {
 	Name         string            // "" = a random name
 	InstanceOnly bool              // leave the snapshots out; a snapshot has none
 	Config       map[string]string // laid over the source's
+	// DeviceOverrides lays keys over the devices of the source.
+	DeviceOverrides map[string]map[string]string
 }
 
 // Instance is an instance with its live state: incus's fields.

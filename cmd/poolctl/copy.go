@@ -13,11 +13,16 @@ import (
 type copyFlags struct {
 	instanceOnly bool
 	config       cli.StringSlice
+	devices      cli.StringSlice
 }
 
 // options puts the flags and SOURCE[/SNAPSHOT] [NAME] together.
 func (f *copyFlags) options(args []string) (pool.CopyOptions, error) {
 	config, err := keyValues("copy", f.config.Value())
+	if err != nil {
+		return pool.CopyOptions{}, err
+	}
+	devices, err := deviceOverrides("copy", f.devices.Value())
 	if err != nil {
 		return pool.CopyOptions{}, err
 	}
@@ -29,7 +34,7 @@ func (f *copyFlags) options(args []string) (pool.CopyOptions, error) {
 		return pool.CopyOptions{}, badUsage("copy", "--instance-only is for an instance, %s is a snapshot", args[0])
 	}
 	return pool.CopyOptions{
-		Source: source, Snapshot: snapshot, Name: optional(args, 1), InstanceOnly: f.instanceOnly, Config: config,
+		Source: source, Snapshot: snapshot, Name: optional(args, 1), InstanceOnly: f.instanceOnly, Config: config, DeviceOverrides: devices,
 	}, nil
 }
 
@@ -42,6 +47,7 @@ func copyCommand(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "instance-only", Usage: "leave the snapshots out", Destination: &f.instanceOnly},
 			&cli.StringSliceFlag{Name: "config", Aliases: []string{"c"}, Usage: "`KEY=VALUE` of the copy's configuration; may be repeated", Destination: &f.config},
+			&cli.StringSliceFlag{Name: "device", Aliases: []string{"d"}, Usage: "`DEVICE,KEY=VALUE` of a device of the copy's, as root,size=10GiB; may be repeated", Destination: &f.devices},
 		},
 		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) error {
 			o, err := f.options(args)

@@ -11,7 +11,7 @@ import (
 // createOptions are the flags that create and launch share.
 type createOptions struct {
 	storage, network, description string
-	config, profiles              cli.StringSlice
+	config, profiles, devices     cli.StringSlice
 	noProfiles                    bool
 }
 
@@ -20,6 +20,7 @@ func (o *createOptions) flags() []cli.Flag {
 		&cli.StringFlag{Name: "storage", Aliases: []string{"s"}, Usage: "`POOL` to create it in", Destination: &o.storage},
 		&cli.StringFlag{Name: "network", Aliases: []string{"n"}, Usage: "`NETWORK` to put its eth0 on", Destination: &o.network},
 		&cli.StringSliceFlag{Name: "config", Aliases: []string{"c"}, Usage: "`KEY=VALUE` of its configuration; may be repeated", Destination: &o.config},
+		&cli.StringSliceFlag{Name: "device", Aliases: []string{"d"}, Usage: "`DEVICE,KEY=VALUE` of a device of its or its profiles', as root,size=10GiB; may be repeated", Destination: &o.devices},
 		&cli.StringSliceFlag{Name: "profile", Aliases: []string{"p"}, Usage: "`PROFILE` to apply instead of default; may be repeated", Destination: &o.profiles},
 		&cli.BoolFlag{Name: "no-profiles", Usage: "apply no profile", Destination: &o.noProfiles},
 		&cli.StringFlag{Name: "description", Usage: "`TEXT` about the instance", Destination: &o.description},
@@ -32,8 +33,13 @@ func (o *createOptions) options(command string, args []string) (pool.CreateOptio
 	if err != nil {
 		return pool.CreateOptions{}, err
 	}
+	devices, err := deviceOverrides(command, o.devices.Value())
+	if err != nil {
+		return pool.CreateOptions{}, err
+	}
 	out := pool.CreateOptions{
-		Image: args[0], Name: optional(args, 1), Pool: o.storage, Network: o.network, Config: config,
+		DeviceOverrides: devices,
+		Image:           args[0], Name: optional(args, 1), Pool: o.storage, Network: o.network, Config: config,
 		Description: o.description, Profiles: o.profiles.Value(),
 	}
 	switch {

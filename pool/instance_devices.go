@@ -1,0 +1,298 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"poolctl/pool/crash"
+	"poolctl/pool/tree"
+)
+
+// AddInstanceDevice gives an instance a device of its own: config has its type
+// and keys. One of that name, its own or a profile's, is refused.
+func (s *System) AddInstanceDevice(ctx context.Context, instance, device string, config map[string]string) error {
+	return s.changeDevices(ctx, instance, func(in tree.Instance) (map[string]map[string]string, error) {
+		if _, own := in.Devices[device]; own {
+			return nil, fmt.Errorf("device %s: %w", device, ErrExists)
+		}
+		if err := checkDeviceName(device); err != nil {
+			return nil, err
+		}
+		out := cloneDevices(in.Devices)
+		out[device] = withoutEmpty(config)
+		return out, nil
+	})
+}
+
+// OverrideInstanceDevice gives an instance a copy of a device that a profile
+// gives it, with other keys laid over it.
+func (s *System) OverrideInstanceDevice(ctx context.Context, instance, device string, config map[string]string) error {
+	return s.changeDevices(ctx, instance, func(in tree.Instance) (map[string]map[string]string, error) {
+		if _, own := in.Devices[device]; own {
+			return nil, withHint(fmt.Errorf("device %s: %w, as its own", device, ErrExists), "poolctl config device set %s %s KEY=VALUE changes it", instance, device)
+		}
+		if _, inherited := in.ExpandedDevices[device]; !inherited {
+			return nil, withHint(fmt.Errorf("no profile has a device %s: %w", device, ErrNotFound), "poolctl config device add %s %s TYPE KEY=VALUE", instance, device)
+		}
+		return overrideDevice(in.Devices, in.ExpandedDevices, device, config), nil
+	})
+}
+
+// SetInstanceDevice changes keys of an instance's own device; a key with "" is
+// unset. A root disk's size takes effect at once, also in a running instance.
+func (s *System) SetInstanceDevice(ctx context.Context, instance, device string, config map[string]string) error {
+	return s.changeDevices(ctx, instance, func(in tree.Instance) (map[string]map[string]string, error) {
+		if err := checkOwnDevice(in, device); err != nil {
+			return nil, err
+		}
+		return overrideDevice(in.Devices, in.Devices, device, config), nil
+	})
+}
+
+// UnsetInstanceDevice removes keys of an instance's own device.
+func (s *System) UnsetInstanceDevice(ctx context.Context, instance, device string, keys ...string) error {
+	config := map[string]string{}
+	for _, k := range keys {
+		config[k] = ""
+	}
+	return s.SetInstanceDevice(ctx, instance, device, config)
+}
+
+// RemoveInstanceDevice removes devices that are the instance's own, all or none.
+func (s *System) RemoveInstanceDevice(ctx context.Context, instance string, devices ...string) error {
+	return s.changeDevices(ctx, instance, func(in tree.Instance) (map[string]map[string]string, error) {
+		out := cloneDevices(in.Devices)
+		for _, d := range devices {
+			if err := checkOwnDevice(in, d); err != nil {
+				return nil, err
+			}
+			delete(out, d)
+		}
+		return out, nil
+	})
+}
+
+// InstanceDevice is one of the instance's own devices, for reading.
+func (s *System) InstanceDevice(ctx context.Context, instance, device string) (map[string]string, error) {
+	in, err := s.Instance(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkOwnDevice(tree.Instance{Name: instance, Devices: in.Devices, ExpandedDevices: in.ExpandedDevices}, device); err != nil {
+		return nil, fmt.Errorf("cannot read device %s of %s: %w", device, instance, err)
+	}
+	return in.Devices[device], nil
+}
+
+// checkOwnDevice refuses a device that the instance has not, or has from a profile.
+func checkOwnDevice(in tree.Instance, device string) error {
+	if _, own := in.Devices[device]; own {
+		return nil
+	}
+	if _, inherited := in.ExpandedDevices[device]; inherited {
+		return withHint(fmt.Errorf("device %s is a profile's", device), "poolctl config device override %s %s [KEY=VALUE...] makes it the instance's own", in.Name, device)
+	}
+	return withHint(fmt.Errorf("device %s: %w", device, ErrNotFound), "poolctl config device list %s shows its own devices", in.Name)
+}
+
+// checkDeviceName takes what can be a device's name: Incus's rule is 1 to 64
+// characters; those that would not print, or end a word, are refused too.
+func checkDeviceName(name string) error {
+	if name == "" || len(name) > 64 {
+		return fmt.Errorf("%q cannot be a device's name: 1 to 64 characters", name)
+	}
+	if i := slices.IndexFunc([]rune(name), func(c rune) bool { return c <= ' ' || c == '/' || c == ',' || c == '=' || c == 0x7f }); i >= 0 {
+		return fmt.Errorf("%q cannot be a device's name: no spaces and none of / , =", name)
+	}
+	return nil
+}
+
+func cloneDevices(devices map[string]map[string]string) map[string]map[string]string {
+	out := map[string]map[string]string{}
+	for n, d := range devices {
+		out[n] = maps.Clone(d)
+	}
+	return out
+}
+
+func withoutEmpty(config map[string]string) map[string]string {
+	out := maps.Clone(config)
+	maps.DeleteFunc(out, func(_, v string) bool { return v == "" })
+	return out
+}
+
+// overrideDevice is devices with one more: base's of that name with config laid
+// over it, "" removing a key.
+func overrideDevice(devices, base map[string]map[string]string, device string, config map[string]string) map[string]map[string]string {
+	out := cloneDevices(devices)
+	dev := maps.Clone(base[device])
+	if dev == nil {
+		dev = map[string]string{}
+	}
+	maps.Copy(dev, config)
+	out[device] = withoutEmpty(dev)
+	return out
+}
+
+// changeDevices changes an instance's own devices: change returns what they are
+// to be. They are checked first, then made effective, and then recorded.
+func (s *System) changeDevices(ctx context.Context, instance string, change func(in tree.Instance) (map[string]map[string]string, error)) (err error) {
+	in, err := s.lockInstance(ctx, instance)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err = errors.Join(err, in.close()); err != nil {
+			err = fmt.Errorf("cannot change the devices of %s: %w", instance, err)
+		}
+	}()
+	if in.rec.Broken != nil {
+		return in.rec.Broken
+	}
+	was := in.rec
+	if err := s.reexpand(&was); err != nil {
+		return err
+	}
+	now := was
+	if now.Devices, err = change(was); err != nil {
+		return err
+	}
+	if err := s.reexpand(&now); err != nil {
+		return err
+	}
+	if err := s.checkDevices(in, was, now); err != nil {
+		return err
+	}
+	undo, err := s.applyDevices(ctx, in, was, now)
+	if err != nil {
+		return err
+	}
+	crash.Point("pool.devices.applied")
+	_, err = in.UpdateInstance(instance, func(r *tree.Instance) error {
+		r.Devices = now.Devices
+		return s.reexpand(r)
+	})
+	if err != nil {
+		return errors.Join(err, undo(context.WithoutCancel(ctx)))
+	}
+	return nil
+}
+
+// changedDevices names the devices of which the expanded configuration differs.
+func changedDevices(was, now map[string]map[string]string) []string {
+	var out []string
+	for _, n := range sortedKeys(was) {
+		if d, still := now[n]; !still || !maps.Equal(d, was[n]) {
+			out = append(out, n)
+		}
+	}
+	for _, n := range sortedKeys(now) {
+		if _, had := was[n]; !had {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// checkDevices checks the devices that a change changes, and that the root disk
+// stays in its pool.
+func (s *System) checkDevices(in *lockedInstance, was, now tree.Instance) error {
+	for _, n := range changedDevices(was.ExpandedDevices, now.ExpandedDevices) {
+		if dev, there := now.ExpandedDevices[n]; there {
+			if err := s.checkDevice(n, dev); err != nil {
+				return err
+			}
+		}
+	}
+	root := rootDevice(now.ExpandedDevices)
+	if root == "" {
+		return errors.New("it would have no root disk: a disk with path=/")
+	}
+	if pool := now.ExpandedDevices[root]["pool"]; pool != in.openedPool.rec.Name {
+		return fmt.Errorf("device %s: the root disk is in pool %s and cannot move to %q by this", root, in.openedPool.rec.Name, pool)
+	}
+	return nil
+}
+
+// checkDevice validates one device by its type.
+func (s *System) checkDevice(name string, dev map[string]string) (err error) {
+	switch {
+	case isRootDisk(dev):
+		err = checkKeys(dev, "pool", "path", "size")
+		if err == nil && dev["size"] != "" {
+			err = checkSize(dev["size"])
+		}
+	case dev["type"] == "nic":
+		err = checkKeys(dev, "network", "nictype", "parent", "name", "hwaddr")
+		if b := nicBridge(dev); err == nil && b == "" {
+			err = withHint(errors.New("it has no network"), "network=NAME: poolctl network list")
+		} else if err == nil {
+			_, err = s.dir.LoadNetwork(b)
+		}
+	case dev["type"] == "none":
+		err = checkKeys(dev)
+	default:
+		err = withHint(fmt.Errorf("type %q is unknown", dev["type"]), "the types are disk, nic and none")
+	}
+	if err != nil {
+		return fmt.Errorf("device %s: %w", name, err)
+	}
+	return nil
+}
+
+func isRootDisk(dev map[string]string) bool { return dev["type"] == "disk" && dev["path"] == "/" }
+
+// checkKeys refuses keys besides "type", user.* and those given.
+func checkKeys(dev map[string]string, known ...string) error {
+	for _, k := range sortedKeys(dev) {
+		if k != "type" && !isUserKey(k) && !slices.Contains(known, k) {
+			return withHint(fmt.Errorf("unknown key %q", k), "the keys of a %s are %v", dev["type"], known)
+		}
+	}
+	return nil
+}
+
+// applyDevices makes a change effective before it is recorded, and returns how
+// to take it back. Besides the size of the root disk, nothing can be changed
+// while the instance runs.
+func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now tree.Instance) (undo func(context.Context) error, err error) {
+	running := s.isRunning(in.rec.Name)
+	for _, n := range changedDevices(was.ExpandedDevices, now.ExpandedDevices) {
+		if running && !onlySizeDiffers(was.ExpandedDevices[n], now.ExpandedDevices[n]) {
+			return nil, withHint(fmt.Errorf("device %s cannot be changed while it runs", n), "poolctl stop %s first", in.rec.Name)
+		}
+	}
+	before, err := rootSize(was.ExpandedDevices)
+	if err != nil {
+		before = 0 // a size that was written by hand, which nobody could hold
+	}
+	after, err := rootSize(now.ExpandedDevices)
+	if err != nil {
+		return nil, err
+	}
+	path := in.InstancePath(in.rec.Name)
+	if before == after {
+		return func(context.Context) error { return nil }, nil
+	}
+	undo = func(ctx context.Context) error {
+		if before == 0 {
+			return in.SetLimit(ctx, path, 0)
+		}
+		return s.keepLimit(ctx, in.openedPool, in.rec.Name, path, before)
+	}
+	return undo, s.setLimit(ctx, in.openedPool, in.rec.Name, path, after)
+}
+
+// onlySizeDiffers says whether two root disks are the same but for the size.
+func onlySizeDiffers(a, b map[string]string) bool {
+	if !isRootDisk(a) || !isRootDisk(b) {
+		return false
+	}
+	x, y := maps.Clone(a), maps.Clone(b)
+	delete(x, "size")
+	delete(y, "size")
+	return maps.Equal(x, y)
+}
