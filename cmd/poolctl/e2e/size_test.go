@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// dd writes in an instance until its disk is full, and returns how many MB it has then in files called big-*.
+func (h *host) dd(name string) int {
+	h.t.Helper()
+	r := h.run("exec", name, "--", "sh", "-c", "dd if=/dev/zero of=/root/big-1 bs=1000000 count=200 conv=fsync; cat /root/big-* | wc -c")
+	if !strings.Contains(strings.ToLower(r.stderr), "quota exceeded") {
+		h.t.Errorf("dd should be stopped by the quota: %s", r)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(r.stdout))
+	if err != nil {
+		h.t.Fatalf("%s", r)
+	}
+	return n / 1000000
+}
+
+// wantFull checks that writing in an instance ended where its size says, less what the image and the trees take.
+func (h *host) wantFull(what, name string, size int) {
+	h.t.Helper()
+	if got := h.dd(name); got > size || got < size-8 {
+		h.t.Errorf("%s: dd wrote %d MB, the size is %d MB", what, got, size)
+	}
+	h.ok("exec", name, "--", "rm", "/root/big-1")
+}
+
+// TestSize limits an instance in pools that count in either way: dd stops at 50 MB, before and after a restore, in the copy,
+// and after the size was changed while the instance runs.
+func TestSize(t *testing.T) {
+	h := opHost(t)
+	for _, quotas := range []string{"simple", "qgroups"} {
+		t.Run(quotas, func(t *testing.T) {
+			h.in(t)
+			h.ok("pool", "create", "q", "size=1GiB", "btrfs.quotas="+quotas)
+			h.ok("launch", "m:busybox", "c1", "-s", "q", "-d", "root,size=50MB")
+			h.matches("^50MB\n$", "config", "device", "get", "c1", "root", "size")
+			h.wantFull("new", "c1", 50)
+			h.ok("snapshot", "create", "c1", "s0")
+			h.wantFull("with a snapshot", "c1", 50)
+			h.ok("snapshot", "restore", "c1", "s0")
+			h.wantFull("restored", "c1", 50)
+			h.ok("copy", "c1", "c2")
+			h.ok("start", "c2")
+			h.wantFull("copied", "c2", 50)
+			h.ok("config", "device", "set", "c2", "root", "size", "30MB")
+			h.wantFull("smaller, while it runs", "c2", 30)
+			h.ok("config", "device", "set", "c2", "root", "size=70MB")
+			h.wantFull("larger, while it runs", "c2", 70)
+			h.fails(1, "cannot limit c2 to 100KiB: it takes .* already", "config", "device", "set", "c2", "root", "size=100KiB")
+			h.wantFull("after a refusal", "c2", 70)
+			// A full instance can be given more, be snapshotted, stopped, started and deleted.
+			h.dd("c2")
+			h.ok("snapshot", "create", "c2", "full")
+			h.ok("stop", "--force", "c2")
+			h.ok("config", "device", "set", "c2", "root", "size=80MB")
+			h.ok("start", "c2")
+			h.ok("exec", "c2", "--", "rm", "/root/big-1")
+			h.ok("config", "device", "unset", "c2", "root", "size")
+			h.ok("exec", "c2", "--", "dd", "if=/dev/zero", "of=/root/big-1", "bs=1000000", "count=100")
+			h.ok("delete", "--force", "c2")
+			// A snapshot from before the size does not end it.
+			h.ok("launch", "m:busybox", "c3", "-s", "q")
+			h.ok("snapshot", "create", "c3", "s0")
+			h.fails(1, "device eth0 is a profile's", "config", "device", "set", "c3", "eth0", "name=eth1")
+			h.ok("config", "device", "set", "c3", "root", "size=50MB")
+			h.ok("snapshot", "restore", "c3", "s0")
+			h.matches("^50MB\n$", "config", "device", "get", "c3", "root", "size")
+			h.wantFull("restored from before the size", "c3", 50)
+			tools(t, filepath.Join(h.state, "storage-pools/q"))
+			h.ok("delete", "--force", "c1", "c3")
+			h.ok("pool", "delete", "q", "--force")
+		})
+	}
+}
+
+// tools checks that btrfs-progs of an older release read a pool with simple quotas too.
+func tools(t *testing.T, mnt string) {
+	t.Helper()
+	out, err := exec.Command("btrfs", "subvolume", "list", mnt).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "path containers/c1") {
+		t.Errorf("btrfs subvolume list: %v\n%s", err, out)
+	}
+}
+
+// TestSizeDevices is the root disk's size on pools without quotas, and what of devices is refused.
+func TestSizeDevices(t *testing.T) {
+	h := opHost(t)
+	h.ok("pool", "create", "none", "size=300MiB", "btrfs.quotas=none")
+	h.fails(1, "cannot create instance c1: pool none counts nothing", "launch", "m:busybox", "c1", "-s", "none", "--device", "root,size=50MB")
+	h.ok("init", "bb", "c1", "-d", "root,size=50MB")
+	h.fails(1, "its size is 9.77KiB, and image .* takes", "init", "bb", "c2", "-d", "root,size=10000")
+	h.fails(1, `device nosuch: not found`, "init", "bb", "c2", "-d", "nosuch,size=10MB")
+	h.fails(1, `cannot read size "many"`, "init", "bb", "c2", "-d", "root,size=many")
+	h.fails(1, `unknown key "sise"`, "config", "device", "set", "c1", "root", "sise=1GiB")
+	h.fails(1, "cannot move", "config", "device", "set", "c1", "root", "pool=none")
+	h.fails(1, `type "usb" is unknown`, "config", "device", "add", "c1", "usb0", "usb")
+	h.fails(1, "already exists", "config", "device", "add", "c1", "root", "disk", "path=/")
+	h.fails(1, "device root: already exists", "config", "device", "override", "c1", "root", "size=1GiB")
+	h.fails(1, "no profile has a device eth7", "config", "device", "override", "c1", "eth7")
+	h.fails(2, "not of the form", "init", "bb", "c2", "-d", "root")
+	h.ok("config", "device", "override", "c1", "eth0", "name=eth5")
+	h.matches("^eth0\nroot\n$", "config", "device", "list", "c1")
+	h.matches("name: eth5", "config", "device", "show", "c1")
+	h.ok("config", "device", "add", "c1", "eth9", "none")
+	h.ok("config", "device", "remove", "c1", "eth9", "eth0")
+	h.matches("^root\n$", "config", "device", "list", "c1")
+	h.ok("config", "device", "remove", "c1", "root") // the profile's is there again, and has no size
+	h.matches("^$", "config", "device", "list", "c1")
+	h.ok("start", "c1")
+	h.ok("exec", "c1", "--", "dd", "if=/dev/zero", "of=/root/big", "bs=1000000", "count=80")
+	h.fails(1, "cannot be changed while it runs", "config", "device", "add", "c1", "eth1", "nic", "network="+h.bridge)
+	h.ok("config", "device", "override", "c1", "root", "size=100MB")
+	if r := h.run("exec", "c1", "--", "dd", "if=/dev/zero", "of=/root/more", "bs=1000000", "count=80"); r.code == 0 || !strings.Contains(r.stderr, "quota exceeded") {
+		t.Errorf("dd should be stopped by the quota: %s", r)
+	}
+	h.ok("delete", "--force", "c1")
+}
