@@ -6,17 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"poolctl/btrfs"
 	"poolctl/images"
-	"poolctl/pool/state"
 	"poolctl/pool/tree"
 	"poolctl/remotes"
 )
@@ -25,27 +19,11 @@ import (
 // there already only gets the aliases. Two pulls of the same image download it
 // once: the second waits for the first.
 func (s *System) PullImage(ctx context.Context, ref string, o PullOptions) (Image, error) {
-	remote, name, err := s.splitRef(ref)
+	c, r, name, err := s.pullSource(ref, o)
 	if err != nil {
 		return Image{}, err
 	}
-	if remote == localRemote {
-		return Image{}, withHint(fmt.Errorf("cannot pull %q: no remote named", ref), "write REMOTE:IMAGE, for example images:alpine/3.20")
-	}
-	for _, a := range o.Aliases {
-		if err := tree.ValidateAlias(a); err != nil {
-			return Image{}, fmt.Errorf("cannot pull %s: %w", ref, err)
-		}
-	}
-	c, r, err := s.client(remote)
-	if err != nil {
-		return Image{}, err
-	}
-	pool, err := s.poolOrDefault(o.Pool)
-	if err != nil {
-		return Image{}, err
-	}
-	p, err := s.openPool(ctx, pool)
+	p, err := s.openTarget(ctx, o.Pool)
 	if err != nil {
 		return Image{}, err
 	}
@@ -59,7 +37,35 @@ func (s *System) PullImage(ctx context.Context, ref string, o PullOptions) (Imag
 		}
 		return err
 	})
-	return publicImage(rec, pool), err
+	return publicImage(rec, p.rec.Name), err
+}
+
+// pullSource reads the reference of an image to pull, and checks the aliases
+// that it is to get.
+func (s *System) pullSource(ref string, o PullOptions) (c *remotes.Client, r remotes.Remote, name string, err error) {
+	remote, name, err := s.splitRef(ref)
+	if err != nil {
+		return nil, r, "", err
+	}
+	if remote == localRemote {
+		return nil, r, "", withHint(fmt.Errorf("cannot pull %q: no remote named", ref), "write REMOTE:IMAGE, for example images:alpine/3.20")
+	}
+	for _, a := range o.Aliases {
+		if err := tree.ValidateAlias(a); err != nil {
+			return nil, r, "", fmt.Errorf("cannot pull %s: %w", ref, err)
+		}
+	}
+	c, r, err = s.client(remote)
+	return c, r, name, err
+}
+
+// openTarget opens the pool that something is to be put into; "" is the default one.
+func (s *System) openTarget(ctx context.Context, name string) (*openedPool, error) {
+	pool, err := s.poolOrDefault(name)
+	if err != nil {
+		return nil, err
+	}
+	return s.openPool(ctx, pool)
 }
 
 // findFresh finds an image and does something with it. When a file of it is not
@@ -150,7 +156,7 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	if want.Type != "" && want.Type != "container" {
 		return rec, withHint(fmt.Errorf("it is a %s image", want.Type), "poolctl runs system containers")
 	}
-	if err := s.checkSpace(ctx, p.rec, want.Size); err != nil {
+	if err := s.needSpace(ctx, p.rec, imageNeed(want)); err != nil {
 		return rec, err
 	}
 	stage, err := p.StageImage(ctx)
@@ -158,11 +164,8 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 		return rec, err
 	}
 	defer func() {
-		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-			err = withHint(fmt.Errorf("pool %s is full: %w", p.rec.Name, err), "poolctl pool info %s shows the space; use a larger pool", p.rec.Name)
-		}
 		if err != nil {
-			err = errors.Join(err, stage.Abort())
+			err = errors.Join(s.nameFull(p.rec, err), stage.Abort())
 		}
 	}()
 	req, err := request(c, want, stage, o.Progress)
@@ -226,68 +229,6 @@ func (c *counted) Read(b []byte) (int, error) {
 	c.p.Done += int64(n)
 	c.report(c.p)
 	return n, err
-}
-
-// checkSpace refuses a download that cannot fit: neither in the pool nor, as
-// the pool's file grows, on the host.
-func (s *System) checkSpace(ctx context.Context, rec state.PoolRecord, compressed int64) error {
-	usage, err := awaitSpace(ctx, s.dir.MountPoint(rec.Name), uint64(compressed))
-	if err != nil {
-		return err
-	}
-	if uint64(compressed) > usage.Free {
-		return withHint(fmt.Errorf("pool %s has %s free, and the image takes %s even before it is unpacked", rec.Name, FormatSize(int64(usage.Free)), FormatSize(compressed)), "use a larger pool, or delete images: poolctl image list")
-	}
-	if rec.Kind != state.PoolFile {
-		return nil // nothing grows with it
-	}
-	var fsys unix.Statfs_t
-	var st unix.Stat_t
-	if err := errors.Join(unix.Statfs(rec.Source, &fsys), unix.Stat(rec.Source, &st)); err != nil {
-		return fmt.Errorf("%s: %w", rec.Source, err)
-	}
-	growth := min(st.Size-st.Blocks*512, hostGrowth(compressed))
-	if free := int64(fsys.Bavail) * fsys.Bsize; free < growth {
-		return withHint(fmt.Errorf("%s has %s free on the host, and pool %s may have to grow by %s", filepath.Dir(rec.Source), FormatSize(free), rec.Name, FormatSize(growth)),
-			"make room there: when it is full, the kernel gives up the pool's file system")
-	}
-	return nil
-}
-
-// hostGrowth is how much larger an image may make a pool's file: unpacked, xz's
-// images are 2.5 to 4 times as large (Alpine, Debian, Ubuntu), and btrfs writes
-// its trees anew, twice, beside the old ones.
-func hostGrowth(compressed int64) int64 {
-	if compressed > math.MaxInt64/8 {
-		return math.MaxInt64
-	}
-	return 4*compressed + 16<<20
-}
-
-// awaitSpace asks for the space of a pool. When less than need is free, it waits
-// for what was deleted a moment ago to be freed, 10 s at most.
-func awaitSpace(ctx context.Context, mnt string, need uint64) (btrfs.Usage, error) {
-	for end := time.Now().Add(10 * time.Second); ; {
-		usage, err := btrfs.GetUsage(mnt)
-		if err != nil || usage.Free >= need {
-			return usage, err
-		}
-		deleting, err := btrfs.Deleting(mnt)
-		if err != nil {
-			return usage, err
-		}
-		if err := btrfs.Sync(mnt); err != nil { // also what was freed counts from the commit on
-			return usage, err
-		}
-		if !deleting || time.Now().After(end) {
-			return btrfs.GetUsage(mnt)
-		}
-		select {
-		case <-ctx.Done():
-			return usage, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }
 
 // poolOrDefault names the pool to use: the one given, the default profile's,

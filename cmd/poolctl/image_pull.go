@@ -5,25 +5,35 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"poolctl/cmd/poolctl/internal/output"
 	"poolctl/pool"
 )
 
 func imagePullCommand(e *env) *cli.Command {
 	var aliases cli.StringSlice
-	var target string
+	var target, format string
+	var plan bool
 	return &cli.Command{
 		Name: "pull", Aliases: []string{"copy", "cp"}, Usage: "bring an image of a remote into a pool", ArgsUsage: "REMOTE:IMAGE [local:]",
-		Description: example("Every file and the whole are checked against the hashes of the remote's catalogue.", "poolctl image pull images:alpine/3.20 --alias alpine"),
+		Description: example("Every file and the whole are checked against the hashes of the remote's catalogue.",
+			"poolctl image pull images:alpine/3.20 --alias alpine", "poolctl image pull images:debian/12 --plan"),
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "alias", Usage: "`NAME` to give it; may be repeated", Destination: &aliases},
 			&cli.StringFlag{Name: "storage", Aliases: []string{"s"}, Usage: "`POOL` to pull it into", Destination: &target},
+			&cli.BoolFlag{Name: "plan", Usage: "only show the space that it takes and what there is; fails when it does not fit", Destination: &plan},
+			formatFlag(&format, output.YAML),
 		},
 		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) error {
 			if to := optional(args, 1); to != "" && to != localRemote+":" {
 				return badUsage("image pull", "the target can only be %q, not %q", localRemote+":", to)
 			}
+			o := pool.PullOptions{Pool: target, Aliases: aliases.Value()}
+			if plan {
+				return e.planPull(ctx, s, args[0], o, format)
+			}
 			update, done := e.progress()
-			im, err := s.PullImage(ctx, args[0], pool.PullOptions{Pool: target, Aliases: aliases.Value(), Progress: update})
+			o.Progress = update
+			im, err := s.PullImage(ctx, args[0], o)
 			done(err == nil)
 			if err != nil {
 				return err
@@ -32,4 +42,16 @@ func imagePullCommand(e *env) *cli.Command {
 			return nil
 		}),
 	}
+}
+
+// planPull shows what a pull would take.
+func (e *env) planPull(ctx context.Context, s *pool.System, ref string, o pool.PullOptions, format string) error {
+	p, err := s.PlanPull(ctx, ref, o)
+	if err != nil {
+		return err
+	}
+	if err := output.Value(e.stdout, format, p); err != nil {
+		return err
+	}
+	return p.Err()
 }

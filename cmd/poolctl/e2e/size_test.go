@@ -122,3 +122,38 @@ func TestSizeDevices(t *testing.T) {
 	}
 	h.ok("delete", "--force", "c1")
 }
+
+// TestPullPlan: --plan shows what a pull takes and downloads nothing, and what it refuses, the pull refuses as well.
+func TestPullPlan(t *testing.T) {
+	h := opHost(t)
+	var plan struct {
+		What        string
+		Least, Most int64
+		PoolFree    int64 `json:"pool_free"`
+		HostFree    int64 `json:"host_free"`
+		Problem     string
+	}
+	h.json(&plan, "image", "pull", "m:alpine", "--plan")
+	if plan.Least == 0 || plan.Most < plan.Least || plan.PoolFree == 0 || plan.HostFree <= 0 || plan.Problem != "" {
+		t.Errorf("%+v", plan)
+	}
+	if n := len(h.images()); n != 1 {
+		t.Errorf("%d images after a plan", n)
+	}
+	h.json(&plan, "image", "pull", "m:busybox", "--plan")
+	if plan.Least != 0 || !strings.Contains(plan.What, "there already") {
+		t.Errorf("an image that is there: %+v", plan)
+	}
+	// A pool that is nearly full.
+	h.ok("pool", "create", "small", "size=128MiB")
+	fill := filepath.Join(h.state, "storage-pools/small/fill")
+	if out, err := exec.Command("sh", "-c", "head -c 200000000 /dev/zero > "+fill+"; sync -f "+fill).CombinedOutput(); !strings.Contains(string(out), "No space") {
+		t.Fatalf("not full: %v\n%s", err, out)
+	}
+	want := "pool small has .* free, and image .* takes at least|pool small has room for .* of metadata"
+	h.fails(1, want, "image", "pull", "m:busybox", "--storage", "small")
+	r := h.run("image", "pull", "m:busybox", "--storage", "small", "--plan")
+	if r.code != 1 || !strings.Contains(r.stdout, "problem: pool small") || !strings.Contains(r.stderr, "hint: ") {
+		t.Errorf("%s", r)
+	}
+}

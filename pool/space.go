@@ -1,0 +1,271 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/btrfs"
+	"poolctl/pool/state"
+	"poolctl/remotes"
+)
+
+// spaceNeed is what an operation is going to write, in bytes.
+type spaceNeed struct {
+	// what names it in errors: "image 0123456789ab".
+	what string
+	// least is written to the pool in any case; most is an estimate of how much
+	// it can become. least 0: nothing is written to the pool.
+	least, most int64
+	// target is a directory on the host that a file of targetSize bytes is
+	// written to; "" for none.
+	target     string
+	targetSize int64
+}
+
+// SpacePlan is what an operation is going to take, and what there is for it:
+// bytes.
+type SpacePlan struct {
+	What string `json:"what" yaml:"what"`
+	Pool string `json:"pool" yaml:"pool"`
+	// Least is written to the pool in any case, Most is an estimate.
+	Least int64 `json:"least" yaml:"least"`
+	Most  int64 `json:"most" yaml:"most"`
+	// Metadata is how much of the trees is estimated to be written besides.
+	Metadata int64 `json:"metadata" yaml:"metadata"`
+	// What the pool has room for; Unallocated can become either.
+	PoolFree     int64 `json:"pool_free" yaml:"pool_free"`
+	MetadataFree int64 `json:"metadata_free" yaml:"metadata_free"`
+	Unallocated  int64 `json:"unallocated" yaml:"unallocated"`
+	// HostGrowth is by how much the pool's file may grow, at most by its holes;
+	// HostFree what the file system around it has. 0 and -1 where nothing grows.
+	HostPath   string `json:"host_path,omitempty" yaml:"host_path,omitempty"`
+	HostGrowth int64  `json:"host_growth" yaml:"host_growth"`
+	HostFree   int64  `json:"host_free" yaml:"host_free"`
+	// The same of a file that is written on the host.
+	TargetPath string `json:"target_path,omitempty" yaml:"target_path,omitempty"`
+	TargetSize int64  `json:"target_size" yaml:"target_size"`
+	TargetFree int64  `json:"target_free" yaml:"target_free"`
+	// Problem is what is too little; "" when it fits.
+	Problem string `json:"problem" yaml:"problem"`
+	Hint    string `json:"hint,omitempty" yaml:"hint,omitempty"`
+	// Warning is why it may not fit although it is not refused.
+	Warning string `json:"warning,omitempty" yaml:"warning,omitempty"`
+}
+
+// Err is the refusal of an operation that does not fit; nil when it does.
+func (p SpacePlan) Err() error {
+	if p.Problem == "" {
+		return nil
+	}
+	return withHint(errors.New(p.Problem), "%s", p.Hint)
+}
+
+// needSpace is the guard before everything that writes much: it refuses, with
+// the numbers, what cannot fit.
+func (s *System) needSpace(ctx context.Context, rec state.PoolRecord, need spaceNeed) error {
+	plan, err := s.planSpace(ctx, rec, need)
+	if err != nil {
+		return err
+	}
+	if plan.Warning != "" && plan.Problem == "" {
+		s.notice(plan.Warning)
+	}
+	return plan.Err()
+}
+
+// planSpace holds what is needed against what there is: in the pool's data and
+// metadata, on the host, where a file that runs out of room makes the kernel give
+// up the pool, and where a file is to be written. A pool that is short waits for
+// what was deleted a moment ago to be freed.
+func (s *System) planSpace(ctx context.Context, rec state.PoolRecord, need spaceNeed) (SpacePlan, error) {
+	usage, err := awaitSpace(ctx, s.dir.MountPoint(rec.Name), uint64(need.least))
+	if err != nil {
+		return SpacePlan{}, err
+	}
+	plan := SpacePlan{
+		What: need.what, Pool: rec.Name, Least: need.least, Most: max(need.least, need.most), PoolFree: int64(usage.Free),
+		Unallocated: int64(usage.Unallocated), MetadataFree: metadataFree(usage), HostFree: -1, TargetFree: -1, TargetPath: need.target, TargetSize: need.targetSize,
+	}
+	if need.least > 0 {
+		plan.Metadata = metadataNeed(plan.Most)
+	}
+	if rec.Kind == state.PoolFile {
+		if err := plan.lookAtHost(rec.Source); err != nil {
+			return plan, err
+		}
+	}
+	if need.target != "" {
+		if plan.TargetFree, err = freeAt(need.target); err != nil {
+			return plan, err
+		}
+	}
+	plan.judge()
+	return plan, nil
+}
+
+// lookAtHost finds out how much the pool's file can grow, and how much its file
+// system has.
+func (p *SpacePlan) lookAtHost(file string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(file, &st); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	free, err := freeAt(file)
+	if err != nil {
+		return err
+	}
+	p.HostPath, p.HostFree = filepath.Dir(file), free
+	if p.Least > 0 {
+		p.HostGrowth = min(max(st.Size-st.Blocks*512, 0), hostGrowth(p.Most))
+	}
+	return nil
+}
+
+// freeAt is what the file system of a path has free for anyone.
+func freeAt(path string) (int64, error) {
+	var fsys unix.Statfs_t
+	if err := unix.Statfs(path, &fsys); err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return int64(fsys.Bavail) * fsys.Bsize, nil
+}
+
+// judge fills in what is too little, the worst first.
+func (p *SpacePlan) judge() {
+	refuse := func(hint, format string, args ...any) {
+		if p.Problem == "" {
+			p.Problem, p.Hint = fmt.Sprintf(format, args...), hint
+		}
+	}
+	if p.Least > p.PoolFree {
+		refuse(fmt.Sprintf("poolctl pool resize %[1]s SIZE makes it larger; or delete what is not needed: poolctl image list, poolctl pool usage %[1]s", p.Pool),
+			"pool %s has %s free, and %s takes at least %s", p.Pool, FormatSize(p.PoolFree), p.What, FormatSize(p.Least))
+	}
+	if p.Metadata > p.MetadataFree {
+		refuse(fmt.Sprintf("poolctl pool balance %[1]s makes room for it out of free data space; poolctl pool resize %[1]s SIZE makes the pool larger", p.Pool),
+			"pool %s has room for %s of metadata, and %s takes about %s", p.Pool, FormatSize(p.MetadataFree), p.What, FormatSize(p.Metadata))
+	}
+	if p.HostPath != "" && p.HostGrowth > p.HostFree {
+		refuse("make room there, when it is full the kernel gives up the pool's file system; poolctl pool trim "+p.Pool+" returns what the pool does not use",
+			"%s has %s free on the host, and pool %s may have to grow by %s", p.HostPath, FormatSize(p.HostFree), p.Pool, FormatSize(p.HostGrowth))
+	}
+	if p.TargetPath != "" && p.TargetSize > p.TargetFree {
+		refuse("make room there, or write it elsewhere", "%s has %s free, and %s takes %s", p.TargetPath, FormatSize(p.TargetFree), p.What, FormatSize(p.TargetSize))
+	}
+	if p.Problem == "" && p.Most > p.PoolFree {
+		p.Warning = fmt.Sprintf("%s may not fit: pool %s has %s free, and it can take up to %s", p.What, p.Pool, FormatSize(p.PoolFree), FormatSize(p.Most))
+	}
+}
+
+// metadataFree is the room for trees: what their block groups have left beside
+// the kernel's reserve, and what more of them could be made of.
+func metadataFree(u btrfs.Usage) int64 {
+	if u.Metadata.Allocated == 0 { // mixed block groups: data and trees share
+		return int64(u.Free)
+	}
+	copies := uint64(1)
+	if u.Metadata.Profile != "single" {
+		copies = 2
+	}
+	left := int64(u.Metadata.Allocated) - int64(u.Metadata.Used) - int64(u.GlobalReserve)
+	return max(left, 0) + int64(u.Unallocated/copies)
+}
+
+// metadataNeed is what the trees of so much data take: a fiftieth, as measured of
+// root file systems with many small files, and what a transaction needs.
+func metadataNeed(data int64) int64 { return data/50 + 1<<20 }
+
+// imageNeed is what an image takes in a pool, known by the size of its files.
+func imageNeed(want remotes.Image) spaceNeed {
+	return spaceNeed{what: "image " + want.Fingerprint[:12], least: want.Size, most: unpackedSize(want.Size)}
+}
+
+// unpackedSize is how large an image can become: xz's are 2.5 to 4 times as large
+// unpacked (Alpine, Debian, Ubuntu).
+func unpackedSize(compressed int64) int64 {
+	if compressed > math.MaxInt64/8 {
+		return math.MaxInt64 / 2
+	}
+	return 4 * compressed
+}
+
+// hostGrowth is how much larger so much data may make a pool's file: btrfs writes
+// its trees anew, twice, beside the old ones.
+func hostGrowth(data int64) int64 {
+	if data > math.MaxInt64/2 {
+		return math.MaxInt64
+	}
+	return data + 16<<20
+}
+
+// nameFull says what is full when an operation ran out of room in spite of all:
+// the host around the pool's file, or the pool.
+func (s *System) nameFull(rec state.PoolRecord, err error) error {
+	switch {
+	case errors.Is(err, unix.EDQUOT):
+		return withHint(fmt.Errorf("a quota of pool %s is used up: %w", rec.Name, err), "poolctl config device set NAME root size=... gives an instance more")
+	case !errors.Is(err, unix.ENOSPC):
+		return err
+	}
+	if free, ferr := freeAt(rec.Source); rec.Kind == state.PoolFile && ferr == nil && free < 1<<20 {
+		return withHint(fmt.Errorf("%s on the host is full: %w", filepath.Dir(rec.Source), err), "make room there: poolctl pool trim %s returns what the pool does not use", rec.Name)
+	}
+	return withHint(fmt.Errorf("pool %s is full: %w", rec.Name, err), "poolctl pool info %s shows the space; poolctl pool resize %s SIZE makes it larger", rec.Name, rec.Name)
+}
+
+// awaitSpace asks for the space of a pool. When less than need is free, it waits
+// for what was deleted a moment ago to be freed, 10 s at most.
+func awaitSpace(ctx context.Context, mnt string, need uint64) (btrfs.Usage, error) {
+	for end := time.Now().Add(10 * time.Second); ; {
+		usage, err := btrfs.GetUsage(mnt)
+		if err != nil || usage.Free >= need {
+			return usage, err
+		}
+		deleting, err := btrfs.Deleting(mnt)
+		if err != nil {
+			return usage, err
+		}
+		if err := btrfs.Sync(mnt); err != nil { // also what was freed counts from the commit on
+			return usage, err
+		}
+		if !deleting || time.Now().After(end) {
+			return btrfs.GetUsage(mnt)
+		}
+		select {
+		case <-ctx.Done():
+			return usage, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// PlanPull says what a pull of an image would take, without downloading it. One
+// that is in the pool already takes nothing.
+func (s *System) PlanPull(ctx context.Context, ref string, o PullOptions) (SpacePlan, error) {
+	c, _, name, err := s.pullSource(ref, o)
+	if err != nil {
+		return SpacePlan{}, err
+	}
+	p, err := s.openTarget(ctx, o.Pool)
+	if err != nil {
+		return SpacePlan{}, err
+	}
+	defer func() { _ = p.close() }()
+	want, err := c.Find(ctx, name, remotes.Want{Arch: o.Arch})
+	if err != nil {
+		return SpacePlan{}, err
+	}
+	need := imageNeed(want)
+	if _, err := p.Image(want.Fingerprint); err == nil {
+		need = spaceNeed{what: need.what + ", which is there already,"}
+	} else if ignoreNotExist(err) != nil {
+		return SpacePlan{}, err
+	}
+	return s.planSpace(ctx, p.rec, need)
+}
