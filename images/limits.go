@@ -5,11 +5,11 @@ import "poolctl/images/tarball"
 // Limits bound what an image may ask for. Fields that are zero take the default.
 type Limits struct {
 	// Entries is the number of files, directories and links of the whole image.
-	// Default 4 Mi.
+	// Default 4 Mi. A squashfs may have 1 Mi inodes at most (squashfs.MaxInodes).
 	Entries int64
-	// Bytes is the sum of the apparent sizes of a tar archive's files, holes
-	// included; of a squashfs it is the size of the file itself and of each file in
-	// it. Default 64 GiB. What is really written is bounded by the file system.
+	// Bytes is the sum of the apparent sizes of all files, holes included, and the
+	// most that a squashfs may be long itself. Default 64 GiB. What is really
+	// written is bounded by the file system.
 	Bytes int64
 	// MetadataBytes is the sum of the sizes of metadata.yaml and the templates.
 	// Default 16 MiB.

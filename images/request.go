@@ -9,6 +9,10 @@ import (
 // Part is one file of an image, opened when it is needed. What Open returns
 // verifies itself: a Read that would return io.EOF returns an error instead when
 // the hash or the size is wrong. Closing it must end a Read that blocks.
+//
+// If it is an io.ReaderAt as well, of the same file (an *os.File is), a squashfs,
+// whose tables are at its end, is unpacked while it is read; else, or where ReadAt
+// fails, it is stored in TempDir first.
 type Part struct {
 	Name string // for messages and progress, such as "rootfs.squashfs"
 	Size int64  // bytes; <= 0 = unknown
@@ -24,8 +28,8 @@ type Request struct {
 	Fingerprint string
 	// Dir is an existing empty directory or subvolume.
 	Dir string
-	// TempDir is where a squashfs is kept while it is unpacked, in a file without a
-	// name; "" = Dir.
+	// TempDir is where a squashfs is kept whose end cannot be read before its
+	// beginning, in a file without a name; "" = Dir.
 	TempDir string
 	Limits  Limits
 	// Progress, when not nil, is called about ten times a second, and once at the

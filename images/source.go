@@ -65,6 +65,20 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// ReadAt reads ahead of the stream, where the part can do that. What it gives is
+// not counted and not hashed: it comes again when its turn is.
+func (s *source) ReadAt(p []byte, off int64) (int, error) {
+	at, ok := s.rc.(io.ReaderAt)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	n, err := at.ReadAt(p, off)
+	if cerr := s.ctx.Err(); cerr != nil && err != nil {
+		err = cerr
+	}
+	return n, err
+}
+
 // drain reads to the end: what the archive's reader left is hashed too, and the
 // part gets to verify itself.
 func (s *source) drain() error {

@@ -18,10 +18,6 @@ import (
 	"poolctl/images/tarball"
 )
 
-// Check says whether all kinds of images can be unpacked here, and if not what is
-// missing and how to get it.
-func Check() error { return squashfs.Check() }
-
 // Unpack verifies and unpacks an image into r.Dir, which then holds rootfs/,
 // metadata.yaml and templates/. Reading, decompressing, hashing and writing go on
 // at the same time. On an error the directory's content is undefined, and the
@@ -35,7 +31,7 @@ func Check() error { return squashfs.Check() }
 // Policy: from the metadata only metadata.yaml and templates/ are taken, as plain
 // files of root's; of the root all is kept as it is packed, except the contents of
 // /dev in archives (LXD's and Incus's rule) and device nodes that would reach the
-// host (tarball.SafeDevice).
+// host (internal/restore.SafeDevice).
 func Unpack(ctx context.Context, r Request) (Result, error) {
 	u, err := newUnpacker(r)
 	if err != nil {
@@ -231,22 +227,25 @@ func (u *unpacker) root(ctx context.Context, src *source, r *bufio.Reader) error
 		err := u.archive(ctx, r, budget, all, ex)
 		return errors.Join(err, notEmpty(err, ex))
 	}
-	var unsquash squashfs.Unpacker = &squashfs.Unsquashfs{
+	z := &squashfs.Unpacker{
 		TempDir: u.req.TempDir,
-		Limits:  squashfs.Limits{Inodes: u.req.Limits.Entries, Bytes: u.req.Limits.Bytes},
+		Limits:  squashfs.Limits{Entries: u.req.Limits.Entries, Bytes: u.req.Limits.Bytes, PathLen: u.req.Limits.PathLen, Depth: u.req.Limits.Depth},
 	}
-	received := func() error {
-		if err := src.drain(); err != nil {
-			return err
-		}
-		return u.verify()
+	res, err := z.Unpack(ctx, r, src, u.rootfs)
+	u.left += res.DevicesLeftOut
+	if err != nil && damaged(err) && src.drain() == nil {
+		// That the wrong file came says more than what is wrong in it.
+		return errors.Join(u.verify(), err)
 	}
-	if err := unsquash.Unpack(ctx, r, u.rootfs, received); err != nil {
-		return err
-	}
-	n, err := tarball.PruneDevices(ctx, u.rootfs)
-	u.left += n
 	return err
+}
+
+// damaged says whether an error of unpacking is about the file, and not one of a
+// system call or a limit.
+func damaged(err error) bool {
+	var errno unix.Errno
+	var limit *squashfs.LimitError
+	return !errors.As(err, &errno) && !errors.As(err, &limit)
 }
 
 // archive decompresses r and extracts it.

@@ -33,6 +33,16 @@ type Super struct {
 // Compression is the method that a file system's blocks are compressed by.
 type Compression uint16
 
+// The compressions of squashfs 4.0.
+const (
+	Gzip Compression = 1 + iota // zlib streams, in truth
+	LZMA                        // LZMA_alone, of squashfs-tools before there was xz
+	LZO
+	XZ
+	LZ4
+	Zstd
+)
+
 func (c Compression) String() string {
 	names := [...]string{1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}
 	if int(c) < len(names) && names[c] != "" {
@@ -45,6 +55,10 @@ func (c Compression) String() string {
 var ErrNotSquashfs = errors.New("it is not a squashfs file system")
 
 const absent = ^uint64(0)
+
+// hasOptions is the flag that says that the compressor's options follow the
+// superblock.
+const hasOptions = 1 << 10
 
 // ParseSuper reads and checks the superblock at the beginning of b. It makes the
 // checks of the kernel's squashfs_fill_super, so that what is refused here could

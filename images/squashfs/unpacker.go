@@ -1,122 +1,189 @@
 package squashfs
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 
-	"golang.org/x/sys/unix"
+	"poolctl/images/internal/restore"
 )
 
-// Unpacker writes the tree of the squashfs file r below the open directory dir,
-// which exists and is empty; the file system's root becomes dir itself. It reads
-// r to its end and then calls received, before it trusts what it read as far as
-// its way of working allows; an error of received ends it.
-type Unpacker interface {
-	Unpack(ctx context.Context, r io.Reader, dir *os.File, received func() error) error
+// Unpacker writes the tree of a squashfs below a directory.
+type Unpacker struct {
+	// TempDir is where a squashfs whose end cannot be read first is kept, in a file
+	// without a name, gone with the process.
+	TempDir string
+	Limits  Limits
+
+	pureGo bool // for tests: as where there is no xz program
 }
 
-// Limits bound what a squashfs may ask for; zero fields mean no limit.
-type Limits struct {
-	Inodes int64 // files, directories, links
-	Bytes  int64 // the squashfs file itself, and each file in it (apparent size)
+// Result says what was unpacked.
+type Result struct {
+	// Size is the length in bytes of the file system; the file may be padded.
+	Size int64
+	// DevicesLeftOut counts the device nodes that were not made (restore.SafeDevice).
+	DevicesLeftOut int
 }
 
-// LimitError says which limit a squashfs exceeds.
-type LimitError struct {
-	What  string
-	Limit int64
-}
-
-func (e *LimitError) Error() string {
-	return fmt.Sprintf("it exceeds the limit of %d %s", e.Limit, e.What)
-}
-
-// receive stores r in an anonymous file in tempDir, with its superblock checked
-// as soon as that has come in, and returns it ready for reading.
-func receive(ctx context.Context, r io.Reader, tempDir string, l Limits) (_ *os.File, err error) {
+// Unpack writes the tree of the squashfs r below the open directory dir, which
+// exists and is empty; the file system's root becomes dir itself.
+//
+// The tables are at the end of a squashfs. They are read through at, which is the
+// same file, before their turn; then r is read once, from its beginning to the
+// end of the file system, and what comes in is decompressed in parallel and
+// written at once. That the bytes of the tables were the same both times is
+// verified. Where at is nil or fails, r is stored first (TempDir).
+//
+// Whether r is the right file its reader verifies, which may be at its end: on an
+// error of that, as on any, the content of dir is undefined, and the caller is to
+// remove it.
+func (u *Unpacker) Unpack(ctx context.Context, r io.Reader, at io.ReaderAt, dir *os.File) (Result, error) {
 	head := make([]byte, SuperSize)
 	n, err := io.ReadFull(r, head)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return nil, err
+		return Result{}, err
 	}
 	super, err := ParseSuper(head[:n])
 	if err != nil {
-		return nil, err
+		return Result{}, err
 	}
-	if l.Inodes > 0 && int64(super.Inodes) > l.Inodes {
-		return nil, &LimitError{"inodes", l.Inodes}
+	if err := u.check(super); err != nil {
+		return Result{}, err
 	}
-	if l.Bytes > 0 && super.BytesUsed > uint64(l.Bytes) {
-		return nil, &LimitError{"bytes", l.Bytes}
-	}
-	f, err := tempFile(tempDir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close())
-		}
-	}()
-	if _, err := f.Write(head); err != nil {
-		return nil, fmt.Errorf("cannot store it: %w", err)
-	}
-	size, err := copyAll(ctx, f, r, l.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	if size += SuperSize; uint64(size) < super.BytesUsed {
-		return nil, fmt.Errorf("it is cut short: %d of %d bytes", size, super.BytesUsed)
-	}
-	return f, nil
-}
-
-// copyAll copies r to its end; reading ahead is left to the pipe or socket that r
-// reads from. An error of r comes out unchanged.
-func copyAll(ctx context.Context, f *os.File, r io.Reader, limit int64) (total int64, err error) {
-	buf := make([]byte, 1<<20)
-	for {
+	tail := make([]byte, super.BytesUsed-super.InodeTable)
+	if at == nil || !readTail(at, tail, int64(super.InodeTable)) {
 		if err := ctx.Err(); err != nil {
-			return total, err
+			return Result{}, err
 		}
-		n, err := r.Read(buf)
-		if n > 0 {
-			if _, werr := f.Write(buf[:n]); werr != nil {
-				return total, fmt.Errorf("cannot store it: %w", werr)
-			}
-			if total += int64(n); limit > 0 && total > limit {
-				return total, &LimitError{"bytes", limit}
-			}
-		}
-		if err == io.EOF {
-			return total, nil
-		}
+		f, err := store(ctx, head, r, u.TempDir, super, u.Limits.WithDefaults().Bytes)
 		if err != nil {
-			return total, err
+			return Result{}, err
 		}
+		defer func() { _ = f.Close() }() // its content is not kept
+		if !readTail(f, tail, int64(super.InodeTable)) {
+			return Result{}, errors.New("cannot read it back")
+		}
+		r = io.NewSectionReader(f, SuperSize, int64(super.BytesUsed)-SuperSize)
 	}
+	return u.unpack(ctx, super, tail, r, dir)
 }
 
-// tempFile opens a file that has no name, and so disappears with its descriptor
-// whatever happens (open(2), O_TMPFILE); on file systems without that, one whose
-// name is removed at once.
-func tempFile(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		return os.NewFile(uintptr(fd), dir+"/(squashfs)"), nil
+// readTail fills b from an offset of the file.
+func readTail(at io.ReaderAt, b []byte, off int64) bool {
+	n, err := at.ReadAt(b, off)
+	return n == len(b) && (err == nil || errors.Is(err, io.EOF))
+}
+
+// check holds a superblock against the limits.
+func (u *Unpacker) check(s Super) error {
+	l := u.Limits.WithDefaults()
+	switch {
+	case int64(s.Inodes) > min(l.Entries, MaxInodes):
+		return &LimitError{What: "inodes", Limit: min(l.Entries, MaxInodes)}
+	case s.BytesUsed > uint64(l.Bytes):
+		return &LimitError{What: "bytes", Limit: l.Bytes}
+	case s.BytesUsed-s.InodeTable > maxTail:
+		return &LimitError{What: "bytes in all tables", Limit: maxTail}
 	}
-	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
-		return nil, fmt.Errorf("cannot make a temporary file in %s: %w", dir, err)
-	}
-	f, err := os.CreateTemp(dir, ".squashfs-")
+	return nil
+}
+
+// unpack does the work; r is right behind the superblock.
+func (u *Unpacker) unpack(ctx context.Context, super Super, tail []byte, r io.Reader, dir *os.File) (Result, error) {
+	pos, err := readOptions(super, r)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a temporary file in %s: %w", dir, err)
+		return Result{}, err
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot make a temporary file in %s: %w", dir, err), f.Close())
+	tables, err := readTables(super, tail)
+	if err != nil {
+		return Result{}, fmt.Errorf("the squashfs is damaged: %w", err)
 	}
-	return f, nil
+	sum := sha256.Sum256(tail)
+	tree, err := tables.walk(ctx, u.Limits)
+	if err != nil {
+		return Result{}, fmt.Errorf("the squashfs is damaged: %w", err)
+	}
+	f := newFiles(dir, tree)
+	defer f.closeAll()
+	// What is made would inherit them.
+	if err := restore.DropACLs(int(dir.Fd())); err != nil {
+		return Result{}, err
+	}
+	left, err := tree.skeleton(ctx, f)
+	if err != nil {
+		return Result{}, err
+	}
+	tree.inodes = nil // nothing looks at it any more
+	if pos, err = tree.extract(ctx, r, pos, f, u.xz()); err != nil {
+		return Result{}, err
+	}
+	if err := passTail(r, int64(super.InodeTable-pos), tail, sum); err != nil {
+		return Result{}, err
+	}
+	err = tree.hardLinks(ctx, dir)
+	if err == nil {
+		err = tree.finishDirs(ctx, f)
+	}
+	return Result{Size: int64(super.BytesUsed), DevicesLeftOut: left}, err
+}
+
+// xz is the path of the xz program, "" where there is none.
+func (u *Unpacker) xz() string {
+	path, err := exec.LookPath("xz")
+	if err != nil || u.pureGo {
+		return ""
+	}
+	return path
+}
+
+// readOptions reads the compressor's options, a block of metadata that is never
+// compressed. Only LZ4's matter for decompressing: their first field is the
+// version of the format, of which there is one. It returns the offset behind.
+func readOptions(s Super, r io.Reader) (uint64, error) {
+	if s.Flags&hasOptions == 0 {
+		if s.Compression == LZ4 {
+			return 0, errors.New("the options of LZ4 are missing")
+		}
+		return SuperSize, nil
+	}
+	var b [2 + metadataBlock]byte
+	if _, err := io.ReadFull(r, b[:2]); err != nil {
+		return 0, cutShort(err)
+	}
+	head := (&cursor{b: b[:]}).u16()
+	n := int(head &^ plainMetadata)
+	if head&plainMetadata == 0 || n == 0 || n > metadataBlock {
+		return 0, errors.New("the options of the compressor are damaged")
+	}
+	if _, err := io.ReadFull(r, b[2:2+n]); err != nil {
+		return 0, cutShort(err)
+	}
+	if version := (&cursor{b: b[2 : 2+n]}).u32(); s.Compression == LZ4 && version != 1 {
+		return 0, fmt.Errorf("it is compressed by version %d of LZ4, which is not supported", version)
+	}
+	return SuperSize + 2 + uint64(n), nil
+}
+
+// passTail reads over what is left of the data and over the tables, which must be
+// what was read of them before.
+func passTail(r io.Reader, skip int64, buf []byte, want [sha256.Size]byte) error {
+	if skip < 0 {
+		return errors.New("the options of the compressor reach into the tables")
+	}
+	if _, err := io.CopyN(io.Discard, r, skip); err != nil {
+		return cutShort(err)
+	}
+	if _, err := io.ReadFull(r, buf); err != nil {
+		return cutShort(err)
+	}
+	if got := sha256.Sum256(buf); !bytes.Equal(got[:], want[:]) {
+		return errors.New("it changed while it was read")
+	}
+	return nil
 }

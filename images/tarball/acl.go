@@ -48,7 +48,7 @@ func encodeACL(text string) ([]byte, error) {
 			list = append(list, e)
 		}
 		if len(list) > aclMax {
-			return nil, &LimitError{"ACL entries", aclMax}
+			return nil, &LimitError{What: "ACL entries", Limit: aclMax}
 		}
 	}
 	if len(list) == 0 {

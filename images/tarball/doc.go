@@ -10,7 +10,7 @@
 // by what is written later nor a default ACL leaks onto it.
 //
 // Device nodes: only those that give no access to hardware or to the host are
-// made (see SafeDevice); others are left out and counted.
+// made (see restore.SafeDevice); others are left out and counted.
 //
 // It does not know what an image is: package images says which entry goes where.
 package tarball

@@ -2,18 +2,14 @@ package tarball
 
 import (
 	"archive/tar"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// block is the unit in which holes are looked for: the page and sector size of
-// the file systems written to.
-const block = 4096
+	"poolctl/images/internal/restore"
+)
 
 // addFile writes a regular file: content, then owner, mode (chown clears set-id
 // bits), attributes (chown removes security.capability), time.
@@ -41,7 +37,7 @@ func (e *Extractor) addFile(hdr *tar.Header, parent int, base string, r io.Reade
 	if err := e.finishFile(hdr, fd); err != nil {
 		return err
 	}
-	return setTime(parent, base, hdr.ModTime)
+	return restore.SetTime(parent, base, hdr.ModTime)
 }
 
 func (e *Extractor) finishFile(hdr *tar.Header, fd int) error {
@@ -58,7 +54,7 @@ func (e *Extractor) finishFile(hdr *tar.Header, fd int) error {
 	if err != nil {
 		return err
 	}
-	return setXattrs(list, func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) })
+	return restore.SetXattrs(list, func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) })
 }
 
 // writeContent copies size bytes; blocks of zeros become holes.
@@ -69,7 +65,7 @@ func (e *Extractor) writeContent(fd int, size int64, r io.Reader) error {
 		n, err := io.ReadFull(r, e.buf[:min(int64(len(e.buf)), size-off)])
 		if n > 0 {
 			var werr error
-			if hole, werr = writeSparse(fd, e.buf[:n], off); werr != nil {
+			if hole, werr = restore.WriteSparse(fd, e.buf[:n], off); werr != nil {
 				return fmt.Errorf("cannot write it: %w", werr)
 			}
 			off += int64(n)
@@ -89,44 +85,6 @@ func (e *Extractor) writeContent(fd int, size int64, r io.Reader) error {
 	return nil
 }
 
-// writeSparse writes b at offset off without its blocks of zeros, and says
-// whether it ends with such a hole.
-func writeSparse(fd int, b []byte, off int64) (hole bool, err error) {
-	var zeros [block]byte
-	for len(b) > 0 {
-		skip := 0
-		for skip < len(b) {
-			n := min(block, len(b)-skip)
-			if n < block && skip == 0 { // a short tail is not worth a hole
-				break
-			}
-			if !bytes.Equal(b[skip:skip+n], zeros[:n]) {
-				break
-			}
-			skip += n
-		}
-		b, off = b[skip:], off+int64(skip)
-		if len(b) == 0 {
-			return true, nil
-		}
-		data := min(block, len(b))
-		for data < len(b) && !bytes.Equal(b[data:min(data+block, len(b))], zeros[:min(block, len(b)-data)]) {
-			data = min(data+block, len(b))
-		}
-		for data > 0 {
-			n, err := unix.Pwrite(fd, b[:data], off)
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			if err != nil {
-				return false, err
-			}
-			b, off, data = b[n:], off+int64(n), data-n
-		}
-	}
-	return false, nil
-}
-
 // addLink makes a hard link; the target is looked up as strictly as the name.
 // A link's own metadata is that of its target and is not set again (setting the
 // owner anew would remove file capabilities).
@@ -135,7 +93,7 @@ func (e *Extractor) addLink(parent int, base, name, link string) error {
 		return e.exists(parent, base)
 	}
 	dir, target := split(link)
-	from, err := e.targets.open(dir, false)
+	from, err := e.targets.Open(dir, false)
 	if err != nil {
 		return fmt.Errorf("cannot link it to %q: %w", link, err)
 	}
@@ -170,7 +128,7 @@ func (e *Extractor) addNode(hdr *tar.Header, parent int, base string) error {
 	if hdr.Typeflag != tar.TypeFifo {
 		const maxMajor, maxMinor = 1<<12 - 1, 1<<20 - 1 // what mknod(2) can encode
 		if hdr.Devmajor < 0 || hdr.Devmajor > maxMajor || hdr.Devminor < 0 || hdr.Devminor > maxMinor ||
-			!SafeDevice(hdr.Typeflag == tar.TypeChar, uint32(hdr.Devmajor), uint32(hdr.Devminor)) {
+			!restore.SafeDevice(hdr.Typeflag == tar.TypeChar, uint32(hdr.Devmajor), uint32(hdr.Devminor)) {
 			e.LeftOut++
 			return nil
 		}
@@ -201,24 +159,8 @@ func (e *Extractor) finishNode(hdr *tar.Header, parent int, base string) error {
 	// There is no setxattrat before Linux 6.13; the path goes through our own
 	// descriptor and its last component is not followed.
 	path := fmt.Sprintf("/proc/self/fd/%d/%s", parent, base)
-	if err := setXattrs(list, func(name string, value []byte) error { return unix.Lsetxattr(path, name, value, 0) }); err != nil {
+	if err := restore.SetXattrs(list, func(name string, value []byte) error { return unix.Lsetxattr(path, name, value, 0) }); err != nil {
 		return err
 	}
-	return setTime(parent, base, hdr.ModTime)
-}
-
-// setTime sets the modification time (and the access time to the same: archives
-// rarely have one, and a deterministic tree is worth more).
-func setTime(parent int, base string, t time.Time) error {
-	if t.IsZero() {
-		t = time.Unix(0, 0)
-	}
-	ts := unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
-	if base == "" {
-		base = "."
-	}
-	if err := unix.UtimesNanoAt(parent, base, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("cannot set its time: %w", err)
-	}
-	return nil
+	return restore.SetTime(parent, base, hdr.ModTime)
 }

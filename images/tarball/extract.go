@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"poolctl/images/internal/restore"
 )
 
 // Router says where an entry goes: to an Extractor, under a name relative to its
@@ -34,7 +36,7 @@ func Extract(ctx context.Context, r io.Reader, budget *Budget, route Router) err
 			return fmt.Errorf("cannot read the archive: %w", err)
 		}
 		if err := budget.Entry(); err != nil {
-			return entryError(hdr.Name, err)
+			return restore.EntryError(hdr.Name, err)
 		}
 		if hdr.Typeflag == tar.TypeXGlobalHeader { // comments, such as git's commit id
 			continue
@@ -48,11 +50,11 @@ func Extract(ctx context.Context, r io.Reader, budget *Budget, route Router) err
 func dispatch(ctx context.Context, hdr *tar.Header, r io.Reader, budget *Budget, route Router) error {
 	name, err := CleanName(hdr.Name, budget.Limits())
 	if err != nil {
-		return entryError(hdr.Name, err)
+		return restore.EntryError(hdr.Name, err)
 	}
 	e, rel, err := route(name)
 	if err != nil {
-		return entryError(hdr.Name, err)
+		return restore.EntryError(hdr.Name, err)
 	}
 	if e == nil {
 		return nil
@@ -60,7 +62,7 @@ func dispatch(ctx context.Context, hdr *tar.Header, r io.Reader, budget *Budget,
 	link := ""
 	if hdr.Typeflag == tar.TypeLink {
 		if link, err = routeLink(hdr, e, budget, route); err != nil {
-			return entryError(hdr.Name, err)
+			return restore.EntryError(hdr.Name, err)
 		}
 	}
 	return e.Add(hdr, rel, link, ctxReader{ctx, r})

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/images/internal/restore"
 )
 
 // Policy says what an Extractor makes of the entries.
@@ -25,15 +27,15 @@ type Extractor struct {
 	root    *os.File
 	policy  Policy
 	budget  *Budget
-	parents dirStack
-	targets dirStack // of hard links: apart, or each link would empty parents
+	parents *restore.DirStack
+	targets *restore.DirStack // of hard links: apart, or each link would empty parents
 	dirs    []directory
 	dirOf   map[string]int // name -> index in dirs
 	buf     []byte
 
 	// Added counts the entries that were written.
 	Added int
-	// LeftOut counts the device nodes that were not made (see SafeDevice).
+	// LeftOut counts the device nodes that were not made (see restore.SafeDevice).
 	LeftOut int
 }
 
@@ -44,15 +46,15 @@ type directory struct {
 	gid    int
 	mode   uint32
 	mtime  time.Time
-	xattrs []xattr
+	xattrs []restore.Xattr
 }
 
 // New makes an Extractor for the directory root, which must stay open until
 // Close. Entries and bytes are counted in budget.
 func New(root *os.File, p Policy, budget *Budget) *Extractor {
 	e := &Extractor{root: root, policy: p, budget: budget, dirOf: map[string]int{}, buf: make([]byte, 256<<10)}
-	e.parents = dirStack{root: int(root.Fd()), made: e.implied}
-	e.targets = dirStack{root: int(root.Fd())}
+	e.parents = restore.NewDirStack(int(root.Fd()), e.implied)
+	e.targets = restore.NewDirStack(int(root.Fd()), nil)
 	return e
 }
 
@@ -67,7 +69,7 @@ func (e *Extractor) Add(hdr *tar.Header, name, link string, r io.Reader) error {
 		return nil
 	}
 	if err := e.add(hdr, name, link, r); err != nil {
-		return entryError(hdr.Name, err)
+		return restore.EntryError(hdr.Name, err)
 	}
 	e.Added++
 	return nil
@@ -89,7 +91,7 @@ func (e *Extractor) add(hdr *tar.Header, name, link string, r io.Reader) error {
 		return e.noteDir(hdr, name)
 	}
 	dir, base := split(name)
-	parent, err := e.parents.open(dir, true)
+	parent, err := e.parents.Open(dir, true)
 	if err != nil {
 		return err
 	}
@@ -157,7 +159,7 @@ func (e *Extractor) place(parent int, base string, keepDir bool, create func() e
 	flags := 0
 	if isDir {
 		flags = unix.AT_REMOVEDIR
-		e.targets.cut(0) // it may hold the directory open
+		e.targets.Cut(0) // it may hold the directory open
 	}
 	if err := unix.Unlinkat(parent, base, flags); err != nil {
 		return fmt.Errorf("cannot replace what has its name: %w", err)
@@ -198,10 +200,10 @@ func (e *Extractor) setDir(d directory) {
 // Finish applies the metadata of the directories, the innermost first, and must be
 // called after the last entry.
 func (e *Extractor) Finish() error {
-	e.targets.cut(0)
+	e.targets.Cut(0)
 	for i := len(e.dirs) - 1; i >= 0; i-- {
 		if err := e.finishDir(&e.dirs[i]); err != nil {
-			return entryError(e.dirs[i].name, err)
+			return restore.EntryError(e.dirs[i].name, err)
 		}
 	}
 	return nil
@@ -212,7 +214,7 @@ func (e *Extractor) finishDir(d *directory) error {
 	parent := int(e.root.Fd())
 	if d.name != "." {
 		var err error
-		if parent, err = e.parents.open(dir, false); err != nil {
+		if parent, err = e.parents.Open(dir, false); err != nil {
 			return e.ifReplaced(d, err)
 		}
 	}
@@ -221,7 +223,7 @@ func (e *Extractor) finishDir(d *directory) error {
 		return e.ifReplaced(d, err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if err := dropACLs(fd); err != nil {
+	if err := restore.DropACLs(fd); err != nil {
 		return err
 	}
 	if err := unix.Fchown(fd, d.uid, d.gid); err != nil {
@@ -231,10 +233,10 @@ func (e *Extractor) finishDir(d *directory) error {
 		return fmt.Errorf("cannot set its mode: %w", err)
 	}
 	set := func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) }
-	if err := setXattrs(d.xattrs, set); err != nil {
+	if err := restore.SetXattrs(d.xattrs, set); err != nil {
 		return err
 	}
-	return setTime(parent, base, d.mtime)
+	return restore.SetTime(parent, base, d.mtime)
 }
 
 // ifReplaced forgives a directory that a later entry of the archive replaced.
@@ -254,6 +256,6 @@ func (e *Extractor) ifReplaced(d *directory, err error) error {
 
 // Close gives up the open directories, not the root.
 func (e *Extractor) Close() {
-	e.parents.cut(0)
-	e.targets.cut(0)
+	e.parents.Cut(0)
+	e.targets.Cut(0)
 }

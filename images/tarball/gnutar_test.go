@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"poolctl/images/internal/restore"
 	"poolctl/images/internal/testtree"
 )
 
@@ -160,4 +161,15 @@ func checkHoles(t *testing.T, dir string) {
 			t.Errorf("%s takes %d bytes on disk", name, n)
 		}
 	}
+}
+
+// safeMode is restore.SafeDevice for a stat result; true for what is no device.
+func safeMode(mode uint32, rdev uint64) bool {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFBLK:
+		return false
+	case unix.S_IFCHR:
+		return restore.SafeDevice(true, unix.Major(rdev), unix.Minor(rdev))
+	}
+	return true
 }

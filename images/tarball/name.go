@@ -2,7 +2,6 @@ package tarball
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +26,7 @@ func CleanName(name string, l Limits) (string, error) {
 	case name == "":
 		return "", ErrEmptyName
 	case len(name) > l.PathLen:
-		return "", &LimitError{"bytes in a name", int64(l.PathLen)}
+		return "", &LimitError{What: "bytes in a name", Limit: int64(l.PathLen)}
 	case strings.IndexByte(name, 0) >= 0:
 		return "", ErrNUL
 	case name[0] == '/':
@@ -65,12 +64,12 @@ func checkComponents(name string, l Limits) error {
 	depth := 0
 	for part := range strings.SplitSeq(name, "/") {
 		if len(part) > unix.NAME_MAX {
-			return &LimitError{"bytes in one component of a name", unix.NAME_MAX}
+			return &LimitError{What: "bytes in one component of a name", Limit: unix.NAME_MAX}
 		}
 		depth++
 	}
 	if depth > l.Depth {
-		return &LimitError{"components in a name", int64(l.Depth)}
+		return &LimitError{What: "components in a name", Limit: int64(l.Depth)}
 	}
 	return nil
 }
@@ -81,13 +80,4 @@ func split(name string) (dir, base string) {
 		return name[:i], name[i+1:]
 	}
 	return "", name
-}
-
-// entryError names the entry that an error belongs to, whatever bytes are in its
-// name and however many.
-func entryError(name string, err error) error {
-	if len(name) > 256 {
-		name = name[:256] + "..."
-	}
-	return fmt.Errorf("cannot unpack %q: %w", name, err)
 }

@@ -3,7 +3,6 @@ package tarball
 import (
 	"archive/tar"
 	"bytes"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -166,48 +165,6 @@ func TestFilesOnly(t *testing.T) {
 		_, err := extractTo(t, t.TempDir(), bytes.NewReader(build(t, file("f", "x"), e)), Policy{FilesOnly: true}, Limits{})
 		if err == nil || !strings.Contains(err.Error(), "only files and directories") {
 			t.Errorf("%c: %v", e.hdr.Typeflag, err)
-		}
-	}
-}
-
-// TestPruneDevices removes what is unsafe, keeps the rest and the times.
-func TestPruneDevices(t *testing.T) {
-	testtree.NeedRoot(t)
-	top := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(top, "a/b"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, dev := range map[string]uint64{"a/null": unix.Mkdev(1, 3), "a/b/kmsg": unix.Mkdev(1, 11), "mem": unix.Mkdev(1, 1)} {
-		if err := unix.Mknod(filepath.Join(top, name), unix.S_IFCHR|0o666, int(dev)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := unix.Mknod(filepath.Join(top, "a/b/sda"), unix.S_IFBLK|0o666, int(unix.Mkdev(8, 0))); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("/dev", filepath.Join(top, "a/link")); err != nil {
-		t.Fatal(err)
-	}
-	before := testtree.Read(t, top, testtree.Options{})
-	f, err := os.Open(top)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	n, err := PruneDevices(t.Context(), f)
-	if err != nil || n != 3 {
-		t.Fatalf("%d removed, %v", n, err)
-	}
-	after := testtree.Read(t, top, testtree.Options{})
-	for _, gone := range []string{"a/b/kmsg", "mem", "a/b/sda"} {
-		if _, ok := after[gone]; ok {
-			t.Errorf("%s is still there", gone)
-		}
-		delete(before, gone)
-	}
-	for name, n := range before {
-		if after[name].Mtime != n.Mtime || after[name].Mode != n.Mode {
-			t.Errorf("%s changed: %+v, %+v", name, n, after[name])
 		}
 	}
 }

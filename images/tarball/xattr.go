@@ -3,13 +3,12 @@ package tarball
 import (
 	"archive/tar"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/url"
 	"sort"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"poolctl/images/internal/restore"
 )
 
 const (
@@ -17,17 +16,12 @@ const (
 	libarchiveXattr = "LIBARCHIVE.xattr."
 )
 
-type xattr struct {
-	name  string
-	value []byte
-}
-
 // entryXattrs collects the extended attributes of an entry from its PAX records:
 // SCHILY.xattr.NAME (raw; GNU tar, star), LIBARCHIVE.xattr.NAME (base64, the name
 // URL-encoded; bsdtar), SCHILY.acl.access and .default (text; GNU tar --acls,
 // star, bsdtar). Names outside the namespaces of Linux (macOS writes some) are
 // left out. Sorted by name.
-func entryXattrs(hdr *tar.Header) ([]xattr, error) {
+func entryXattrs(hdr *tar.Header) ([]restore.Xattr, error) {
 	if len(hdr.PAXRecords) == 0 {
 		return nil, nil
 	}
@@ -56,13 +50,13 @@ func entryXattrs(hdr *tar.Header) ([]xattr, error) {
 			found[name] = raw
 		}
 	}
-	list := make([]xattr, 0, len(found))
+	list := make([]restore.Xattr, 0, len(found))
 	for name, value := range found {
 		if knownNamespace(name) {
-			list = append(list, xattr{name, value})
+			list = append(list, restore.Xattr{Name: name, Value: value})
 		}
 	}
-	sort.Slice(list, func(i, j int) bool { return list[i].name < list[j].name })
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list, nil
 }
 
@@ -88,26 +82,4 @@ func knownNamespace(name string) bool {
 		}
 	}
 	return name == "system.posix_acl_access" || name == "system.posix_acl_default"
-}
-
-// setXattrs sets attributes through set.
-func setXattrs(list []xattr, set func(name string, value []byte) error) error {
-	for _, x := range list {
-		if err := set(x.name, x.value); err != nil {
-			return fmt.Errorf("cannot set its extended attribute %q: %w", x.name, err)
-		}
-	}
-	return nil
-}
-
-// dropACLs removes the ACLs that a directory inherited from its parent when it
-// was made: they are the host's, not the archive's.
-func dropACLs(fd int) error {
-	for _, name := range []string{"system.posix_acl_default", "system.posix_acl_access"} {
-		err := unix.Fremovexattr(fd, name)
-		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
-			return fmt.Errorf("cannot remove the inherited ACL: %w", err)
-		}
-	}
-	return nil
 }

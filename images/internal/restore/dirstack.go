@@ -1,4 +1,4 @@
-package tarball
+package restore
 
 import (
 	"errors"
@@ -11,24 +11,30 @@ import (
 
 const dirFlags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 
-// dirStack holds open the directories from the top down to the one last used:
+// DirStack holds open the directories from the top down to the one last used:
 // archives list their entries directory by directory, so most entries find
 // theirs open. Each step down is one openat with O_NOFOLLOW of one component, so
 // that no symbolic link is ever followed and nothing above the top is reachable.
-type dirStack struct {
+type DirStack struct {
 	root  int // borrowed
 	parts []string
 	fds   []int
-	// made is told of every directory that the archive implied without listing it.
+	// made, when not nil, is told of every directory that Open makes.
 	made func(path string)
 }
 
-// open returns a descriptor (O_PATH, owned by the stack, valid until the next
+// NewDirStack makes a stack below the open directory root, which must stay open.
+// made, when not nil, is told of every directory that Open makes.
+func NewDirStack(root int, made func(path string)) *DirStack {
+	return &DirStack{root: root, made: made}
+}
+
+// Open returns a descriptor (O_PATH, owned by the stack, valid until the next
 // call) of the directory dir, a clean name or "" for the top. Missing
 // directories are made when create is set.
-func (s *dirStack) open(dir string, create bool) (int, error) {
+func (s *DirStack) Open(dir string, create bool) (int, error) {
 	if dir == "" {
-		s.cut(0)
+		s.Cut(0)
 		return s.root, nil
 	}
 	i := 0
@@ -37,7 +43,7 @@ func (s *dirStack) open(dir string, create bool) (int, error) {
 			i++
 			continue
 		}
-		s.cut(i)
+		s.Cut(i)
 		fd, err := s.step(part, create)
 		if err != nil {
 			return -1, err
@@ -46,12 +52,12 @@ func (s *dirStack) open(dir string, create bool) (int, error) {
 		s.fds = append(s.fds, fd)
 		i++
 	}
-	s.cut(i)
+	s.Cut(i)
 	return s.fds[i-1], nil
 }
 
 // step opens part in the innermost directory.
-func (s *dirStack) step(part string, create bool) (int, error) {
+func (s *DirStack) step(part string, create bool) (int, error) {
 	parent := s.root
 	if n := len(s.fds); n > 0 {
 		parent = s.fds[n-1]
@@ -78,8 +84,8 @@ func (s *dirStack) step(part string, create bool) (int, error) {
 	return -1, fmt.Errorf("cannot open its directory: %w", &os.PathError{Op: "openat", Path: path, Err: err})
 }
 
-// cut closes the directories below the first n.
-func (s *dirStack) cut(n int) {
+// Cut closes the directories below the first n.
+func (s *DirStack) Cut(n int) {
 	for len(s.fds) > n {
 		last := len(s.fds) - 1
 		_ = unix.Close(s.fds[last]) // an O_PATH descriptor has nothing to lose

@@ -1,6 +1,4 @@
-package tarball
-
-import "golang.org/x/sys/unix"
+package restore
 
 // SafeDevice says whether a device node may be made in an image's tree: overlayfs
 // whiteouts (character 0:0), and the memory and terminal devices that reach
@@ -22,15 +20,4 @@ func SafeDevice(char bool, major, minor uint32) bool {
 		return minor <= 2
 	}
 	return false
-}
-
-// safeMode is SafeDevice for a stat result; true for what is no device.
-func safeMode(mode uint32, rdev uint64) bool {
-	switch mode & unix.S_IFMT {
-	case unix.S_IFBLK:
-		return false
-	case unix.S_IFCHR:
-		return SafeDevice(true, unix.Major(rdev), unix.Minor(rdev))
-	}
-	return true
 }

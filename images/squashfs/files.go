@@ -1,0 +1,249 @@
+package squashfs
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/images/internal/restore"
+)
+
+// maxOpenFiles bounds the files that are open because parts of them have still
+// to come.
+const maxOpenFiles = 128
+
+// beneath keeps every name in the directory that it is resolved from.
+const beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
+
+// files writes the content of regular files below a directory, in pieces that
+// come in any order and from several goroutines. A file gets its metadata with
+// its last piece.
+type files struct {
+	root *os.File
+	tree *tree
+
+	mu   sync.Mutex
+	open map[uint32]*openFile // by node: the files of several pieces that have begun
+	idle list.List            // of those, the ones that nobody writes to, the oldest first; *openFile
+	fds  int
+}
+
+// openFile is a file that has some of its pieces.
+type openFile struct {
+	node  uint32
+	left  uint32 // pieces still to be written
+	users int
+	fd    int // -1 while it is not open
+	place *list.Element
+
+	mu   sync.Mutex // held while it is opened
+	made bool
+}
+
+func newFiles(root *os.File, t *tree) *files {
+	return &files{root: root, tree: t, open: map[uint32]*openFile{}}
+}
+
+// write writes a piece of a file at an offset.
+func (f *files) write(node uint32, off int64, b []byte) error {
+	if f.tree.nodes[node].pieces == 1 {
+		fd, err := f.create(node)
+		if err != nil {
+			return err
+		}
+		if err = f.writeAt(fd, node, off, b); err == nil {
+			err = f.finish(fd, node)
+		}
+		return closeFile(fd, err)
+	}
+	o, err := f.use(node)
+	if err != nil {
+		return err
+	}
+	err = f.writeAt(o.fd, node, off, b)
+	return f.release(o, err)
+}
+
+// closeFile closes a file that was written; the first error counts.
+func closeFile(fd int, err error) error {
+	if cerr := unix.Close(fd); cerr != nil && err == nil {
+		err = fmt.Errorf("cannot write it: %w", cerr)
+	}
+	return err
+}
+
+func (f *files) writeAt(fd int, node uint32, off int64, b []byte) error {
+	hole, err := restore.WriteSparse(fd, b, off)
+	if err == nil && hole {
+		err = unix.Ftruncate(fd, int64(f.tree.nodes[node].size))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write it: %w", err)
+	}
+	return nil
+}
+
+// use opens a file, or finds it open, and keeps it so until release.
+func (f *files) use(node uint32) (*openFile, error) {
+	f.mu.Lock()
+	o := f.open[node]
+	if o == nil {
+		o = &openFile{node: node, left: f.tree.nodes[node].pieces, fd: -1}
+		f.open[node] = o
+	}
+	o.users++
+	if o.place != nil {
+		f.idle.Remove(o.place)
+		o.place = nil
+	}
+	err := f.makeRoom()
+	f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fd >= 0 {
+		return o, nil
+	}
+	if o.made {
+		o.fd, err = f.openat(node, unix.O_WRONLY, 0)
+	} else {
+		o.fd, err = f.create(node)
+	}
+	if err != nil {
+		o.fd = -1
+		return nil, err
+	}
+	o.made = true
+	f.mu.Lock()
+	f.fds++
+	f.mu.Unlock()
+	return o, nil
+}
+
+// makeRoom closes idle files when too many are open. f.mu is held.
+func (f *files) makeRoom() error {
+	for f.fds >= maxOpenFiles && f.idle.Len() > 0 {
+		o, _ := f.idle.Remove(f.idle.Front()).(*openFile)
+		o.place = nil
+		fd := o.fd
+		o.fd = -1
+		f.fds--
+		if err := closeFile(fd, nil); err != nil {
+			return restoreError(f.tree, o.node, err)
+		}
+	}
+	return nil
+}
+
+// release ends a use; the last one of a file finishes it.
+func (f *files) release(o *openFile, err error) error {
+	f.mu.Lock()
+	o.users--
+	o.left--
+	last := o.left == 0
+	switch {
+	case last:
+		delete(f.open, o.node)
+		f.fds--
+	case o.users == 0:
+		o.place = f.idle.PushBack(o)
+	}
+	f.mu.Unlock()
+	if !last {
+		return err
+	}
+	if err == nil {
+		err = f.finish(o.fd, o.node)
+	}
+	return closeFile(o.fd, err)
+}
+
+// closeAll closes what an error left open.
+func (f *files) closeAll() {
+	for _, o := range f.open {
+		if o.fd >= 0 {
+			_ = unix.Close(o.fd) // the tree is given up
+		}
+	}
+	f.open = nil
+}
+
+func (f *files) openat(node uint32, flags uint64, mode uint64) (int, error) {
+	for {
+		fd, err := unix.Openat2(int(f.root.Fd()), f.tree.path(node), &unix.OpenHow{
+			Flags: flags | unix.O_NOFOLLOW | unix.O_CLOEXEC, Mode: mode, Resolve: beneath,
+		})
+		switch {
+		case err == nil:
+			return fd, nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN): // openat2(2): a concurrent rename
+			continue
+		}
+		return -1, fmt.Errorf("cannot open it: %w", err)
+	}
+}
+
+// create makes a file, with its mode as far as the umask lets it: no bits that
+// give rights before the content is there.
+func (f *files) create(node uint32) (int, error) {
+	n := &f.tree.nodes[node]
+	fd, err := f.openat(node, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, uint64(n.mode&0o777))
+	if err != nil {
+		return -1, err
+	}
+	if n.hole {
+		if err := unix.Ftruncate(fd, int64(n.size)); err != nil {
+			return -1, closeFile(fd, fmt.Errorf("cannot make it %d bytes long: %w", n.size, err))
+		}
+	}
+	return fd, nil
+}
+
+// finish gives a file its metadata: owner before mode, as chown clears set-id
+// bits; then attributes, as chown and writing remove security.capability; then
+// the time. What is so already is not set again.
+func (f *files) finish(fd int, node uint32) error {
+	n := &f.tree.nodes[node]
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("cannot examine it: %w", err)
+	}
+	if uid, gid := f.tree.owners[n.uid], f.tree.owners[n.gid]; st.Uid != uid || st.Gid != gid {
+		if err := unix.Fchown(fd, int(uid), int(gid)); err != nil {
+			return fmt.Errorf("cannot set its owner: %w", err)
+		}
+	}
+	if st.Mode&0o7777 != uint32(n.mode) {
+		if err := unix.Fchmod(fd, uint32(n.mode)); err != nil {
+			return fmt.Errorf("cannot set its mode: %w", err)
+		}
+	}
+	attributes, err := f.tree.xattrs.list(n.xattr)
+	if err != nil {
+		return err
+	}
+	set := func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) }
+	if err := restore.SetXattrs(attributes, set); err != nil {
+		return err
+	}
+	ts := unix.Timespec{Sec: int64(n.mtime)}
+	if err := unix.UtimesNanoAt(fd, "", []unix.Timespec{ts, ts}, unix.AT_EMPTY_PATH); err != nil {
+		return fmt.Errorf("cannot set its time: %w", err)
+	}
+	return nil
+}
+
+// restoreError names the entry that an error belongs to.
+func restoreError(t *tree, node uint32, err error) error {
+	return restore.EntryError(t.path(node), err)
+}
+
+// mtimeOf is a node's time.
+func mtimeOf(n *node) time.Time { return time.Unix(int64(n.mtime), 0) }
