@@ -231,6 +231,15 @@ func (c *counted) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// ReadAt reads ahead, which is not reported: the bytes come again by Read.
+func (c *counted) ReadAt(b []byte, off int64) (int, error) {
+	at, ok := c.ReadCloser.(io.ReaderAt)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	return at.ReadAt(b, off)
+}
+
 // poolOrDefault names the pool to use: the one given, the default profile's,
 // "default", or the only one there is.
 func (s *System) poolOrDefault(name string) (string, error) {

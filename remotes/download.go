@@ -26,6 +26,11 @@ const (
 // be used (but see CanRetry). A cut connection is taken up again where it
 // broke, on another mirror if there is one. A file that no mirror has is a
 // *StatusError, at once.
+//
+// What it returns is an io.ReaderAt as well, for a part of the file that is needed
+// before its turn: not yet verified, not at the same time as Read, and
+// errors.ErrUnsupported from a server that sends no parts. What ReadAt gave up to
+// the end of the file, Read gives again without loading it twice.
 func (c *Client) Open(ctx context.Context, f File) (io.ReadCloser, error) {
 	if err := f.check(); err != nil {
 		return nil, fmt.Errorf("cannot download from %s: %w", c.remote.Name, err)
@@ -50,10 +55,11 @@ type download struct {
 	bounded   bool          // the body ends by itself where the file should
 	validator string        // If-Range: the strong ETag or date of the mirror's first answer
 	meter     meter
-	off       int64 // bytes given to the reader
-	tries     int   // failed ones since mark
-	mark      int64 // off when tries began to count
-	err       error // sticky
+	off       int64  // bytes given to the reader
+	tries     int    // failed ones since mark
+	mark      int64  // off when tries began to count
+	err       error  // sticky
+	end       ending // the end of the file, once ReadAt was asked for it
 }
 
 // Read implements io.Reader.
@@ -66,13 +72,16 @@ func (d *download) Read(p []byte) (int, error) {
 			d.err = d.finish()
 			return 0, d.err
 		}
+		if n := d.ahead(p); n > 0 {
+			return n, nil
+		}
 		if d.body == nil {
 			if d.err = d.connect(errSlow); d.err != nil {
 				return 0, d.err
 			}
 		}
 		began := time.Now()
-		n, err := d.body.Read(p[:min(int64(len(p)), d.file.Size-d.off)])
+		n, err := d.body.Read(p[:min(int64(len(p)), d.fetched()-d.off)])
 		slow := d.meter.add(n, time.Since(began))
 		if n > 0 {
 			d.hash.Write(p[:n])
@@ -116,7 +125,7 @@ func (d *download) drop() error {
 
 // finish checks what only the end can show.
 func (d *download) finish() error {
-	if !d.bounded {
+	if !d.bounded && d.end.bytes == nil { // the answer to ReadAt told the length
 		var one [1]byte
 		if n, _ := io.ReadFull(d.body, one[:]); n > 0 {
 			return d.fail(&SizeError{Path: d.file.Path, Want: d.file.Size, Got: d.file.Size + 1})

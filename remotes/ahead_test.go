@@ -1,0 +1,134 @@
+package remotes
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// parts serves a file with ranges by net/http, and an ETag.
+func parts(b []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"t"`)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
+	}
+}
+
+// openAhead opens a file, reads 100 bytes of it and then its end.
+func openAhead(t *testing.T, c *Client, f File, tail int) (io.ReadCloser, []byte, error) {
+	t.Helper()
+	r, err := c.Open(context.Background(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(r, make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, tail)
+	n, err := r.(io.ReaderAt).ReadAt(got, f.Size-int64(tail))
+	return r, got[:n], err
+}
+
+// TestReadAt: the end of a file comes before its turn, is loaded once, and is
+// verified with the rest.
+func TestReadAt(t *testing.T) {
+	b := payload(3 << 20)
+	tail := 100000
+	f := fileOf(b)
+	for name, tc := range map[string]struct {
+		answers []http.HandlerFunc
+		reqs    string
+	}{
+		"at once":            {[]http.HandlerFunc{whole(b), parts(b)}, "- 3045728-3145727"},
+		"busy":               {[]http.HandlerFunc{whole(b), status(503), parts(b)}, "- 3045728-3145727 3045728-3145727"},
+		"cut in the data":    {[]http.HandlerFunc{cutAfter(b, 5000, `"t"`, true), parts(b), whole(b)}, "- 3045728-3145727 5000"},
+		"cut within the end": {[]http.HandlerFunc{cutAfter(b, len(b)-10, `"t"`, true), parts(b)}, "- 3045728-3145727"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := flaky(t, false, tc.answers...)
+			r, got, err := openAhead(t, s.client(t, Options{}), f, tail)
+			if err != nil || !bytes.Equal(got, b[len(b)-tail:]) {
+				t.Fatalf("%d bytes, %v", len(got), err)
+			}
+			rest, err := io.ReadAll(r)
+			if err != nil || !bytes.Equal(rest, b[100:]) {
+				t.Errorf("%d bytes, %v", len(rest), err)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+			if got := ranges(t, s.requests(), false); got != tc.reqs {
+				t.Errorf("asked for the bytes %s, want %s", got, tc.reqs)
+			}
+		})
+	}
+}
+
+// TestReadAtRefuses: what cannot be read ahead is an error of ReadAt, and Read
+// goes on.
+func TestReadAtRefuses(t *testing.T) {
+	b := payload(1 << 20)
+	f := fileOf(b)
+	answer := func(code int, contentRange string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Range", contentRange)
+			w.WriteHeader(code)
+			_, _ = w.Write(make([]byte, 1000))
+		}
+	}
+	for name, tc := range map[string]struct {
+		h    http.HandlerFunc
+		want string
+		is   error
+	}{
+		"no parts":     {whole(b), "no parts", errors.ErrUnsupported},
+		"404":          {status(404), "404", nil},
+		"other place":  {answer(206, "bytes 0-999/1048576"), "bytes from 0 instead of 1047576", nil},
+		"other length": {answer(206, "bytes 1047576-1048575/1048577"), "does not say", errors.ErrUnsupported},
+		"no length":    {answer(206, "bytes 1047576-1048575/*"), "does not say", errors.ErrUnsupported},
+		"no header":    {answer(206, ""), "bad Content-Range", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := flaky(t, false, whole(b), tc.h)
+			r, got, err := openAhead(t, s.client(t, Options{}), f, 1000)
+			if err == nil || !strings.Contains(err.Error(), tc.want) || tc.is != nil && !errors.Is(err, tc.is) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+			rest, err := io.ReadAll(r)
+			if err != nil || !bytes.Equal(rest, b[100:]) {
+				t.Errorf("%d bytes, %v", len(rest), err)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestReadAtLies: an end that is not the file's is found by the hash.
+func TestReadAtLies(t *testing.T) {
+	b := payload(1 << 20)
+	f := fileOf(b)
+	wrong := bytes.Clone(b)
+	wrong[len(b)-1] ^= 1
+	s := flaky(t, false, whole(b), parts(wrong))
+	r, _, err := openAhead(t, s.client(t, Options{}), f, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var he *HashError
+	if _, err := io.ReadAll(r); !errors.As(err, &he) {
+		t.Errorf("got %v", err)
+	}
+	if n, err := r.(io.ReaderAt).ReadAt(make([]byte, 10), f.Size+1); err == nil {
+		t.Errorf("%d bytes past the end", n)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
