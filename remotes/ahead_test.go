@@ -30,8 +30,17 @@ func openAhead(t *testing.T, c *Client, f File, tail int) (io.ReadCloser, []byte
 		t.Fatal(err)
 	}
 	got := make([]byte, tail)
-	n, err := r.(io.ReaderAt).ReadAt(got, f.Size-int64(tail))
+	n, err := readAt(t, r, got, f.Size-int64(tail))
 	return r, got[:n], err
+}
+
+func readAt(t *testing.T, r io.Reader, b []byte, off int64) (int, error) {
+	t.Helper()
+	at, ok := r.(io.ReaderAt)
+	if !ok {
+		t.Fatal("it cannot be read ahead")
+	}
+	return at.ReadAt(b, off)
 }
 
 // TestReadAt: the end of a file comes before its turn, is loaded once, and is
@@ -125,7 +134,7 @@ func TestReadAtLies(t *testing.T) {
 	if _, err := io.ReadAll(r); !errors.As(err, &he) {
 		t.Errorf("got %v", err)
 	}
-	if n, err := r.(io.ReaderAt).ReadAt(make([]byte, 10), f.Size+1); err == nil {
+	if n, err := readAt(t, r, make([]byte, 10), f.Size+1); err == nil {
 		t.Errorf("%d bytes past the end", n)
 	}
 	if err := r.Close(); err != nil {

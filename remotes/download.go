@@ -95,7 +95,7 @@ func (d *download) Read(p []byte) (int, error) {
 		if err == nil {
 			continue
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		if d.err = d.connect(err); d.err != nil {

@@ -111,7 +111,7 @@ func readBlock(r io.Reader, dst []byte) (int, error) {
 		var more [1]byte
 		if _, err := io.ReadFull(r, more[:]); err == nil {
 			return 0, errTooLong
-		} else if err != io.EOF { //nolint:errorlint // io.ReadFull gives it as it is
+		} else if err != io.EOF {
 			return 0, err
 		}
 		return n, nil
@@ -119,7 +119,7 @@ func readBlock(r io.Reader, dst []byte) (int, error) {
 		// The decoders report a cut stream by ErrUnexpectedEOF as well: then the next
 		// read says so again, and not EOF.
 		var more [1]byte
-		if _, err := r.Read(more[:]); err != io.EOF { //nolint:errorlint // io.Reader's contract
+		if _, err := r.Read(more[:]); err != io.EOF {
 			return 0, errDamaged
 		}
 		return n, nil

@@ -49,7 +49,7 @@ func copyAll(ctx context.Context, f *os.File, r io.Reader, limit int64) (total i
 				return total, fmt.Errorf("cannot store it: %w", werr)
 			}
 			if total += int64(n); limit > 0 && total > limit {
-				return total, &LimitError{"bytes", limit}
+				return total, &LimitError{What: "bytes", Limit: limit}
 			}
 		}
 		if err == io.EOF {

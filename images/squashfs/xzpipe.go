@@ -132,7 +132,7 @@ func (p *pipeline) feed(x *xzPipe, j *job) error {
 		case x.inflight <- j:
 		}
 		if _, err := x.in.Write(j.src); err != nil {
-			return nil //nolint:nilerr // xz is gone: the reader finds that too, and knows why
+			return nil // xz is gone: the reader finds that too, and knows why
 		}
 		p.free <- j.src
 		if j, err = p.nextCompressed(); err != nil {

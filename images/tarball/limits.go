@@ -2,11 +2,13 @@ package tarball
 
 import "poolctl/images/internal/restore"
 
-// What the unpackers of all formats share.
 type (
-	Limits     = restore.Limits
+	// Limits are what an archive may ask for.
+	Limits = restore.Limits
+	// LimitError says which of them it exceeds.
 	LimitError = restore.LimitError
-	Budget     = restore.Budget
+	// Budget counts what has been used of Limits.
+	Budget = restore.Budget
 )
 
 // NewBudget starts a count at zero.
