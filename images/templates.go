@@ -22,10 +22,14 @@ type TemplateInstance struct {
 	Config                   map[string]string // expanded
 	Devices                  map[string]map[string]string
 	Properties               map[string]string // the image's; a template's own come on top
+	// Rootfs is where the files are written; "" is the volume's rootfs. It is
+	// another view of that, with the ids of the instance, where those on disk are
+	// shifted.
+	Rootfs string
 }
 
 // ApplyTemplates renders the templates of metadata.yaml that are for the trigger
-// (create, copy, rename or start) into volume/rootfs. volume holds metadata.yaml,
+// (create, copy, rename or start) into volume/rootfs, or inst.Rootfs. volume holds metadata.yaml,
 // templates/ and rootfs/ of an instance that is not running.
 //
 // The files are written one after the other in the order of their paths, each
@@ -77,7 +81,12 @@ func openApplier(volume, trigger string, inst *TemplateInstance) (*applier, erro
 	if a.templates, err = openDirAt(vol, templatesDir); err != nil {
 		return nil, err
 	}
-	if a.root, err = openDirAt(vol, rootfsDir); err != nil {
+	if inst.Rootfs != "" {
+		a.root, err = os.OpenFile(inst.Rootfs, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	} else {
+		a.root, err = openDirAt(vol, rootfsDir)
+	}
+	if err != nil {
 		return nil, errors.Join(err, a.templates.Close())
 	}
 	return a, nil

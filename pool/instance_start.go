@@ -56,6 +56,10 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) error {
 	if err != nil {
 		return err
 	}
+	diskUIDs, diskGIDs, err := diskMaps(in.rec.Config)
+	if err != nil {
+		return err
+	}
 	env := map[string]string{}
 	for k, v := range in.rec.ExpandedConfig {
 		if key, ok := strings.CutPrefix(k, "environment."); ok {
@@ -65,6 +69,7 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) error {
 	err = runtime.Start(ctx, runtime.Spec{
 		Name: name, Hostname: name, Rootfs: filepath.Join(in.InstancePath(name), "rootfs"), RunDir: s.instanceRunDir(name),
 		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, NICs: nics, Env: env,
+		DiskUIDMap: diskUIDs, DiskGIDMap: diskGIDs,
 		LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name),
 	})
 	if err != nil {
@@ -90,10 +95,18 @@ func checkArch(rec tree.Instance) error {
 
 // applyTemplates writes the files that the image wants written: those of the
 // deferred trigger (create, copy), then those of start.
-func (s *System) applyTemplates(ctx context.Context, in *lockedInstance) error {
+func (s *System) applyTemplates(ctx context.Context, in *lockedInstance) (err error) {
 	inst := images.TemplateInstance{
 		Name: in.rec.Name, Type: "container", Architecture: in.rec.Architecture, Ephemeral: in.rec.Ephemeral,
 		Config: in.rec.ExpandedConfig, Devices: in.rec.ExpandedDevices, Properties: map[string]string{},
+	}
+	view, err := openRootView(filepath.Join(in.InstancePath(in.rec.Name), "rootfs"), in.rec.Config)
+	if err != nil {
+		return err
+	}
+	if view != nil {
+		defer func() { err = errors.Join(err, view.Close()) }()
+		inst.Rootfs = fdPath(view)
 	}
 	for k, v := range in.rec.Config {
 		if key, ok := strings.CutPrefix(k, "image."); ok {

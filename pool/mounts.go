@@ -77,7 +77,7 @@ func (s *System) UnmountPool(ctx context.Context, name, dir string) error {
 // device nodes of the image have no effect through it.
 func (s *System) MountInstance(ctx context.Context, ref, dir string, rw bool) (string, error) {
 	name, snap, _ := strings.Cut(ref, "/")
-	p, _, err := s.findInstance(ctx, name)
+	p, rec, err := s.findInstance(ctx, name)
 	if err != nil {
 		return "", err
 	}
@@ -100,6 +100,9 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, rw bool) (s
 		if volume, err = p.SnapshotPath(name, snap); err != nil {
 			return "", fmt.Errorf("cannot mount %s: %w", ref, snapshotError(err, name))
 		}
+		if rec, err = p.InstanceAt(name, snap); err != nil {
+			return "", fmt.Errorf("cannot mount %s: %w", ref, err)
+		}
 	}
 	made := ""
 	if dir == "" {
@@ -114,7 +117,7 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, rw bool) (s
 		if !rw {
 			flags |= unix.MOUNT_ATTR_RDONLY
 		}
-		err = bindMount(filepath.Join(volume, "rootfs"), dir, flags)
+		err = mountRoot(filepath.Join(volume, "rootfs"), dir, flags, rec.Config)
 	}
 	if err != nil {
 		if made != "" {
@@ -241,17 +244,33 @@ func mountTarget(dir string) (string, error) {
 // new mount is never there without them (open_tree(2), mount_setattr(2),
 // move_mount(2)).
 func bindMount(src, dst string, attrs uint64) error {
+	tree, err := cloneMount(src, unix.MountAttr{Attr_set: attrs})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tree.Close() }() // the mount stays
+	return attachMount(tree, dst)
+}
+
+// cloneMount makes a mount of src, with the attributes given, that is nowhere
+// yet: it ends with the file, unless attachMount puts it somewhere.
+func cloneMount(src string, attr unix.MountAttr) (*os.File, error) {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, src, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil {
-		return fmt.Errorf("%s: %w", src, err)
+		return nil, fmt.Errorf("%s: %w", src, err)
 	}
-	defer func() { _ = unix.Close(fd) }()
-	if attrs != 0 {
-		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: attrs}); err != nil {
-			return fmt.Errorf("%s: %w", src, err)
+	tree := os.NewFile(uintptr(fd), src)
+	if attr != (unix.MountAttr{}) {
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", src, err), tree.Close())
 		}
 	}
-	return unix.MoveMount(fd, "", unix.AT_FDCWD, dst, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return tree, nil
+}
+
+// attachMount puts what cloneMount made at dst.
+func attachMount(tree *os.File, dst string) error {
+	return unix.MoveMount(int(tree.Fd()), "", unix.AT_FDCWD, dst, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 // isMountPoint says whether something is mounted exactly at dir.

@@ -196,7 +196,14 @@ func (s *supervisor) talkMounts(init *process, sock int, goHome func() error) er
 	if err := stage.Send(sock, stage.Message{Kind: stage.KindConfig, Config: &cfg}, -1); err != nil {
 		return err
 	}
-	root, err := mapRoot(s.spec.Rootfs, init.cmd.Process.Pid)
+	userns, err := s.spec.rootNamespace(init.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	root, err := mapRoot(s.spec.Rootfs, userns)
+	if cerr := userns.Close(); err == nil && cerr != nil { // the mount holds it
+		err = errors.Join(cerr, unix.Close(root))
+	}
 	if err != nil {
 		return err
 	}

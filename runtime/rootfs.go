@@ -10,10 +10,10 @@ import (
 )
 
 // mapRoot attaches the root filesystem over itself, in the mount namespace of
-// the calling thread, as a mount whose ids are those of the user namespace of
-// process pid (man mount_setattr, "ID-mapped mounts"), and without devices: see
-// package stage for why there. It returns a descriptor of the mount.
-func mapRoot(rootfs string, pid int) (_ int, err error) {
+// the calling thread, as a mount whose ids are those of the user namespace
+// (man mount_setattr, "ID-mapped mounts"), and without devices: see package
+// stage for why there. It returns a descriptor of the mount.
+func mapRoot(rootfs string, userns *os.File) (_ int, err error) {
 	place, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("cannot open the root filesystem %s: %w", rootfs, err)
@@ -28,11 +28,6 @@ func mapRoot(rootfs string, pid int) (_ int, err error) {
 			err = errors.Join(err, unix.Close(tree))
 		}
 	}()
-	userns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
-	if err != nil {
-		return -1, fmt.Errorf("cannot open the instance's user namespace: %w", err)
-	}
-	defer func() { _ = userns.Close() }() // the mount holds it
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP | unix.MOUNT_ATTR_NODEV, Userns_fd: uint64(userns.Fd())}
 	err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
@@ -48,6 +43,20 @@ func mapRoot(rootfs string, pid int) (_ int, err error) {
 		return -1, fmt.Errorf("cannot attach the mount of %s: %w", rootfs, err)
 	}
 	return tree, nil
+}
+
+// rootNamespace is the user namespace that the ids of the root filesystem are to
+// be seen through: that of the instance's process pid, or where the ids on disk
+// are shifted, one that maps those to it.
+func (s Spec) rootNamespace(pid int) (*os.File, error) {
+	if len(s.DiskUIDMap) == 0 && len(s.DiskGIDMap) == 0 {
+		userns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
+		if err != nil {
+			return nil, fmt.Errorf("cannot open the instance's user namespace: %w", err)
+		}
+		return userns, nil
+	}
+	return UserNamespace(composeMaps(s.DiskUIDMap, s.UIDMap), composeMaps(s.DiskGIDMap, s.GIDMap))
 }
 
 // Limits of an instance's processes, whatever the caller's are. The soft limit

@@ -15,8 +15,14 @@ type Spec struct {
 	// Name is for messages and the process list only.
 	Name string `json:"name"`
 	// Rootfs is the root filesystem's directory on the host, with ids as the
-	// image has them. Its filesystem must support idmapped mounts.
+	// image has them unless DiskUIDMap and DiskGIDMap say otherwise. Its
+	// filesystem must support idmapped mounts.
 	Rootfs string `json:"rootfs"`
+	// DiskUIDMap and DiskGIDMap map the instance's ids to those on disk, where
+	// they were shifted, as LXD and Incus do on kernels without idmapped mounts.
+	// HostID is then what is on disk. Both or neither.
+	DiskUIDMap []IDMap `json:"disk_uid_map,omitempty"`
+	DiskGIDMap []IDMap `json:"disk_gid_map,omitempty"`
 	// RunDir is the instance's own directory for live state; made by Start, gone
 	// when the instance is.
 	RunDir string `json:"run_dir"`
@@ -67,9 +73,26 @@ func (s Spec) validate() error {
 			return errors.New("invalid id map: it does not map id 0")
 		}
 	}
+	if err := s.validateDiskMaps(); err != nil {
+		return err
+	}
 	for k, v := range s.Env {
 		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
 			return fmt.Errorf("invalid environment variable %q", k)
+		}
+	}
+	return nil
+}
+
+// validateDiskMaps refuses shifted ids of which root's is none, or of which none
+// are the instance's.
+func (s Spec) validateDiskMaps() error {
+	if len(s.DiskUIDMap) == 0 && len(s.DiskGIDMap) == 0 {
+		return nil
+	}
+	for _, m := range [][]IDMap{s.DiskUIDMap, s.DiskGIDMap} {
+		if _, ok := hostID(m, 0); !ok {
+			return errors.New("invalid id map of the root filesystem: it does not map id 0")
 		}
 	}
 	return nil
