@@ -42,6 +42,9 @@ type Super struct {
 	Sectorsize, Nodesize uint32 // bytes
 	Generation           uint64
 	NumDevices           uint64
+	// LogRoot is where the log tree is, which has what was synced (fsync(2)) since
+	// the last commit; 0 when there is none, as after an unmount.
+	LogRoot uint64
 	// Features that a kernel has to know, to mount it read-write at all and
 	// to mount it: BTRFS_FEATURE_COMPAT_RO_*, BTRFS_FEATURE_INCOMPAT_*.
 	CompatRO, Incompat uint64
@@ -123,6 +126,7 @@ func parseSuper(b []byte) (Super, error) {
 	s := Super{
 		UUID:       formatUUID([16]byte(b[32:])),
 		Generation: le.Uint64(b[72:]),
+		LogRoot:    le.Uint64(b[96:]),
 		TotalBytes: le.Uint64(b[112:]),
 		BytesUsed:  le.Uint64(b[120:]),
 		NumDevices: le.Uint64(b[136:]),
