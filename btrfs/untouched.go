@@ -11,7 +11,7 @@ import (
 // OpenUntouched mounts the file system on a block device so that not one byte of
 // it is written, and opens its root directory. The mount is nowhere: it lasts
 // for as long as the file is open, or what was cloned of it (open_tree(2)) is
-// mounted. Neither devices nor set-id programs nor any program work through it.
+// mounted. Neither devices nor set-id programs work through it.
 //
 // "ro" alone is not enough: btrfs replays the log of a file system that was not
 // unmounted also then, or fails where the device is read-only
@@ -39,7 +39,7 @@ func openUntouched(device string) (_ *os.File, err error) {
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return nil, os.NewSyscallError("fsconfig", err)
 	}
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
 	if err != nil {
 		return nil, os.NewSyscallError("fsmount", err)
 	}

@@ -65,7 +65,12 @@ func parseIDMap(text []byte) (uids, gids []runtime.IDMap, err error) {
 // mountRoot shows the root of an instance, or of a snapshot, at dst, with the
 // owners that are seen inside.
 func mountRoot(rootfs, dst string, attrs uint64, config map[string]string) error {
-	view, err := cloneRoot(rootfs, attrs, config)
+	place, err := openPlace(rootfs)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = place.Close() }() // a path only
+	view, err := cloneRoot(place, attrs, config)
 	if err != nil {
 		return err
 	}
@@ -75,7 +80,7 @@ func mountRoot(rootfs, dst string, attrs uint64, config map[string]string) error
 
 // cloneRoot makes a mount of a root that is nowhere yet, with the owners that are
 // seen inside: those that are on disk, unless they are shifted.
-func cloneRoot(rootfs string, attrs uint64, config map[string]string) (_ *os.File, err error) {
+func cloneRoot(rootfs *os.File, attrs uint64, config map[string]string) (_ *os.File, err error) {
 	attr := unix.MountAttr{Attr_set: attrs}
 	uids, gids, err := diskMaps(config)
 	if err != nil {
@@ -99,7 +104,12 @@ func openRootView(rootfs string, config map[string]string) (*os.File, error) {
 	if uids, _, err := diskMaps(config); err != nil || uids == nil {
 		return nil, err
 	}
-	return cloneRoot(rootfs, 0, config)
+	place, err := openPlace(rootfs)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = place.Close() }() // a path only
+	return cloneRoot(place, 0, config)
 }
 
 // reversed maps ids on disk to those inside.

@@ -106,8 +106,7 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, rw bool) (s
 	}
 	made := ""
 	if dir == "" {
-		dir = filepath.Join(s.dir.Root, "mnt", strings.ReplaceAll(ref, "/", "@"))
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if dir, err = s.makeLookDir(ref); err != nil {
 			return "", err
 		}
 		made = dir
@@ -120,16 +119,29 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, rw bool) (s
 		err = mountRoot(filepath.Join(volume, "rootfs"), dir, flags, rec.Config)
 	}
 	if err != nil {
-		if made != "" {
-			_ = os.Remove(made)
-		}
+		removeLookDir(made)
 		return "", fmt.Errorf("cannot mount %s: %w", ref, err)
 	}
 	return dir, nil
 }
 
-// Unmount ends what MountInstance made: by its directory, or by the instance or
-// snapshot.
+// makeLookDir makes the directory below the state directory at which a look is
+// mounted when the user names none.
+func (s *System) makeLookDir(ref string) (string, error) {
+	dir := filepath.Join(s.dir.Root, "mnt", strings.ReplaceAll(ref, "/", "@"))
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// removeLookDir removes a directory that makeLookDir made and that came to
+// nothing; "" is none, and one at which something else is mounted stays.
+func removeLookDir(dir string) {
+	if dir != "" {
+		_ = os.Remove(dir)
+	}
+}
+
+// Unmount ends what MountInstance made, by its directory, or by the instance or
+// snapshot; and what InspectMount made, by its directory.
 func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 	looks, err := s.looks()
 	if err != nil {
@@ -139,6 +151,11 @@ func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 	if err != nil {
 		return err
 	}
+	inspected, err := inspectedDirs()
+	if err != nil {
+		return err
+	}
+	looks = append(looks, inspected...)
 	found := false
 	for _, l := range looks {
 		if l.dir != abs && l.ref != dirOrRef {
@@ -244,7 +261,12 @@ func mountTarget(dir string) (string, error) {
 // new mount is never there without them (open_tree(2), mount_setattr(2),
 // move_mount(2)).
 func bindMount(src, dst string, attrs uint64) error {
-	tree, err := cloneMount(src, unix.MountAttr{Attr_set: attrs})
+	place, err := openPlace(src)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = place.Close() }() // a path only
+	tree, err := cloneMount(place, unix.MountAttr{Attr_set: attrs})
 	if err != nil {
 		return err
 	}
@@ -252,17 +274,22 @@ func bindMount(src, dst string, attrs uint64) error {
 	return attachMount(tree, dst)
 }
 
-// cloneMount makes a mount of src, with the attributes given, that is nowhere
-// yet: it ends with the file, unless attachMount puts it somewhere.
-func cloneMount(src string, attr unix.MountAttr) (*os.File, error) {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, src, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+// openPlace opens a directory as a path only.
+func openPlace(path string) (*os.File, error) {
+	return os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+}
+
+// cloneMount makes a mount of what is at place, with the attributes given, that
+// is nowhere yet: it ends with the file, unless attachMount puts it somewhere.
+func cloneMount(place *os.File, attr unix.MountAttr) (*os.File, error) {
+	fd, err := unix.OpenTree(int(place.Fd()), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", src, err)
+		return nil, fmt.Errorf("%s: %w", place.Name(), err)
 	}
-	tree := os.NewFile(uintptr(fd), src)
+	tree := os.NewFile(uintptr(fd), place.Name())
 	if attr != (unix.MountAttr{}) {
 		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", src, err), tree.Close())
+			return nil, errors.Join(fmt.Errorf("%s: %w", place.Name(), err), tree.Close())
 		}
 	}
 	return tree, nil

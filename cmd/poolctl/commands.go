@@ -29,7 +29,8 @@ func storageCommands(e *env) []*cli.Command {
 	return []*cli.Command{
 		group("pool", []string{"storage"}, catStorage, "manage storage pools",
 			poolCreateCommand(e), poolListCommand(e), poolShowCommand(e), poolInfoCommand(e), poolAttachCommand(e),
-			poolDetachCommand(e), poolDeleteCommand(e), poolMountCommand(e), poolUmountCommand(e), poolResizeCommand(e)),
+			poolDetachCommand(e), poolDeleteCommand(e), poolMountCommand(e), poolUmountCommand(e), poolResizeCommand(e),
+			poolInspectCommand(e)),
 		group("remote", nil, catStorage, "manage the servers that images come from",
 			remoteAddCommand(e), remoteListCommand(e), remoteRenameCommand(e), remoteRemoveCommand(e), remoteSetURLCommand(e),
 			remoteAddMirrorCommand(e), remoteRemoveMirrorCommand(e), remoteSwitchCommand(e), remoteGetDefaultCommand(e)),

@@ -110,7 +110,7 @@ func (t *Tree) read(name string, hasSnapshots bool, decode func([]byte) (record,
 // one that is there has no readable record.
 func readInstance(path string, decode func([]byte) (record, error)) (rec record, broken, err error) {
 	info, err := os.Lstat(path)
-	if err == nil && (!info.IsDir() || strings.HasPrefix(filepath.Base(path), ".")) {
+	if base := filepath.Base(path); err == nil && (!info.IsDir() || strings.HasPrefix(base, ".") || isLeftover(base)) {
 		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	}
 	if err != nil {
