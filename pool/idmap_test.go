@@ -14,7 +14,7 @@ func TestParseIDMap(t *testing.T) {
 		"[]":   {},
 		"null": {},
 		`[{"Isuid":true,"Isgid":false,"Hostid":100000,"Nsid":0,"Maprange":65536},{"Isuid":false,"Isgid":true,"Hostid":100000,"Nsid":0,"Maprange":65536}]`: {both, both},
-		`[{"Isuid":true,"Isgid":true,"Hostid":100000,"Nsid":0,"Maprange":65536}]`: {both, both},
+		`[{"Isuid":true,"Isgid":true,"Hostid":100000,"Nsid":0,"Maprange":65536}]`:                                                                         {both, both},
 	} {
 		uids, gids, err := parseIDMap([]byte(text))
 		if err != nil {

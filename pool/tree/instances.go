@@ -200,6 +200,31 @@ func (t *Tree) UpdateInstance(name string, change func(*Instance) error) (Instan
 	return in, nil
 }
 
+// AdaptInstance changes the record of an instance together with its entries of the snapshots, of which only the
+// configuration may be changed, when change says so: a record that is as it should be is not written.
+func (t *Tree) AdaptInstance(name string, change func(*Instance) (changed bool, err error)) error {
+	err := t.withRecord(name, func(rec record, raw []byte) error {
+		snaps, err := t.listSnapshots(name, rec.Snapshots)
+		if err != nil {
+			return err
+		}
+		for i := range snaps {
+			snaps[i].normalise()
+		}
+		in := *rec.Container
+		in.Snapshots = snaps
+		changed, err := change(&in)
+		if err != nil || !changed {
+			return err
+		}
+		return writeRecord(t.InstancePath(name), raw, &in, snaps)
+	})
+	if err != nil {
+		return fmt.Errorf("cannot update instance %s: %w", name, err)
+	}
+	return nil
+}
+
 // withRecord calls do with the record of an instance, and its bytes, while no other process changes it: the flock is on
 // the instance's volume. It is not the instance's lock, which is the caller's business, but keeps Recover, which takes no
 // such lock, from losing a change.

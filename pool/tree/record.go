@@ -25,9 +25,12 @@ var errNoContainer = errors.New(`it has no section "container"`)
 
 // record is a backup.yaml (LXD 5.0, lxd/backup/config) as far as it is understood here.
 type record struct {
-	Container *Instance     `json:"container"`
+	Container *Instance `json:"container"`
+	// Instance is what LXD calls the section from version 6 on.
+	Instance  *Instance     `json:"instance"`
 	Snapshots []Snapshot    `json:"snapshots"`
 	Pool      *PoolInfo     `json:"pool"`
+	Pools     []*PoolInfo   `json:"pools"` // instead of Pool, from LXD 6 on
 	Profiles  []ProfileInfo `json:"profiles"`
 }
 
@@ -43,9 +46,15 @@ func decodeRecord(raw []byte) (record, error) {
 		return record{}, err
 	}
 	if rec.Container == nil {
+		rec.Container = rec.Instance
+	}
+	if rec.Container == nil {
 		return record{}, errNoContainer
 	}
 	rec.Container.normalise()
+	if rec.Pool == nil && len(rec.Pools) > 0 {
+		rec.Pool = rec.Pools[0]
+	}
 	rec.Container.Pool, rec.Container.ProfileInfo = rec.Pool, rec.Profiles
 	for i := range rec.Snapshots {
 		rec.Snapshots[i].normalise()
@@ -56,6 +65,7 @@ func decodeRecord(raw []byte) (record, error) {
 // listRecord is a record as far as a list needs it: skipping the rest halves the time it takes.
 type listRecord struct {
 	Container *Instance `json:"container"`
+	Instance  *Instance `json:"instance"`
 	Snapshots []struct {
 		Name      string    `json:"name"`
 		CreatedAt time.Time `json:"created_at"`
@@ -70,6 +80,9 @@ func decodeListed(raw []byte) (record, error) {
 	asJSON, err := toJSON(raw)
 	if err == nil {
 		err = json.Unmarshal(asJSON, &rec)
+	}
+	if rec.Container == nil {
+		rec.Container = rec.Instance
 	}
 	if err == nil && rec.Container == nil {
 		err = errNoContainer
@@ -118,14 +131,20 @@ func encodeRecord(old []byte, inst *Instance, snaps []Snapshot) ([]byte, error) 
 			top[key], err = overlay(top[key], value)
 		}
 	}
-	add("container", struct {
+	section := "container"
+	if top[section] == nil && top["instance"] != nil {
+		section = "instance"
+	}
+	add(section, struct {
 		*Instance
 		Name       string `json:"name"`
 		Status     string `json:"status"`
 		StatusCode int    `json:"status_code"`
 	}{inst, name, "Stopped", statusStopped})
-	if inst.Pool != nil {
+	if inst.Pool != nil && top["pools"] == nil {
 		add("pool", inst.Pool)
+	} else if inst.Pool != nil {
+		add("pools", []*PoolInfo{inst.Pool})
 	}
 	if inst.ProfileInfo != nil || top["profiles"] == nil {
 		add("profiles", orEmpty(inst.ProfileInfo))

@@ -151,23 +151,30 @@ func (i *Instance) adopt(from Instance) {
 	i.Name = name
 }
 
-// restoredRecord is the record of an instance after a restore: the configuration is the snapshot's, from its own record
-// or, where that cannot be read, from the entry in the instance's; what is not configuration (when the instance was made
-// and last used, where it is) is the present one's.
+// restoredRecord is the record of an instance after a restore: the configuration is the snapshot's, from the entry in the
+// instance's record or, where there is none, from the snapshot's own; what is not configuration (when the instance was made
+// and last used, where it is) is the present one's. The two agree, but an instance that was adopted has entries which say
+// what the configuration is here, and its snapshots what it was there.
 func (t *Tree) restoredRecord(staged string, present Instance, entries []Snapshot, snap string) Instance {
 	restored := present
-	if rec, _, err := readRecord(staged); err == nil {
-		restored.adopt(*rec.Container)
+	own, _, ownErr := readRecord(staged)
+	i := slices.IndexFunc(entries, func(s Snapshot) bool { return s.Name == snap && s.Config != nil && present.Broken == nil })
+	switch {
+	case i >= 0:
+		s := entries[i]
+		if ownErr == nil {
+			restored.Description = own.Container.Description // which an entry does not have
+		}
+		restored.Architecture, restored.Stateful, restored.Ephemeral = s.Architecture, s.Stateful, s.Ephemeral
+		restored.Profiles, restored.Config, restored.Devices = s.Profiles, s.Config, s.Devices
+		restored.ExpandedConfig, restored.ExpandedDevices = s.ExpandedConfig, s.ExpandedDevices
+	case ownErr == nil:
+		restored.adopt(*own.Container)
 		if present.Broken == nil {
 			restored.CreatedAt, restored.LastUsedAt = present.CreatedAt, present.LastUsedAt
 			restored.Project, restored.Location = present.Project, present.Location
 			restored.Pool, restored.ProfileInfo = present.Pool, present.ProfileInfo
 		}
-	} else if i := slices.IndexFunc(entries, func(s Snapshot) bool { return s.Name == snap }); i >= 0 {
-		s := entries[i]
-		restored.Architecture, restored.Stateful, restored.Ephemeral = s.Architecture, s.Stateful, s.Ephemeral
-		restored.Profiles, restored.Config, restored.Devices = s.Profiles, s.Config, s.Devices
-		restored.ExpandedConfig, restored.ExpandedDevices = s.ExpandedConfig, s.ExpandedDevices
 	}
 	restored.Broken = nil
 	return restored
