@@ -41,14 +41,12 @@ type Inspection struct {
 
 // InspectedVolume is a custom volume in an Inspection.
 type InspectedVolume struct {
-	Name      string     `json:"name" yaml:"name"`
-	Project   string     `json:"project" yaml:"project"`
-	CreatedAt time.Time  `json:"created_at" yaml:"created_at"`
-	Snapshots []Snapshot `json:"snapshots" yaml:"snapshots"`
+	Name        string     `json:"name" yaml:"name"`
+	Project     string     `json:"project" yaml:"project"`
+	Description string     `json:"description" yaml:"description"`
+	CreatedAt   time.Time  `json:"created_at" yaml:"created_at"`
+	Snapshots   []Snapshot `json:"snapshots" yaml:"snapshots"`
 }
-
-// defaultProject is LXD's project of what is in no other.
-const defaultProject = "default"
 
 // typeMachine is the type of a virtual machine, which is listed and not run.
 const typeMachine = "virtual-machine"
@@ -106,20 +104,17 @@ func (u *untouched) inspect(ctx context.Context) (Inspection, error) {
 	for _, r := range recs {
 		out.Images = append(out.Images, publicImage(r, about.name))
 	}
-	for _, v := range about.survey.Volumes {
+	for _, v := range about.volumes {
 		out.Volumes = append(out.Volumes, inspectedVolume(v))
 	}
 	out.Leftovers = append(out.Leftovers, about.survey.Leftovers...)
 	return out, ctx.Err()
 }
 
-func inspectedVolume(v tree.Surveyed) InspectedVolume {
-	out := InspectedVolume{Name: v.Name, Project: defaultProject, CreatedAt: v.CreatedAt, Snapshots: []Snapshot{}}
-	if project, name, found := strings.Cut(v.Name, "_"); found {
-		out.Project, out.Name = project, name
-	}
+func inspectedVolume(v tree.Volume) InspectedVolume {
+	out := InspectedVolume{Name: v.Name, Project: v.Project, Description: v.Description, CreatedAt: v.CreatedAt, Snapshots: []Snapshot{}}
 	for _, sn := range v.Snapshots {
-		out.Snapshots = append(out.Snapshots, publicSnapshot(sn))
+		out.Snapshots = append(out.Snapshots, Snapshot{Name: sn.Name, CreatedAt: sn.CreatedAt, ExpiresAt: sn.ExpiresAt})
 	}
 	return out
 }
@@ -131,6 +126,7 @@ type about struct {
 	createdAt                 time.Time
 	// instances are whole records, with pool and profiles.
 	instances []tree.Instance
+	volumes   []tree.Volume
 	survey    tree.Survey
 }
 
@@ -141,6 +137,9 @@ func aboutPool(ctx context.Context, t *tree.Tree, label string) (about, error) {
 	out := about{name: label, config: map[string]string{}}
 	var err error
 	if out.survey, err = t.Survey(); err != nil {
+		return out, err
+	}
+	if out.volumes, err = t.Volumes(ctx); err != nil {
 		return out, err
 	}
 	listed, err := t.Instances(ctx)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"poolctl/pool/state"
 	"poolctl/pool/tree"
 	"poolctl/runtime"
 )
@@ -15,7 +16,7 @@ import (
 // findInstance opens the pool that holds the instance and reads its record. The
 // caller closes the pool.
 func (s *System) findInstance(ctx context.Context, name string) (*openedPool, tree.Instance, error) {
-	if err := tree.ValidateInstanceName(name); err != nil {
+	if err := state.ValidateName("instance", name); err != nil { // LXD's may be PROJECT_NAME
 		return nil, tree.Instance{}, withHint(fmt.Errorf("cannot find instance %q: %w", name, ErrNotFound), "poolctl list shows them")
 	}
 	pools, detached, err := s.poolNames()

@@ -75,7 +75,7 @@ func inspectionList(in pool.Inspection) output.List {
 		if v.Project != "default" {
 			project = "of project " + v.Project
 		}
-		row("custom", v.Name, v.CreatedAt, project)
+		row("custom", v.Name, v.CreatedAt, v.Description, project)
 		snapshots("custom", v.Name, v.Snapshots)
 	}
 	for _, path := range in.Leftovers {

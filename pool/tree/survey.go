@@ -18,13 +18,13 @@ const (
 	dirMachineSnapshots = "virtual-machines-snapshots"
 )
 
-// Survey is what a pool holds besides its images and instances, as far as its directories tell.
+// Survey is what a pool holds besides its images, instances and custom volumes, as far as its directories tell.
 type Survey struct {
 	// Own says that poolctl has used the pool: its own directory is there.
 	Own bool
-	// Machines are LXD's or Incus's virtual machines, Volumes the custom volumes, by the names of their directories
-	// (PROJECT_NAME; for machines of the default project NAME).
-	Machines, Volumes []Surveyed
+	// Machines are LXD's or Incus's virtual machines, by the names of their directories: PROJECT_NAME, of the default
+	// project NAME.
+	Machines []Surveyed
 	// Leftovers are the paths, in the pool, of what operations of LXD or Incus left that did not end.
 	Leftovers []string
 }
@@ -48,14 +48,14 @@ func (t *Tree) CheckForeign() error {
 		}
 	}
 	for _, d := range []string{
-		dirContainers, dirSnapshots, dirImages, "custom", "custom-snapshots", dirMachines, dirMachineSnapshots, "buckets",
-		dirOwn, dirOwn + "/images", dirOwn + "/volumes", dirOwn + "/staging",
+		dirContainers, dirSnapshots, dirImages, dirCustom, dirCustomSnapshots, dirMachines, dirMachineSnapshots, "buckets",
+		dirOwn, dirOwn + "/images", dirOwn + "/" + dirVolumeRecords, dirOwn + "/staging",
 	} {
 		if err := t.checkDirectory(d); err != nil {
 			return err
 		}
 	}
-	for _, d := range []string{dirSnapshots, "custom-snapshots", dirMachineSnapshots} {
+	for _, d := range []string{dirSnapshots, dirCustomSnapshots, dirMachineSnapshots} {
 		names, err := readNames(filepath.Join(t.mnt, d))
 		if err != nil {
 			return err
@@ -88,9 +88,6 @@ func (t *Tree) Survey() (Survey, error) {
 	out.Own = own
 	if err == nil {
 		out.Machines, err = t.surveyed(dirMachines, dirMachineSnapshots)
-	}
-	if err == nil {
-		out.Volumes, err = t.surveyed("custom", "custom-snapshots")
 	}
 	if err == nil {
 		out.Leftovers, err = t.leftovers()
@@ -154,7 +151,7 @@ func (t *Tree) madeAt(path string) time.Time {
 // leftovers finds what operations of LXD or Incus that were killed left, and images whose import was.
 func (t *Tree) leftovers() ([]string, error) {
 	var out []string
-	for _, dir := range []string{dirContainers, dirImages, dirMachines, "custom"} {
+	for _, dir := range []string{dirContainers, dirImages, dirMachines, dirCustom} {
 		names, err := readNames(filepath.Join(t.mnt, dir))
 		if err != nil {
 			return nil, err

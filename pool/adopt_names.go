@@ -1,0 +1,79 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"poolctl/pool/state"
+)
+
+// claimNames refuses a pool with instances whose names are taken in another pool,
+// naming them all, and keeps the others free until unlock. A name by which nothing
+// can be called here is told.
+func (s *System) claimNames(ctx context.Context, about about) (unlock func(), err error) {
+	var names []string
+	for _, in := range about.instances {
+		if err := state.ValidateName("instance", in.Name); err != nil {
+			s.noticef("instance %q cannot be used: %s", in.Name, err)
+			continue
+		}
+		names = append(names, in.Name)
+	}
+	if unlock, err = s.lockNames(ctx, names...); err != nil {
+		return nil, err
+	}
+	taken, err := s.takenNames(ctx)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	var both []string
+	for _, n := range names {
+		if pool := taken[n]; pool != "" {
+			both = append(both, fmt.Sprintf("%s (in pool %s)", n, pool))
+		}
+	}
+	if len(both) > 0 {
+		unlock()
+		return nil, withHint(fmt.Errorf("instances of the same name are here: %s: %w", strings.Join(both, ", "), ErrExists),
+			"give those that are here other names first, or another state directory (--root DIR) to this pool")
+	}
+	return unlock, nil
+}
+
+// takenNames says in which pool each instance is. A pool that was detached is
+// attached for it; one that cannot be attached or read is told of.
+func (s *System) takenNames(ctx context.Context) (map[string]string, error) {
+	shown, detached, err := s.poolNames()
+	if err != nil {
+		return nil, err
+	}
+	taken := map[string]string{}
+	for i, n := range append(shown, detached...) {
+		err := s.addNames(ctx, n, taken)
+		if err := s.leftOut(ctx, n, err); err != nil {
+			return nil, err
+		}
+		if i >= len(shown) {
+			s.detachAgain(ctx, n)
+		}
+	}
+	return taken, nil
+}
+
+func (s *System) addNames(ctx context.Context, pool string, taken map[string]string) error {
+	short, cancel := context.WithTimeout(ctx, 10*time.Second) // whoever has it for himself may wait for us
+	defer cancel()
+	p, err := s.openPool(short, pool)
+	if err != nil {
+		return err
+	}
+	all, err := p.Instances(ctx)
+	for _, in := range all {
+		taken[in.Name] = pool
+	}
+	return errors.Join(err, p.close())
+}
