@@ -27,8 +27,8 @@ type adopting struct {
 	Former string `json:"former"`
 }
 
-// AdoptPool takes in the pool in an existing file, or on a block device, with all
-// that is in it: one of poolctl's, LXD's or Incus's. It stays where it is. With
+// AdoptPool takes in the pool in an existing file, on a block device or in a
+// subvolume with all that is in it: one of poolctl's, LXD's or Incus's. It stays where it is. With
 // name "" it keeps the name that it has. The name is returned.
 //
 // What the instances say of where they are (the pool's name, profiles and
@@ -66,7 +66,7 @@ func (s *System) lookForAdoption(ctx context.Context, path string) (candidate, a
 	if err := s.refuseTwin(c.rec); err != nil {
 		return c, about{}, err
 	}
-	if err := checkWritable(c.rec.Source); err != nil {
+	if err := checkWritable(c.rec); err != nil {
 		return c, about{}, err
 	}
 	if err := refuseLook(c.rec); err != nil {
@@ -80,7 +80,10 @@ func (s *System) lookForAdoption(ctx context.Context, path string) (candidate, a
 	if err = errors.Join(err, u.close()); err != nil {
 		return c, found, err
 	}
-	return c, found, waitLoopGone(ctx, c.rec.Source)
+	if c.rec.Kind == state.PoolFile {
+		err = waitLoopGone(ctx, c.rec.Source)
+	}
+	return c, found, err
 }
 
 // refuseTwin refuses a copy of a pool that is here.
@@ -96,7 +99,7 @@ func (s *System) refuseTwin(rec state.PoolRecord) error {
 		} else if err != nil {
 			return err
 		}
-		if have.UUID == rec.UUID && have.Kind != state.PoolDirectory {
+		if have.UUID == rec.UUID && have.Kind != state.PoolDirectory && rec.Kind != state.PoolDirectory {
 			return withHint(fmt.Errorf("it is a copy of pool %s, which is in %s: both have the UUID %s", n, have.Source, rec.UUID),
 				"give the copy a UUID of its own: btrfstune -u FILE; or forget the pool whose file is gone: poolctl pool delete --force %s", n)
 		}
@@ -105,8 +108,11 @@ func (s *System) refuseTwin(rec state.PoolRecord) error {
 }
 
 // checkWritable refuses what cannot be written to.
-func checkWritable(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+func checkWritable(rec state.PoolRecord) error {
+	if rec.Kind == state.PoolDirectory {
+		return nil // attaching it looks
+	}
+	f, err := os.OpenFile(rec.Source, os.O_RDWR, 0)
 	if err != nil {
 		return withHint(fmt.Errorf("it cannot be written to: %w", statError(err)), "poolctl pool inspect looks into it as it is")
 	}

@@ -74,9 +74,6 @@ func (s *System) settleInstance(i *tree.Instance, home newHome) error {
 	}
 	for n := range i.Snapshots {
 		sn := &i.Snapshots[n]
-		if sn.Architecture == "" { // not recorded: then its own record counts
-			continue
-		}
 		adapted, err := home.adapt(settings{sn.Profiles, sn.Config, sn.Devices, sn.ExpandedConfig, sn.ExpandedDevices})
 		if err != nil {
 			return err

@@ -14,20 +14,21 @@ import (
 	"poolctl/pool/state"
 )
 
-// candidate is a file or a block device that may hold a pool which is to be
-// looked into, or adopted. Nothing of it has been attached yet.
+// candidate is a file, a block device or a subvolume that may hold a pool which
+// is to be looked into, or adopted. Nothing of it has been attached yet.
 type candidate struct {
-	// rec is what a record of it would say so far: Kind, Source and UUID.
-	rec   state.PoolRecord
+	// rec is what a record of it would say so far: Kind, Source, UUID and the subvolume.
+	rec state.PoolRecord
+	// super is zero for a subvolume but for what concerns it: UUID, and as the label its name.
 	super btrfs.Super
-	// size is that of the file or device, in bytes.
+	// size is that of the file or device, or of the file system around a subvolume, in bytes.
 	size int64
 	// own is the record of the pool that it is here already; nil when it is none.
 	own *state.PoolRecord
 }
 
-// candidateAt looks at a file or block device: is there a btrfs file system, all
-// of it? Nothing is changed, nothing attached.
+// candidateAt looks at a file, block device or subvolume: is there a btrfs file
+// system, all of it? Nothing is changed, nothing attached.
 func (s *System) candidateAt(path string) (c candidate, err error) {
 	if c.rec.Source, err = filepath.Abs(path); err != nil {
 		return c, err
@@ -41,9 +42,9 @@ func (s *System) candidateAt(path string) (c candidate, err error) {
 	case kind == fs.ModeDevice:
 		c.rec.Kind = state.PoolDevice
 	case info.IsDir():
-		return c, withHint(errors.New("it is a directory"), "give the file or the block device that holds the pool")
+		return s.candidateDirectory(c)
 	case kind != 0:
-		return c, errors.New("it is neither a file nor a block device")
+		return c, errors.New("it is neither a file, nor a block device, nor a subvolume")
 	}
 	if c.super, err = btrfs.ReadSuper(c.rec.Source); err != nil {
 		return c, err
@@ -58,6 +59,29 @@ func (s *System) candidateAt(path string) (c candidate, err error) {
 	if uint64(c.size) < c.super.TotalBytes { //nolint:gosec // a size is not negative
 		return c, fmt.Errorf("it is truncated: the file system has %d bytes, and this %d", c.super.TotalBytes, c.size)
 	}
+	c.own, err = s.poolAt(c.rec.Source)
+	return c, err
+}
+
+// candidateDirectory is candidateAt for a directory.
+func (s *System) candidateDirectory(c candidate) (candidate, error) {
+	sub, err := btrfs.Stat(c.rec.Source)
+	if errors.Is(err, btrfs.ErrNotSubvolume) {
+		return c, withHint(errors.New("it is a directory, and no subvolume of btrfs"), "give the file, the block device or the subvolume that holds the pool")
+	} else if err != nil {
+		return c, err
+	}
+	info, err := btrfs.FSInfo(c.rec.Source)
+	if err != nil {
+		return c, err
+	}
+	usage, err := btrfs.GetUsage(c.rec.Source)
+	if err != nil {
+		return c, err
+	}
+	c.rec.Kind, c.rec.UUID, c.rec.SubvolumeID, c.rec.SubvolumeUUID = state.PoolDirectory, info.UUID, sub.ID, sub.UUID
+	c.super = btrfs.Super{UUID: info.UUID, Label: filepath.Base(c.rec.Source)}
+	c.size, c.super.BytesUsed = int64(usage.Size), usage.Used //nolint:gosec // no device has 8 EiB
 	c.own, err = s.poolAt(c.rec.Source)
 	return c, err
 }
@@ -109,8 +133,10 @@ func sameSource(a, b string) (bool, error) {
 	if err := unix.Stat(b, &sb); err != nil {
 		return false, &fs.PathError{Op: "stat", Path: b, Err: err}
 	}
-	if unix.Stat(a, &sa) != nil {
+	if err := unix.Stat(a, &sa); errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return false, nil // it is gone, so it is not the other one
+	} else if err != nil {
+		return false, &fs.PathError{Op: "stat", Path: a, Err: err}
 	}
 	if sa.Mode&unix.S_IFMT == unix.S_IFBLK && sb.Mode&unix.S_IFMT == unix.S_IFBLK {
 		return sa.Rdev == sb.Rdev, nil

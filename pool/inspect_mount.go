@@ -46,8 +46,8 @@ func (u *untouched) showRoot(path, dir string, config map[string]string) (err er
 }
 
 // inspectedDirs finds the mounts that InspectMount made, in the kernel's table:
-// nothing else mounts an instance's root without replaying the log. They have no
-// name, since whatever file they are of may go by any.
+// read-only ones of what by its path in the file system is an instance's root.
+// They have no name, since whatever file they are of may go by any.
 func inspectedDirs() ([]look, error) {
 	infos, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("btrfs"))
 	if err != nil {
@@ -55,11 +55,24 @@ func inspectedDirs() ([]look, error) {
 	}
 	var out []look
 	for _, i := range infos {
-		if lookRef(i.Root) != "" && slices.Contains(strings.Split(i.VFSOptions, ","), "rescue=nologreplay") {
+		options := strings.Split(i.Options, ",")
+		if isRootOfInstance(i.Root) && slices.Contains(options, "ro") && slices.Contains(options, "nosuid") && slices.Contains(options, "nodev") {
 			out = append(out, look{dir: i.Mountpoint})
 		}
 	}
 	return out, nil
+}
+
+// isRootOfInstance says whether a path in a file system is that of an instance's
+// or snapshot's root in a pool, which may be in a subvolume of it.
+func isRootOfInstance(path string) bool {
+	parts := strings.Split(path, "/")
+	for i := range parts {
+		if lookRef(strings.Join(parts[i:], "/")) != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // attachedNowhere calls clone while the mount root, which is nowhere, is in the
@@ -73,8 +86,8 @@ func attachedNowhere(root *os.File, clone func() (*os.File, error)) (*os.File, e
 	}
 	done := make(chan result)
 	go func() {
-		// The thread ends with this goroutine, never unlocked, and with it the
-		// namespace.
+		// The thread ends with this goroutine, as it is never unlocked: it has a
+		// working directory of its own now.
 		goruntime.LockOSThread()
 		view, err := attachHere(root, clone)
 		done <- result{view, err}
@@ -83,10 +96,22 @@ func attachedNowhere(root *os.File, clone func() (*os.File, error)) (*os.File, e
 	return r.view, r.err
 }
 
-func attachHere(root *os.File, clone func() (*os.File, error)) (*os.File, error) {
+func attachHere(root *os.File, clone func() (*os.File, error)) (_ *os.File, err error) {
+	host, err := os.Open("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = host.Close() }()                    // a name only
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil { // and CLONE_FS with it
 		return nil, os.NewSyscallError("unshare", err)
 	}
+	// Go keeps the main thread, should this be it, and the namespace would hold
+	// all mounts that it has copied.
+	defer func() {
+		if serr := unix.Setns(int(host.Fd()), unix.CLONE_NEWNS); serr != nil {
+			err = errors.Join(err, os.NewSyscallError("setns", serr))
+		}
+	}()
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return nil, fmt.Errorf("cannot make the mounts private: %w", err)
 	}
@@ -94,9 +119,5 @@ func attachHere(root *os.File, clone func() (*os.File, error)) (*os.File, error)
 	if err := unix.MoveMount(int(root.Fd()), "", unix.AT_FDCWD, "/sys", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return nil, fmt.Errorf("cannot mount it: %w", err)
 	}
-	view, err := clone()
-	if uerr := unix.Unmount("/sys", unix.MNT_DETACH); uerr != nil && err == nil {
-		return nil, errors.Join(fmt.Errorf("cannot unmount it: %w", uerr), view.Close())
-	}
-	return view, err
+	return clone()
 }

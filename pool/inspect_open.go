@@ -19,8 +19,8 @@ import (
 type untouched struct {
 	*tree.Tree
 	candidate
-	// root is the mount, which is nowhere; nil when the pool is attached here and
-	// looked at where it is mounted.
+	// root is the mount, which is nowhere; nil when the pool is looked at where it
+	// is: attached here, or a subvolume.
 	root   *os.File
 	dev    *loopdev.Device
 	unlock func()
@@ -43,7 +43,7 @@ func (u *untouched) close() error {
 // log and is nowhere to be seen. A process that is killed leaves neither. A file
 // system that is mounted elsewhere is refused, since what it shows would change
 // beneath the look, and since btrfs takes two with one UUID for one. Of a pool
-// that is attached here, its own mount is used.
+// that is attached here, its own mount is used; a subvolume is read where it is.
 func (s *System) openUntouched(ctx context.Context, path string) (_ *untouched, err error) {
 	c, err := s.candidateAt(path)
 	if err != nil {
@@ -68,6 +68,10 @@ func (s *System) openUntouched(ctx context.Context, path string) (_ *untouched, 
 			u.Tree, err = tree.Open(s.dir.MountPoint(c.own.Name))
 			return u, err
 		}
+	}
+	if c.rec.Kind == state.PoolDirectory {
+		u.Tree, err = openPoolTree(c.rec.Source)
+		return u, err
 	}
 	device := c.rec.Source
 	if c.rec.Kind == state.PoolFile {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -155,7 +156,11 @@ func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 	if err != nil {
 		return err
 	}
-	looks = append(looks, inspected...)
+	for _, l := range inspected {
+		if !slices.ContainsFunc(looks, func(have look) bool { return have.dir == l.dir }) {
+			looks = append(looks, l)
+		}
+	}
 	found := false
 	for _, l := range looks {
 		if l.dir != abs && l.ref != dirOrRef {

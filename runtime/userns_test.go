@@ -14,12 +14,13 @@ import (
 func TestComposeMaps(t *testing.T) {
 	host := []IDMap{{0, 100000, 65536}}
 	for name, tc := range map[string]struct{ disk, host, want []IDMap }{
-		"shifted":             {[]IDMap{{0, 300000, 65536}}, host, []IDMap{{300000, 100000, 65536}}},
-		"larger on disk":      {[]IDMap{{0, 300000, 10000001}}, host, []IDMap{{300000, 100000, 65536}}},
-		"larger on the host":  {[]IDMap{{0, 300000, 1000}}, host, []IDMap{{300000, 100000, 1000}}},
-		"the same":            {host, host, []IDMap{{100000, 100000, 65536}}},
+		"shifted":            {[]IDMap{{0, 300000, 65536}}, host, []IDMap{{300000, 100000, 65536}}},
+		"larger on disk":     {[]IDMap{{0, 300000, 10000001}}, host, []IDMap{{300000, 100000, 65536}}},
+		"larger on the host": {[]IDMap{{0, 300000, 1000}}, host, []IDMap{{300000, 100000, 1000}}},
+		"the same":           {host, host, []IDMap{{100000, 100000, 65536}}},
 		"one id of the user's": {
-			[]IDMap{{0, 300000, 1000}, {1000, 1000, 1}, {1001, 301001, 64535}}, host,
+			[]IDMap{{0, 300000, 1000}, {1000, 1000, 1}, {1001, 301001, 64535}},
+			host,
 			[]IDMap{{300000, 100000, 1000}, {1000, 101000, 1}, {301001, 101001, 64535}},
 		},
 		"nothing in common": {[]IDMap{{70000, 1, 5}}, host, nil},

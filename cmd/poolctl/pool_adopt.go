@@ -12,7 +12,7 @@ func poolAdoptCommand(e *env) *cli.Command {
 	var name string
 	return &cli.Command{
 		Name: "adopt", Usage: "take in an existing pool with all that is in it", ArgsUsage: "FILE",
-		Description: example("FILE is a pool's image file or block device, of poolctl, LXD or Incus; it stays where it is. "+
+		Description: example("FILE is a pool's image file, block device or subvolume, of poolctl, LXD or Incus; it stays where it is. "+
 			"Instances keep their configuration: profiles that are not here are made, and what one of the same name says differently here becomes the instance's own. "+
 			"A network adapter of a network that is not here is put on that of the default profile.",
 			"poolctl pool adopt /var/lib/lxd/disks/default.img --name from-lxd"),

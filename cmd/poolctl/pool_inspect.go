@@ -14,8 +14,8 @@ import (
 func poolInspectCommand(e *env) *cli.Command {
 	var format string
 	return &cli.Command{
-		Name: "inspect", Usage: "list what is in a pool's file, or look into an instance of it, changing nothing", ArgsUsage: "FILE [NAME[/SNAPSHOT] [DIR]]",
-		Description: example("FILE is a pool's image file or block device, of poolctl, LXD or Incus. Not one byte of it is changed.\n"+
+		Name: "inspect", Usage: "list what is in a pool's file, or look into an instance of it; nothing is changed", ArgsUsage: "FILE [NAME[/SNAPSHOT] [DIR]]",
+		Description: example("FILE is a pool's image file, block device or subvolume, of poolctl, LXD or Incus. Not one byte of it is changed.\n"+
 			"With NAME the root of that instance is shown at DIR, read-only, until `poolctl umount DIR`; without DIR a directory is made and its path printed.",
 			"poolctl pool inspect /var/lib/lxd/disks/default.img", "poolctl pool inspect default.img c1/before-upgrade /mnt"),
 		Flags: []cli.Flag{formatFlag(&format, output.Table)},

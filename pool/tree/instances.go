@@ -208,7 +208,11 @@ func (t *Tree) AdaptInstance(name string, change func(*Instance) (changed bool, 
 		if err != nil {
 			return err
 		}
-		for i := range snaps {
+		for i, s := range snaps {
+			if s.Config == nil { // it says nothing: then the snapshot's own record counts
+				snaps[i] = t.ownEntry(name, s.Name)
+				snaps[i].CreatedAt, snaps[i].ExpiresAt = s.CreatedAt, s.ExpiresAt
+			}
 			snaps[i].normalise()
 		}
 		in := *rec.Container

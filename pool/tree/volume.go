@@ -131,7 +131,7 @@ func (t *Tree) volumeAt(dir string) (Volume, error) {
 	project, name, found := strings.Cut(dir, "_")
 	path := t.pathIn(customs(), dir)
 	ok, err := isSubvolume(path)
-	if err == nil && (!ok || !found || name == "" || project == "") {
+	if err == nil && (!ok || !found || name == "" || project == "" || isLeftover(dir)) {
 		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	}
 	if err != nil {
