@@ -33,8 +33,8 @@ func contentOf(t *testing.T, path string) string {
 	return string(h.Sum(nil))
 }
 
-// copyFile copies a pool's file as it is at this moment.
-func copyFile(t *testing.T, from, to string) string {
+// copyPool copies a pool's file as it is at this moment.
+func copyPool(t *testing.T, from, to string) string {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", from, to).CombinedOutput(); err != nil {
 		t.Fatalf("cp: %v: %s", err, out)
@@ -94,7 +94,7 @@ func TestInspectChangesNothing(t *testing.T) {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	dirty := copyFile(t, file, filepath.Join(t.TempDir(), "dirty.img"))
+	dirty := copyPool(t, file, filepath.Join(t.TempDir(), "dirty.img"))
 	if err := s.DetachPool(ctx, "p"); err != nil {
 		t.Fatal(err)
 	}
@@ -222,12 +222,12 @@ func TestInspectRefuses(t *testing.T) {
 	file := filledPool(t, s)
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
-	twin := copyFile(t, file, in("twin.img")) // of the pool, which is attached
+	twin := copyPool(t, file, in("twin.img")) // of the pool, which is attached
 	if err := s.DetachPool(ctx, "p"); err != nil {
 		t.Fatal(err)
 	}
-	damaged := copyFile(t, file, in("damaged.img"))
-	truncated := copyFile(t, file, in("truncated.img"))
+	damaged := copyPool(t, file, in("damaged.img"))
+	truncated := copyPool(t, file, in("truncated.img"))
 	plain, empty, fifo := in("plain"), in("empty.img"), in("fifo")
 	bare, linked := bareBtrfs(t, in("bare.img"), nil), bareBtrfs(t, in("linked.img"), func(mnt string) error {
 		return errors.Join(os.Symlink("/etc", mnt+"/containers"), os.Mkdir(mnt+"/images", 0o700))

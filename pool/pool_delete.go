@@ -164,11 +164,8 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		"":            func(context.Context, *journal.Entry) error { return nil }, // killed before its first step
 		"pool-create": s.recoverCreate,
 		"pool-delete": s.recoverDelete,
-<<<<<<< HEAD
 		"pool-resize": s.recoverResize,
-=======
 		opAdopt:       s.recoverAdopt,
->>>>>>> 6452844 (pool adopt: an existing pool of poolctl, LXD or Incus is taken in with all that is in it)
 	}
 }
 

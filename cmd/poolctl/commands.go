@@ -30,7 +30,6 @@ func storageCommands(e *env) []*cli.Command {
 		group("pool", []string{"storage"}, catStorage, "manage storage pools",
 			poolCreateCommand(e), poolListCommand(e), poolShowCommand(e), poolInfoCommand(e), poolAttachCommand(e),
 			poolDetachCommand(e), poolDeleteCommand(e), poolMountCommand(e), poolUmountCommand(e), poolResizeCommand(e),
-			poolInspectCommand(e),
 			poolInspectCommand(e), poolAdoptCommand(e)),
 		group("remote", nil, catStorage, "manage the servers that images come from",
 			remoteAddCommand(e), remoteListCommand(e), remoteRenameCommand(e), remoteRemoveCommand(e), remoteSetURLCommand(e),
