@@ -165,7 +165,9 @@ func TestAdoptRefuses(t *testing.T) {
 		}
 		return err
 	}
-	refused("a bad name", file, "a b", "invalid pool name")
+	if err := refused("a bad name", file, "a b", "invalid pool name"); !errors.Is(err, state.ErrInvalidName) {
+		t.Errorf("a bad name: %v", err)
+	}
 	readOnly := bound(t, filepath.Dir(file))
 	if err := unix.Mount("", readOnly, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
@@ -193,7 +195,9 @@ func TestAdoptRefuses(t *testing.T) {
 	if err := s.DetachPool(ctx, "p"); err != nil {
 		t.Fatal(err)
 	}
-	refused("an instance of that name is here", file, "q", "instances of the same name are here: c1 (in pool p): already exists")
+	if err := refused("an instance of that name is here", file, "q", "instances of the same name are here: c1 (in pool p): already exists"); !errors.Is(err, ErrExists) {
+		t.Errorf("an instance of that name is here: %v", err)
+	}
 	if pools, err := s.Pools(ctx); err != nil || len(pools) != 1 || pools[0].Status != "Detached" {
 		t.Errorf("pools: %+v, %v", pools, err)
 	}
