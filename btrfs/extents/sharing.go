@@ -64,6 +64,12 @@ func (s *Sharing) Subvolumes() []uint64 {
 	return ids
 }
 
+// Has says whether there is a subvolume with that id.
+func (s *Sharing) Has(id uint64) bool {
+	_, ok := s.members[id]
+	return ok
+}
+
 // Of says what the subvolumes with these ids take together. An id given twice
 // counts once. Of one that is not there the error is fs.ErrNotExist.
 func (s *Sharing) Of(ids ...uint64) (Usage, error) {
