@@ -30,7 +30,7 @@ func storageCommands(e *env) []*cli.Command {
 		group("pool", []string{"storage"}, catStorage, "manage storage pools",
 			poolCreateCommand(e), poolListCommand(e), poolShowCommand(e), poolInfoCommand(e), poolAttachCommand(e),
 			poolDetachCommand(e), poolDeleteCommand(e), poolMountCommand(e), poolUmountCommand(e), poolResizeCommand(e),
-			poolInspectCommand(e), poolAdoptCommand(e)),
+			poolInspectCommand(e), poolAdoptCommand(e), poolUsageCommand(e)),
 		group("remote", nil, catStorage, "manage the servers that images come from",
 			remoteAddCommand(e), remoteListCommand(e), remoteRenameCommand(e), remoteRemoveCommand(e), remoteSetURLCommand(e),
 			remoteAddMirrorCommand(e), remoteRemoveMirrorCommand(e), remoteSwitchCommand(e), remoteGetDefaultCommand(e)),

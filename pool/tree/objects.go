@@ -24,8 +24,6 @@ const (
 	TypeVolumeSnapshot   ObjectType = "custom (snapshot)"
 	TypeSubvolume        ObjectType = "subvolume" // of nobody known: what is being made or deleted, or was put there
 	TypeRecords          ObjectType = "pool"      // what is in the pool and in no subvolume: the records
-	dirMachines                     = "virtual-machines"
-	dirMachineSnapshots             = "virtual-machines-snapshots"
 )
 
 // Object is something in the pool that takes space: one or more subvolumes.

@@ -1,0 +1,288 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/btrfs"
+	"poolctl/btrfs/extents"
+	"poolctl/pool/state"
+	"poolctl/pool/tree"
+)
+
+// UsageOptions are the arguments of PoolUsage.
+type UsageOptions struct {
+	// Objects limits the answer to these: INSTANCE, INSTANCE/SNAP, an image's alias
+	// or the beginning of its fingerprint, volume/NAME, volume/NAME/SNAP, and with
+	// image/ before it surely an image. The snapshots of an instance and of a volume
+	// come with it, as they go with it.
+	Objects []string
+	// Exact reads which extents each has and shares, which takes a while.
+	Exact    bool
+	Progress func(Progress)
+}
+
+// PoolUsage is what `pool usage` prints: what a pool takes on the host, and what
+// takes space in it. All sizes are in bytes.
+type PoolUsage struct {
+	Name string `json:"name" yaml:"name"`
+	// File is the pool's image file; nil for a pool on a device or in a directory.
+	File  *FileInfo   `json:"file,omitempty" yaml:"file,omitempty"`
+	Usage btrfs.Usage `json:"usage" yaml:"usage"`
+	// Pending is what is written to files, but not to the pool yet, and so not in
+	// the other numbers; 0 when that is little, which is written first.
+	Pending uint64 `json:"pending" yaml:"pending"`
+	// Quota is how the pool counts: "none", "simple" or "qgroups".
+	Quota string `json:"quota" yaml:"quota"`
+	// Deleting is how many subvolumes are deleted, but not freed yet; only exact.
+	Deleting int           `json:"deleting,omitempty" yaml:"deleting,omitempty"`
+	Objects  []ObjectUsage `json:"objects" yaml:"objects"`
+	// Together is what deleting all Objects frees; only exact, and when some were
+	// named.
+	Together *ByteCount `json:"together,omitempty" yaml:"together,omitempty"`
+}
+
+// ObjectUsage is what one image, instance, snapshot or volume takes, with the
+// subvolumes nested in it. What is not known is nil.
+type ObjectUsage struct {
+	Type    string   `json:"type" yaml:"type"`
+	Name    string   `json:"name" yaml:"name"` // of an image the fingerprint
+	Aliases []string `json:"aliases,omitempty" yaml:"aliases,omitempty"`
+	// Subvolumes are their ids in the file system.
+	Subvolumes []uint64 `json:"subvolumes" yaml:"subvolumes"`
+	// Owned is what was written in it and still exists, shared or not; known with
+	// simple quotas.
+	Owned *uint64 `json:"owned" yaml:"owned"`
+	// Referenced is everything that it has, and Exclusive what only it has; known
+	// with full qgroups, and when exact.
+	Referenced *uint64 `json:"referenced" yaml:"referenced"`
+	Exclusive  *uint64 `json:"exclusive" yaml:"exclusive"`
+	// Exact is nil unless that was asked for.
+	Exact *ExactUsage `json:"exact,omitempty" yaml:"exact,omitempty"`
+}
+
+// ByteCount is a number of bytes on disk, each copy of DUP or RAID not counted:
+// whole extents of data, and the nodes of the trees.
+type ByteCount struct {
+	Total    uint64 `json:"total" yaml:"total"`
+	Data     uint64 `json:"data" yaml:"data"`
+	Metadata uint64 `json:"metadata" yaml:"metadata"`
+}
+
+// ExactUsage is what the back references of all extents say.
+type ExactUsage struct {
+	Referenced ByteCount `json:"referenced" yaml:"referenced"`
+	Exclusive  ByteCount `json:"exclusive" yaml:"exclusive"`
+	// Frees is what deleting it frees: of an instance and of a volume together with
+	// its snapshots, which go with it.
+	// nil of what is not deleted: the pool itself.
+	Frees *ByteCount `json:"frees" yaml:"frees"`
+	// Files are the sums of "btrfs filesystem du": bytes in files, uncompressed.
+	Files FileUsage `json:"files" yaml:"files"`
+}
+
+// FileUsage counts the bytes of files as FIEMAP shows them.
+type FileUsage struct {
+	Total     uint64 `json:"total" yaml:"total"`
+	Exclusive uint64 `json:"exclusive" yaml:"exclusive"`
+	SetShared uint64 `json:"set_shared" yaml:"set_shared"`
+}
+
+// PoolUsage says what a pool takes on the host, and what takes space in it. It
+// waits for no other command, and what runs in the pool goes on.
+func (s *System) PoolUsage(ctx context.Context, name string, o UsageOptions) (_ PoolUsage, err error) {
+	p, err := s.openPool(ctx, name)
+	if err != nil {
+		return PoolUsage{}, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	out, err := hostUsage(p)
+	if err != nil {
+		return out, err
+	}
+	all, err := p.usageObjects()
+	if err != nil {
+		return out, err
+	}
+	picked := all
+	if len(o.Objects) > 0 {
+		if picked, err = pickObjects(all, name, o.Objects); err != nil {
+			return out, err
+		}
+	}
+	count, err := countQuota(p.Path())
+	if err != nil {
+		return out, err
+	}
+	out.Quota = count.status.Mode.String()
+	out.Objects = make([]ObjectUsage, 0, len(picked))
+	for _, ob := range picked {
+		out.Objects = append(out.Objects, count.usageOf(ob))
+	}
+	if o.Exact {
+		err = addExact(ctx, &out, p.Path(), all, picked, o)
+	}
+	return out, err
+}
+
+// hostUsage is what the pool takes on the host and what its block groups have.
+func hostUsage(p *openedPool) (PoolUsage, error) {
+	out := PoolUsage{Name: p.rec.Name, Objects: []ObjectUsage{}}
+	var err error
+	if out.Pending, err = commitSmall(p.rec, p.Path()); err != nil {
+		return out, err
+	}
+	if p.rec.Kind == state.PoolFile {
+		var st unix.Stat_t
+		err := unix.Stat(p.rec.Source, &st)
+		switch {
+		case err == nil:
+			out.File = &FileInfo{Path: p.rec.Source, Size: st.Size, Allocated: st.Blocks * 512}
+		case !errors.Is(err, fs.ErrNotExist): // removed while attached: the rest is still true
+			return out, &fs.PathError{Op: "stat", Path: p.rec.Source, Err: err}
+		}
+	}
+	out.Usage, err = btrfs.GetUsage(p.Path())
+	return out, err
+}
+
+// smallCommit is how many bytes of data PoolUsage has written before it counts:
+// more would take its time.
+const smallCommit = 64 << 20
+
+// commitSmall has what is in memory written and counted, unless that is much: then
+// it is told. A pool that takes no more writes has the numbers of its last commit.
+func commitSmall(rec state.PoolRecord, path string) (pending uint64, err error) {
+	pending, err = btrfs.Pending(rec.UUID)
+	if err != nil || pending > smallCommit {
+		return pending, err
+	}
+	if err := btrfs.Sync(path); err != nil && !errors.Is(err, unix.EROFS) {
+		return pending, err
+	}
+	return 0, nil
+}
+
+// quotaCount has the qgroups of a pool.
+type quotaCount struct {
+	status btrfs.QuotaStatus
+	groups map[btrfs.QgroupID]btrfs.Qgroup
+}
+
+func countQuota(path string) (quotaCount, error) {
+	status, err := btrfs.Quota(path)
+	if err != nil || status.Mode == btrfs.QuotaNone {
+		return quotaCount{status: status}, err
+	}
+	groups, err := btrfs.Qgroups(path)
+	return quotaCount{status, groups}, err
+}
+
+// usageOf is what the qgroups know of an object.
+func (q quotaCount) usageOf(ob usageObject) ObjectUsage {
+	u := ObjectUsage{Type: string(ob.Type), Name: ob.Name, Aliases: ob.aliases, Subvolumes: ob.Subvolumes}
+	switch {
+	case q.status.Mode == btrfs.QuotaSimple:
+		sum := uint64(0)
+		for _, id := range ob.Subvolumes {
+			sum += q.groups[btrfs.MakeQgroupID(0, id)].Referenced
+		}
+		u.Owned = &sum
+	case q.status.Mode == btrfs.QuotaFull && !q.status.Inconsistent && !q.status.Rescanning && len(ob.Subvolumes) == 1:
+		// Of several subvolumes the sum would count twice what they share.
+		if g, ok := q.groups[btrfs.MakeQgroupID(0, ob.Subvolumes[0])]; ok {
+			u.Referenced, u.Exclusive = &g.Referenced, &g.Exclusive
+		}
+	}
+	return u
+}
+
+// addExact reads the extents and adds what they say of the objects.
+func addExact(ctx context.Context, out *PoolUsage, path string, all, picked []usageObject, o UsageOptions) error {
+	progress := func(int64, int64) {}
+	if o.Progress != nil {
+		progress = func(done, total int64) { o.Progress(Progress{Name: "extents", Done: done, Total: total}) }
+	}
+	sharing, err := extents.Read(ctx, path, extents.Options{Progress: progress})
+	if err != nil {
+		return err
+	}
+	out.Deleting = sharing.Deleting
+	var together []uint64
+	kept := out.Objects[:0]
+	for i, ob := range picked {
+		u := out.Objects[i]
+		if !sharing.Has(ob.Subvolumes[0]) {
+			continue // deleted meanwhile
+		}
+		if u.Exact, err = exactUsage(sharing, ob, withSnapshots(all, ob)); err != nil {
+			return err
+		}
+		u.Referenced, u.Exclusive = &u.Exact.Referenced.Total, &u.Exact.Exclusive.Total
+		kept = append(kept, u)
+		together = append(together, ob.Subvolumes...)
+	}
+	out.Objects = kept
+	if len(o.Objects) > 0 {
+		u, err := usageIn(sharing, together)
+		if err != nil {
+			return err
+		}
+		sum := byteCount(u.Exclusive)
+		out.Together = &sum
+	}
+	return nil
+}
+
+// exactUsage is what the extents say of one object, and of it with what is deleted
+// along with it.
+func exactUsage(sharing *extents.Sharing, ob usageObject, deleted []uint64) (*ExactUsage, error) {
+	u, err := usageIn(sharing, ob.Subvolumes)
+	if err != nil {
+		return nil, err
+	}
+	with, err := usageIn(sharing, deleted)
+	if err != nil {
+		return nil, err
+	}
+	out := &ExactUsage{
+		Referenced: byteCount(u.Referenced), Exclusive: byteCount(u.Exclusive),
+		Files: FileUsage{Total: u.Files.Total, Exclusive: u.Files.Exclusive, SetShared: u.Files.SetShared},
+	}
+	if ob.Type != tree.TypeRecords {
+		frees := byteCount(with.Exclusive)
+		out.Frees = &frees
+	}
+	return out, nil
+}
+
+// usageIn is what the subvolumes take together, but those deleted since they were
+// listed.
+func usageIn(sharing *extents.Sharing, ids []uint64) (extents.Usage, error) {
+	there := slices.DeleteFunc(slices.Clone(ids), func(id uint64) bool { return !sharing.Has(id) })
+	return sharing.Of(there...)
+}
+
+func byteCount(s extents.Size) ByteCount {
+	return ByteCount{Total: s.Total(), Data: s.Data, Metadata: s.Metadata}
+}
+
+// withSnapshots are the subvolumes that are deleted with an object.
+func withSnapshots(all []usageObject, ob usageObject) []uint64 {
+	ids := ob.Subvolumes
+	for _, other := range all {
+		if isSnapshotOf(other.Object, ob.Object) {
+			ids = append(ids[:len(ids):len(ids)], other.Subvolumes...)
+		}
+	}
+	return ids
+}
+
+// snapshotTypes are the types of the snapshots of what is deleted with them.
+var snapshotTypes = map[tree.ObjectType]tree.ObjectType{
+	tree.TypeInstance: tree.TypeInstanceSnapshot, tree.TypeMachine: tree.TypeMachineSnapshot, tree.TypeVolume: tree.TypeVolumeSnapshot,
+}
