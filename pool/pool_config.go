@@ -34,6 +34,20 @@ func poolConfigOf(rec state.PoolRecord) PoolConfig {
 	return out
 }
 
+// PoolValue is the value of a key of a pool's configuration, "" when it is not
+// set. A key that there is not is an error.
+func (s *System) PoolValue(_ context.Context, name, key string) (string, error) {
+	rec, err := s.loadPool(name)
+	if err != nil {
+		return "", err
+	}
+	value, set := rec.Config[key]
+	if _, err := findPoolKey(key); err != nil && !set {
+		return "", err
+	}
+	return value, nil
+}
+
 // PoolChange says what SetPool is to change; everything else stays.
 type PoolChange struct {
 	Config      map[string]string // a key with "" is unset

@@ -31,22 +31,22 @@ func TestStateDir(t *testing.T) {
 func TestCreatePoolOptions(t *testing.T) {
 	type config = map[string]string
 	for _, c := range []struct {
-		args         string
-		size, source string
-		want         pool.CreatePoolOptions
+		args  string
+		flags poolCreateFlags
+		want  pool.CreatePoolOptions
 	}{
-		{"p", "", "", pool.CreatePoolOptions{Name: "p", Config: config{}}},
-		{"p btrfs size=2GiB", "", "/x", pool.CreatePoolOptions{Name: "p", Driver: "btrfs", Config: config{"size": "2GiB", "source": "/x"}}},
-		{"p size=2GiB user.a=b=c", "2GiB", "", pool.CreatePoolOptions{Name: "p", Config: config{"size": "2GiB", "user.a": "b=c"}}},
-		{"p dir", "", "", pool.CreatePoolOptions{Name: "p", Driver: "dir", Config: config{}}}, // package pool refuses it
+		{"p", poolCreateFlags{}, pool.CreatePoolOptions{Name: "p", Config: config{}}},
+		{"p btrfs size=2GiB", poolCreateFlags{source: "/x", compress: "lzo", reserve: true, wipe: "/y"}, pool.CreatePoolOptions{Name: "p", Driver: "btrfs", Config: config{"size": "2GiB", "source": "/x", "compress": "lzo", "reserve": "true", "source.wipe": "/y"}}},
+		{"p size=2GiB user.a=b=c", poolCreateFlags{size: "2GiB"}, pool.CreatePoolOptions{Name: "p", Config: config{"size": "2GiB", "user.a": "b=c"}}},
+		{"p dir", poolCreateFlags{}, pool.CreatePoolOptions{Name: "p", Driver: "dir", Config: config{}}}, // package pool refuses it
 	} {
-		got, err := createPoolOptions(strings.Fields(c.args), c.size, c.source)
+		got, err := createPoolOptions(strings.Fields(c.args), c.flags.config())
 		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
 			t.Errorf("%q: %v (-want +got):\n%s", c.args, err, diff)
 		}
 	}
 	for _, bad := range []string{"p btrfs zfs", "p btrfs =x", "p size=1GiB size"} {
-		if _, err := createPoolOptions(strings.Fields(bad), "", ""); err == nil {
+		if _, err := createPoolOptions(strings.Fields(bad), nil); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
 	}

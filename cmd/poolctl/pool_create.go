@@ -9,18 +9,54 @@ import (
 	"poolctl/pool"
 )
 
+// poolCreateFlags stand for keys of the configuration.
+type poolCreateFlags struct {
+	size, source, compress, wipe string
+	reserve                      bool
+}
+
+func (f *poolCreateFlags) flags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "size", Usage: "`SIZE` of the pool's file, the same as size=", Destination: &f.size},
+		&cli.StringFlag{Name: "source", Usage: "`PATH` of the file, device or directory, the same as source=", Destination: &f.source, TakesFile: true},
+		&cli.BoolFlag{Name: "reserve", Usage: "give the pool's file all its blocks now, the same as reserve=true", Destination: &f.reserve},
+		&cli.StringFlag{Name: "compress", Usage: "compress what is written with `ALGORITHM[:LEVEL]`: zstd, zlib, lzo or none, the same as compress=", Destination: &f.compress},
+		&cli.StringFlag{Name: "wipe", Usage: "destroy what is on `DEVICE`, which has to be the pool's source, the same as source.wipe=", Destination: &f.wipe, TakesFile: true},
+	}
+}
+
+// config are the keys that the flags stand for.
+func (f *poolCreateFlags) config() map[string]string {
+	out := map[string]string{"size": f.size, "source": f.source, "compress": f.compress, "source.wipe": f.wipe}
+	if f.reserve {
+		out["reserve"] = "true"
+	}
+	maps.DeleteFunc(out, func(_, v string) bool { return v == "" })
+	return out
+}
+
+// poolCreateHelp is the description of `pool create`.
+const poolCreateHelp = `The source is what the pool lies on:
+   a path at which there is nothing      a new sparse file (default: disks/NAME.img in the state directory)
+   a block device                        the whole of it; one that holds anything is refused unless --wipe names it
+   an empty directory or subvolume on    a subvolume of that file system, shared with its owner; a path at which
+   a btrfs file system                   there is nothing becomes one if it is on btrfs, has no ending such as
+                                         ".img", and neither size nor reserve is given, or if it ends in a slash
+The size is a number of bytes or has a unit: 2GB is 2 000 000 000, 2GiB 2 147 483 648. Default: a fifth of the free space,
+at least 5GiB and at most 30GiB, but no more than fits.
+Keys: size, source, source.wipe, compress, reserve, btrfs.mount_options, btrfs.create_options (of mkfs.btrfs),
+volume.size and the other volume.* defaults, user.*`
+
 func poolCreateCommand(e *env) *cli.Command {
-	var size, source, description string
+	var f poolCreateFlags
+	var description string
 	return &cli.Command{
-		Name: "create", Usage: "create a pool in a new sparse file", ArgsUsage: "NAME [btrfs] [KEY=VALUE...]",
-		Description: example("Keys: size (2GiB), source (path of the file to make), user.*", "poolctl pool create fast btrfs size=20GiB source=/srv/fast.img"),
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "size", Usage: "`SIZE` of the pool, the same as size=", Destination: &size},
-			&cli.StringFlag{Name: "source", Usage: "`FILE` to make, the same as source=", Destination: &source, TakesFile: true},
-			&cli.StringFlag{Name: "description", Usage: "`TEXT` about the pool", Destination: &description},
-		},
+		Name: "create", Usage: "create a pool in a new file, on a block device, or in a directory on btrfs", ArgsUsage: "NAME [btrfs] [KEY=VALUE...]",
+		Description: example(poolCreateHelp, "poolctl pool create fast btrfs size=20GiB source=/srv/fast.img --compress zstd:3",
+			"poolctl pool create disk source=/dev/disk/by-id/nvme-X --wipe /dev/disk/by-id/nvme-X", "poolctl pool create shared source=/mnt/data/pools"),
+		Flags: append(f.flags(), &cli.StringFlag{Name: "description", Usage: "`TEXT` about the pool", Destination: &description}),
 		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
-			o, err := createPoolOptions(args, size, source)
+			o, err := createPoolOptions(args, f.config())
 			if err != nil {
 				return err
 			}
@@ -36,7 +72,7 @@ func poolCreateCommand(e *env) *cli.Command {
 
 // createPoolOptions reads NAME [DRIVER] [KEY=VALUE...] and the flags, which
 // stand for keys.
-func createPoolOptions(args []string, size, source string) (pool.CreatePoolOptions, error) {
+func createPoolOptions(args []string, flags map[string]string) (pool.CreatePoolOptions, error) {
 	o := pool.CreatePoolOptions{Name: args[0]}
 	rest := args[1:]
 	if len(rest) > 0 && !isPair(rest[0]) {
@@ -46,8 +82,6 @@ func createPoolOptions(args []string, size, source string) (pool.CreatePoolOptio
 	if err != nil {
 		return o, err
 	}
-	flags := map[string]string{"size": size, "source": source}
-	maps.DeleteFunc(flags, func(_, v string) bool { return v == "" })
 	for k, v := range flags {
 		if have, twice := config[k]; twice && have != v {
 			return o, badUsage("pool create", "%s is given twice: %s and %s", k, have, v)

@@ -12,7 +12,7 @@ import (
 func poolInfoCommand(e *env) *cli.Command {
 	var format string
 	return &cli.Command{
-		Name: "info", Usage: "show a pool's file, loop device and space", ArgsUsage: "NAME",
+		Name: "info", Usage: "show what a pool lies on, its loop device and its space", ArgsUsage: "NAME",
 		Description: example("As the kernel reports them now. Sizes are in bytes.", "poolctl pool info default"),
 		Flags:       []cli.Flag{formatFlag(&format, output.YAML)},
 		Action: e.action(1, 1, func(ctx context.Context, s *pool.System, args []string) error {

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+	"go.yaml.in/yaml/v3"
+
+	"poolctl/cmd/poolctl/internal/editor"
+	"poolctl/pool"
+)
+
+// poolEditHelp is what the user finds above the text.
+const poolEditHelp = `### This is a YAML representation of a storage pool.
+### Any line starting with a '#' will be ignored.
+###
+### A storage pool consists of a set of configuration items and a description:
+###
+### config:
+###   size: 20GiB
+###   source: /var/lib/poolctl/disks/default.img
+###   compress: zstd
+### description: ""
+###
+### size and source cannot be changed here.
+
+`
+
+func poolEditCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name: "edit", Usage: "change a pool's configuration as YAML, in an editor or from the input", ArgsUsage: "NAME",
+		Description: example("The editor is $VISUAL or $EDITOR. On the input, what `pool show` prints is taken too.", "poolctl pool edit default", "poolctl pool edit default < pool.yaml"),
+		Action: e.action(1, 1, func(ctx context.Context, s *pool.System, args []string) error {
+			was, err := s.PoolConfig(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			text, err := yaml.Marshal(was)
+			if err != nil {
+				return err
+			}
+			files := editor.Files{Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr}
+			return editor.Change(ctx, files, append([]byte(poolEditHelp), text...), func(edited []byte) error {
+				now, err := readPoolConfig(edited)
+				if err != nil {
+					return fmt.Errorf("cannot change pool %s: %w", args[0], err)
+				}
+				return s.ReplacePool(ctx, args[0], was, now)
+			})
+		}),
+	}
+}
+
+// readPoolConfig reads the YAML of `pool edit`. What else `pool show` prints may
+// be in it, and nothing more.
+func readPoolConfig(text []byte) (pool.PoolConfig, error) {
+	var file struct {
+		pool.PoolConfig `yaml:",inline"`
+		Name            string   `yaml:"name"`
+		Driver          string   `yaml:"driver"`
+		UsedBy          []string `yaml:"used_by"`
+		Status          string   `yaml:"status"`
+		Locations       []string `yaml:"locations"`
+	}
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	err := d.Decode(&file)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the text is empty")
+	}
+	return file.PoolConfig, err
+}
