@@ -10,7 +10,7 @@ import (
 
 func TestReadPoolConfig(t *testing.T) {
 	for text, want := range map[string]pool.PoolConfig{
-		"config: {size: 2GiB, user.n: 5}\ndescription: d": {Config: map[string]string{"size": "2GiB", "user.n": "5"}, Description: "d"},
+		"config: {size: 2GiB, user.n: 5}\ndescription: d":                                             {Config: map[string]string{"size": "2GiB", "user.n": "5"}, Description: "d"},
 		"# c\nconfig: {}\nname: p\ndriver: btrfs\nused_by: [a]\nstatus: Created\nlocations: [none]\n": {Config: map[string]string{}},
 		"{}": {},
 	} {
