@@ -130,7 +130,8 @@ func readBlock(r io.Reader, dst []byte) (int, error) {
 type zstdDecoder struct{ z *zstd.Decoder }
 
 func (d *zstdDecoder) decode(dst, src []byte) (int, error) {
-	out, err := d.z.DecodeAll(src, dst[:0])
+	// It takes the capacity for its own, also for what it writes in passing.
+	out, err := d.z.DecodeAll(src, dst[:0:len(dst)])
 	switch {
 	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return 0, errTooLong

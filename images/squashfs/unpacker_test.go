@@ -166,7 +166,7 @@ func TestUnpackLargeDir(t *testing.T) {
 	if err := os.WriteFile(tree+"/d/last", []byte("content\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	image := pack(t, tree, "-comp", "gzip")
+	image := pack(t, tree, "-comp", "zstd")
 	dir := openDir(t, filepath.Join(memory, "out"))
 	f := openImage(t, image)
 	if _, err := (&Unpacker{}).Unpack(t.Context(), f, f, dir); err != nil {
@@ -298,5 +298,37 @@ func TestUnpackPadding(t *testing.T) {
 	}
 	if r.Len() < 100000 {
 		t.Errorf("%d bytes of padding left, want all", r.Len())
+	}
+}
+
+// TestUnpackDebian: a whole Debian (scripts/debian-root), which fills many blocks
+// of every table.
+func TestUnpackDebian(t *testing.T) {
+	testtree.NeedRoot(t)
+	root := os.Getenv("POOLCTL_TEST_DEBIAN")
+	if root == "" {
+		root = "/var/tmp/poolctl-test-debian"
+	}
+	if _, err := os.Stat(root); err != nil {
+		t.Fatalf("a Debian root is required (scripts/debian-root): %v", err)
+	}
+	want := testtree.Read(t, root, testtree.Options{})
+	for name, n := range want {
+		n.Mtime, _, _ = strings.Cut(n.Mtime, ".") // squashfs has whole seconds,
+		n.Mtime += ".000000000"
+		if n.Mode&unix.S_IFMT == unix.S_IFLNK {
+			n.Same = "" // no hard links of links,
+		}
+		for x := range n.Xattrs {
+			if strings.HasPrefix(x, "system.") {
+				delete(n.Xattrs, x) // and no ACLs
+			}
+		}
+		want[name] = n
+	}
+	for _, options := range []string{"-comp zstd -Xcompression-level 1", "-comp lz4 -no-fragments", "-comp lzo -Xalgorithm lzo1x_1 -b 1M"} {
+		t.Run(options, func(t *testing.T) {
+			unpack(t, &Unpacker{}, pack(t, root, strings.Fields(options)...), true, want)
+		})
 	}
 }
