@@ -113,6 +113,7 @@ func (s *System) attachLocked(ctx context.Context, name string) error {
 		return fmt.Errorf("cannot attach pool %s: %w", name, err)
 	}
 	s.attachQuotas(ctx, rec)
+	s.reportPaused(rec)
 	if rec.Detached {
 		rec.Detached = false
 		return s.savePool(rec)

@@ -16,7 +16,8 @@ import (
 // mountBtrfs mounts a pool's device at mp with the options of its configuration.
 func mountBtrfs(device, mp string, rec state.PoolRecord) error {
 	flags, data := mountArguments(poolMountOptions(rec))
-	err := unix.Mount(device, mp, "btrfs", flags, data)
+	// A balance that was interrupted would go on by itself, and keep the pool busy.
+	err := unix.Mount(device, mp, "btrfs", flags, strings.Trim(data+",skip_balance", ","))
 	if err == nil {
 		return nil
 	}

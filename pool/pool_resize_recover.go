@@ -63,6 +63,12 @@ func (s *System) settleOrUndo(ctx context.Context, rec state.PoolRecord, r resiz
 	if err != nil {
 		return err
 	}
+	// What a power cut left of moving a block group: no other balance can be there.
+	if b, err := btrfs.GetBalance(s.dir.MountPoint(rec.Name)); err == nil && !b.Running {
+		if err := btrfs.CancelBalance(s.dir.MountPoint(rec.Name)); err != nil && !errors.Is(err, btrfs.ErrNoBalance) {
+			return err
+		}
+	}
 	have := int64(dev.TotalBytes)
 	size, err := sourceSize(rec)
 	if err != nil {

@@ -30,6 +30,7 @@ func storageCommands(e *env) []*cli.Command {
 		group("pool", []string{"storage"}, catStorage, "manage storage pools",
 			poolCreateCommand(e), poolListCommand(e), poolShowCommand(e), poolInfoCommand(e), poolAttachCommand(e),
 			poolDetachCommand(e), poolDeleteCommand(e), poolMountCommand(e), poolUmountCommand(e), poolResizeCommand(e),
+			poolTrimCommand(e), poolBalanceCommand(e), poolCompactCommand(e),
 			poolInspectCommand(e), poolAdoptCommand(e), poolUsageCommand(e),
 			poolSetCommand(e), poolGetCommand(e), poolUnsetCommand(e), poolEditCommand(e)),
 		group("remote", nil, catStorage, "manage the servers that images come from",
