@@ -27,8 +27,8 @@ const (
 
 // BalanceStatus is the balance of a pool, as `pool balance --status` shows it.
 type BalanceStatus struct {
-	Pool   string `json:"pool" yaml:"pool"`
-	Status string `json:"status" yaml:"status"` // running, paused, none
+	Pool                  string `json:"pool" yaml:"pool"`
+	Status                string `json:"status" yaml:"status"` // running, paused, none
 	btrfs.BalanceProgress `yaml:",inline"`
 }
 
