@@ -50,6 +50,13 @@ type Super struct {
 	CompatRO, Incompat uint64
 }
 
+// incompatSimpleQuota is BTRFS_FEATURE_INCOMPAT_SIMPLE_QUOTA.
+const incompatSimpleQuota = 1 << 16
+
+// SimpleQuotas says that the file system has, or had, simple quotas: kernels
+// before Linux 6.7 cannot mount it, btrfs-progs before 6.7 cannot check it.
+func (s Super) SimpleQuotas() bool { return s.Incompat&incompatSimpleQuota != 0 }
+
 // ReadSuper reads the primary superblock, at 64 KiB, of a file or device, and
 // verifies its checksum where that is crc32c (the default) or sha256. It
 // returns ErrNotBtrfs when there is none, and another error when there is one

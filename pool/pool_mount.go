@@ -25,6 +25,9 @@ func mountBtrfs(device, mp string, rec state.PoolRecord) error {
 	if errors.Is(err, unix.EINVAL) && rec.Config["btrfs.mount_options"] != "" {
 		hint = "perhaps it is the mount options: poolctl pool unset " + rec.Name + " btrfs.mount_options"
 	}
+	if super, serr := btrfs.ReadSuper(device); errors.Is(err, unix.EINVAL) && serr == nil && super.SimpleQuotas() {
+		hint = "perhaps it is the kernel: it has simple quotas, which Linux 6.7 and later can mount"
+	}
 	return withHint(fmt.Errorf("cannot mount %s at %s: %w", device, mp, err), "%s", hint)
 }
 

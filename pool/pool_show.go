@@ -119,6 +119,11 @@ func (s *System) PoolInfo(ctx context.Context, name string) (PoolInfo, error) {
 		return out, err
 	}
 	out.Usage = &usage
+	quotas, err := btrfs.Quota(out.MountPoint)
+	if err != nil {
+		return out, err
+	}
+	out.Quotas = &PoolQuotas{Mode: quotas.Mode.String(), Inconsistent: quotas.Inconsistent}
 	health, err := s.poolHealth(rec)
 	if err != nil {
 		return out, err

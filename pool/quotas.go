@@ -43,13 +43,14 @@ func checkQuotas(v string) error {
 	return nil
 }
 
-// startQuotas gives the file system of a new pool the quotas that are wanted.
+// startQuotas gives the file system of a new pool the quotas that are wanted. One
+// that is not poolctl's gets them when a size is asked for.
 func (s *System) startQuotas(ctx context.Context, rec state.PoolRecord) error {
 	mnt := s.dir.MountPoint(rec.Name)
 	mode, ok := quotaModes[rec.Config[quotasKey]]
 	switch {
-	case ok && mode == btrfs.QuotaNone, !ok && rec.Kind == state.PoolDirectory: // not poolctl's file system
-		return nil
+	case rec.Kind == state.PoolDirectory:
+		return checkForeignQuotas(mnt, rec)
 	case ok:
 		return changeQuotas(ctx, mnt, mode)
 	}
@@ -58,6 +59,17 @@ func (s *System) startQuotas(ctx context.Context, rec state.PoolRecord) error {
 		return nil // an older kernel: full qgroups when a size is asked for
 	}
 	return err
+}
+
+// checkForeignQuotas refuses a mode for a pool in somebody else's file system
+// that counts in another way: that is not poolctl's to change.
+func checkForeignQuotas(mnt string, rec state.PoolRecord) error {
+	st, err := btrfs.Quota(mnt)
+	mode, ok := quotaModes[rec.Config[quotasKey]]
+	if err != nil || !ok || mode == btrfs.QuotaNone || st.Mode == btrfs.QuotaNone || st.Mode == mode {
+		return err
+	}
+	return withHint(fmt.Errorf("the file system around it counts in another way already: %s", st.Mode), "it is not poolctl's: leave %s out, it uses those", quotasKey)
 }
 
 // changeQuotas brings a file system to a mode, whichever it is in. Limits of
@@ -96,8 +108,12 @@ func applyQuotas(ctx context.Context, s *System, from, to state.PoolRecord) erro
 }
 
 // alignQuotas makes an attached pool's quotas what its configuration says; with
-// none, or auto, it leaves them.
+// none, or auto, it leaves them, as it does those of a file system that is not
+// poolctl's.
 func (s *System) alignQuotas(ctx context.Context, p *openedPool) error {
+	if p.rec.Kind == state.PoolDirectory {
+		return checkForeignQuotas(p.Path(), p.rec)
+	}
 	mode, ok := quotaModes[p.rec.Config[quotasKey]]
 	if !ok {
 		return nil
@@ -105,9 +121,6 @@ func (s *System) alignQuotas(ctx context.Context, p *openedPool) error {
 	st, err := btrfs.Quota(p.Path())
 	if err != nil || st.Mode == mode {
 		return err
-	}
-	if p.rec.Kind == state.PoolDirectory && st.Mode != btrfs.QuotaNone {
-		return withHint(fmt.Errorf("the file system around it counts in another way already: %s", st.Mode), "it is not poolctl's: poolctl pool unset %s %s", p.rec.Name, quotasKey)
 	}
 	if err := changeQuotas(ctx, p.Path(), mode); err != nil {
 		return err

@@ -40,11 +40,21 @@ type PoolInfo struct {
 	Loop []loopdev.Info `json:"loop_devices" yaml:"loop_devices"`
 	// Strangers are those of Loop that are not the pool's own.
 	Strangers []Stranger `json:"strangers" yaml:"strangers"`
+	// Quotas is how the pool counts what its volumes take; nil while it is detached.
+	Quotas *PoolQuotas `json:"quotas,omitempty" yaml:"quotas,omitempty"`
 	// Usage and Health are nil while the pool is detached.
 	Usage     *btrfs.Usage `json:"usage,omitempty" yaml:"usage,omitempty"`
 	Health    *PoolHealth  `json:"health,omitempty" yaml:"health,omitempty"`
 	Images    int          `json:"images" yaml:"images"`
 	Instances int          `json:"instances" yaml:"instances"`
+}
+
+// PoolQuotas is the state of a pool's quotas.
+type PoolQuotas struct {
+	Mode string `json:"mode" yaml:"mode"` // simple, qgroups or none
+	// Inconsistent says that nothing is counted, and no size held, until it is
+	// counted anew, which the next command that sets a size does.
+	Inconsistent bool `json:"inconsistent" yaml:"inconsistent"`
 }
 
 // FileInfo is an image file's path and sizes in bytes.

@@ -1,11 +1,15 @@
 package e2e
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"poolctl/pool/tree"
 )
 
 // dd writes in an instance until its disk is full, and returns how many MB it has then in files called big-*.
@@ -156,4 +160,111 @@ func TestPullPlan(t *testing.T) {
 	if r.code != 1 || !strings.Contains(r.stdout, "problem: pool small") || !strings.Contains(r.stderr, "hint: ") {
 		t.Errorf("%s", r)
 	}
+}
+
+// limitOf is what the kernel limits an instance of the pool "default" to, in MiB: with simple quotas, that is without the
+// image.
+func (h *host) limitOf(name string) int64 {
+	h.t.Helper()
+	pool, err := tree.Open(filepath.Join(h.state, "storage-pools/default"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = pool.Close() }()
+	limit, err := pool.Limit(pool.InstancePath(name))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return limit >> 20
+}
+
+// wantLimit checks that the kernel holds the size that the instance says it has, which is one of those.
+func (h *host) wantLimit(name string, sizes ...string) {
+	h.t.Helper()
+	size := strings.TrimSpace(h.ok("config", "device", "get", name, "root", "size"))
+	mib, err := strconv.ParseInt(strings.TrimSuffix(size, "MiB"), 10, 64)
+	if err != nil || !slices.Contains(sizes, size) {
+		h.t.Fatalf("%s has the size %q, want one of %v", name, size, sizes)
+	}
+	if limit := h.limitOf(name); limit > mib || limit < mib-8 {
+		h.t.Errorf("%s has the size %s, and the kernel holds %d MiB", name, size, limit)
+	}
+}
+
+func sizeOps() []op {
+	sized := func(h *host) {
+		ensure1(h)
+		h.run("config", "device", "override", "c1", "root") // it may have one of its own already
+		h.ok("config", "device", "set", "c1", "root", "size=60MiB")
+	}
+	verify := func(h *host) {
+		works(h, "c1", `^(old|new)\n$`) // the start counts anew
+		h.wantLimit("c1", "60MiB", "90MiB")
+		h.ok("delete", "c1")
+	}
+	return []op{
+		{name: "init --device", args: []string{"init", "bb", "c1", "-d", "root,size=60MiB"}, prepare: func(*host) {}, verify: func(h *host) {
+			if !has1(h) {
+				h.ok("init", "bb", "c1", "-d", "root,size=60MiB")
+			}
+			h.wantLimit("c1", "60MiB") // without a start
+			works(h, "c1", "")
+			h.ok("delete", "c1")
+		}, made: has1},
+		{name: "config device set", args: []string{"config", "device", "set", "c1", "root", "size=90MiB"}, prepare: sized, verify: verify},
+		{name: "snapshot restore with a size", args: []string{"snapshot", "restore", "c1", "s0"}, prepare: sized, verify: func(h *host) {
+			h.wantLimit("c1", "60MiB") // without a start
+			verify(h)
+		}},
+	}
+}
+
+// TestFullPool pulls into a pool with more and more room: it is refused, or ends with a full pool that is named and has
+// nothing of the image in it, or it succeeds.
+func TestFullPool(t *testing.T) {
+	h := opHost(t)
+	h.ok("pool", "create", "small", "size=128MiB")
+	dir := filepath.Join(h.state, "storage-pools/small")
+	fill := filepath.Join(dir, "fill")
+	if out, err := exec.Command("sh", "-c", "head -c 200000000 /dev/urandom > "+fill+"; sync -f "+fill).CombinedOutput(); !strings.Contains(string(out), "No space") {
+		t.Fatalf("not full: %v\n%s", err, out)
+	}
+	refused, full := 0, 0
+	for range 60 {
+		r := h.run("image", "pull", "m:alpine", "--storage", "small")
+		if r.code == 0 {
+			break
+		}
+		switch {
+		case strings.Contains(r.stderr, "pool small has "):
+			refused++
+		case strings.Contains(r.stderr, "pool small is full: "):
+			full++
+		default:
+			t.Fatalf("%s", r)
+		}
+		if n := len(h.images()); n != 1 {
+			t.Fatalf("%d images after %s", n, r)
+		}
+		for _, where := range []string{"images", ".poolctl/images", ".poolctl/staging"} {
+			if left, err := os.ReadDir(filepath.Join(dir, where)); err != nil || len(left) > 0 {
+				t.Fatalf("left in %s: %v, %v; after %s", where, left, err, r)
+			}
+		}
+		st, err := os.Stat(fill)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(fill, st.Size()-1<<20); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("sync", "-f", fill).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	if refused == 0 || full == 0 {
+		t.Errorf("refused %d times, full %d times", refused, full)
+	}
+	t.Logf("refused %d times, full %d times", refused, full)
+	h.ok("init", "m:alpine", "c1", "-s", "small")
 }
