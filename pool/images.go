@@ -127,6 +127,6 @@ func (s *System) DeleteImage(ctx context.Context, ref string) error {
 	}
 	defer unlock()
 	err = p.DeleteImage(ctx, im.Fingerprint)
-	s.pruneQgroups(p)
+	s.afterDelete(ctx, p)
 	return err
 }

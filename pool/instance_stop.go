@@ -103,7 +103,7 @@ func (s *System) Delete(ctx context.Context, name string, force bool) (err error
 	if err := in.DeleteInstance(ctx, name); err != nil {
 		return err
 	}
-	s.pruneQgroups(in.openedPool)
+	s.afterDelete(ctx, in.openedPool)
 	return s.releaseAddresses(in.rec)
 }
 

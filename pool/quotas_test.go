@@ -251,3 +251,42 @@ func TestSizeIsKept(t *testing.T) {
 		t.Errorf("without a size: %d MiB", n)
 	}
 }
+
+// What only a snapshot or a copy has does not count; and once they are deleted it is not given on top of the size.
+func TestSizeBesideSnapshots(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	for _, mode := range []string{simpleHere(t, s), "qgroups"} {
+		createPool(t, s, "p", map[string]string{"size": "512MiB", quotasKey: mode})
+		addInstance(t, s, "p", "c1")
+		big := filepath.Join(s.dir.MountPoint("p"), "containers/c1/kept")
+		if err := errors.Join(s.AddInstanceDevice(ctx, "c1", "root", rootDisk("p", "20MiB")), os.WriteFile(big, make([]byte, 12<<20), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.CreateSnapshot(ctx, "c1", "s1"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Copy(ctx, CopyOptions{Source: "c1", Name: "c2", InstanceOnly: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Remove(big), btrfs.Sync(s.dir.MountPoint("p"))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.CreateSnapshot(ctx, "c1", "s2"); err != nil {
+			t.Fatal(err)
+		}
+		wantSize(t, s, "p", "c1", mode+": beside a snapshot of 12 MiB", 20)
+		wantSize(t, s, "p", "c2", mode+": the copy has them", 8)
+		if err := s.DeleteSnapshot(ctx, "c1", "s1"); err != nil {
+			t.Fatal(err)
+		}
+		wantSize(t, s, "p", "c1", mode+": beside a copy of 12 MiB", 20)
+		if err := s.Delete(ctx, "c2", false); err != nil {
+			t.Fatal(err)
+		}
+		wantSize(t, s, "p", "c1", mode+": without them", 20)
+		if err := errors.Join(s.Delete(ctx, "c1", false), s.DeletePool(ctx, "p", true)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

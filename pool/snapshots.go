@@ -121,8 +121,8 @@ func (s *System) DeleteSnapshot(ctx context.Context, instance, snap string) (err
 		err = fmt.Errorf("cannot delete %s: %w", ref, snapshotError(err, instance))
 	}
 	if err == nil {
-		s.keepInstanceLimit(ctx, in)
 		s.pruneQgroups(in.openedPool)
+		s.tightenInstance(ctx, in)
 	}
 	return err
 }

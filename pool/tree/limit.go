@@ -230,17 +230,23 @@ func (t *Tree) Limit(volume string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	limits, err := t.Limits()
+	return limits[own.ID], err
+}
+
+// Limits are the limits of all volumes that have one, by the ids of their subvolumes.
+func (t *Tree) Limits() (map[uint64]int64, error) {
 	groups, err := btrfs.Qgroups(t.mnt)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	for level := range uint16(2) {
-		g, there := groups[btrfs.MakeQgroupID(level, own.ID)]
-		if there && g.MaxReferenced < lifted {
-			return int64(g.MaxReferenced), nil
+	limits := map[uint64]int64{}
+	for id, g := range groups {
+		if id.Level() <= 1 && g.MaxReferenced < lifted {
+			limits[id.Number()] = int64(g.MaxReferenced)
 		}
 	}
-	return 0, nil
+	return limits, nil
 }
 
 // PruneQgroups removes the qgroups of subvolumes that are gone. Those of level 0 the kernel keeps, before Linux 6.11 always and
