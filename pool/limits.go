@@ -290,7 +290,7 @@ func (s *System) keepLimitOf(ctx context.Context, p *openedPool, v limitedVolume
 		defer cancel()
 		unlock, err := s.dir.LockInstance(short, v.instance)
 		if err != nil {
-			return nil //nolint:nilerr // who has it
+			return nil // who has it sees to it
 		}
 		defer unlock()
 	}
