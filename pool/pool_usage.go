@@ -124,9 +124,14 @@ func (s *System) PoolUsage(ctx context.Context, name string, o UsageOptions) (_ 
 		out.Objects = append(out.Objects, count.usageOf(ob))
 	}
 	if o.Exact {
-		err = addExact(ctx, &out, p.Path(), all, picked, o)
+		if err := addExact(ctx, &out, p.Path(), all, picked, o); err != nil {
+			return out, err
+		}
 	}
-	return out, err
+	if len(o.Objects) == 0 {
+		out.Objects = append(out.Objects, count.ofDeleted(p.rec, all)...)
+	}
+	return out, ctx.Err()
 }
 
 // hostUsage is what the pool takes on the host and what its block groups have.
@@ -165,40 +170,6 @@ func commitSmall(rec state.PoolRecord, path string) (pending uint64, err error) 
 		return pending, err
 	}
 	return 0, nil
-}
-
-// quotaCount has the qgroups of a pool.
-type quotaCount struct {
-	status btrfs.QuotaStatus
-	groups map[btrfs.QgroupID]btrfs.Qgroup
-}
-
-func countQuota(path string) (quotaCount, error) {
-	status, err := btrfs.Quota(path)
-	if err != nil || status.Mode == btrfs.QuotaNone {
-		return quotaCount{status: status}, err
-	}
-	groups, err := btrfs.Qgroups(path)
-	return quotaCount{status, groups}, err
-}
-
-// usageOf is what the qgroups know of an object.
-func (q quotaCount) usageOf(ob usageObject) ObjectUsage {
-	u := ObjectUsage{Type: string(ob.Type), Name: ob.Name, Aliases: ob.aliases, Subvolumes: ob.Subvolumes}
-	switch {
-	case q.status.Mode == btrfs.QuotaSimple:
-		sum := uint64(0)
-		for _, id := range ob.Subvolumes {
-			sum += q.groups[btrfs.MakeQgroupID(0, id)].Referenced
-		}
-		u.Owned = &sum
-	case q.status.Mode == btrfs.QuotaFull && !q.status.Inconsistent && !q.status.Rescanning && len(ob.Subvolumes) == 1:
-		// Of several subvolumes the sum would count twice what they share.
-		if g, ok := q.groups[btrfs.MakeQgroupID(0, ob.Subvolumes[0])]; ok {
-			u.Referenced, u.Exclusive = &g.Referenced, &g.Exclusive
-		}
-	}
-	return u
 }
 
 // addExact reads the extents and adds what they say of the objects.

@@ -97,22 +97,62 @@ func TestPoolUsageSimpleQuota(t *testing.T) {
 	if !hasBytes(c1.Owned, 7<<20) || !hasBytes(s0.Owned, 0) || !hasBytes(v.Owned, 3<<20) || c1.Exclusive != nil || c1.Exact != nil {
 		t.Errorf("owned: %+v, %+v, %+v", c1, s0, v)
 	}
+	// What a deleted one wrote and others share is still told.
+	if err := s.RestoreSnapshot(t.Context(), "c1", "s0"); err != nil {
+		t.Fatal(err)
+	}
+	freed(t, mnt)
+	u = poolUsage(t, s, UsageOptions{})
+	c1, gone := usageOf(t, u, "container", "c1"), usageOf(t, u, "deleted", "")
+	if !hasBytes(c1.Owned, 0) || !hasBytes(gone.Owned, 3<<20) || len(gone.Subvolumes) == 0 {
+		t.Errorf("restored: owned %d, of deleted ones %+v", *c1.Owned, gone)
+	}
 	// Much that is not written yet is not waited for, but told.
 	fill(t, mnt+"/containers/c1/much", smallCommit+(16<<20))
-	if u := poolUsage(t, s, UsageOptions{}); u.Pending <= smallCommit && !hasBytes(usageOf(t, u, "container", "c1").Owned, 7<<20+smallCommit+16<<20) {
+	if u := poolUsage(t, s, UsageOptions{}); u.Pending <= smallCommit && !hasBytes(usageOf(t, u, "container", "c1").Owned, smallCommit+16<<20) {
 		t.Errorf("neither told nor counted: %+v", u)
 	}
 }
 
+// freed waits until what was deleted is freed.
+func freed(t *testing.T, mnt string) {
+	t.Helper()
+	for range 600 {
+		err := btrfs.Sync(mnt)
+		busy, derr := btrfs.Deleting(mnt)
+		if err = errors.Join(err, derr); err != nil {
+			t.Fatal(err)
+		}
+		if !busy {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatal("the cleaner does not finish")
+}
+
 func TestPoolUsageQgroups(t *testing.T) {
-	s, _ := usagePool(t, btrfs.QuotaFull)
+	s, mnt := usagePool(t, btrfs.QuotaFull)
 	u := poolUsage(t, s, UsageOptions{})
 	c1, v := usageOf(t, u, "container", "c1"), usageOf(t, u, "custom", "v")
 	if u.Quota != "qgroups" || !hasBytes(v.Referenced, 3<<20) || !hasBytes(v.Exclusive, 3<<20) || v.Owned != nil {
 		t.Errorf("%+v", v)
 	}
-	if c1.Referenced != nil { // it has subvolumes that may share
+	if c1.Referenced != nil || len(c1.Subvolumes) != 2 { // its subvolumes may share
 		t.Errorf("%+v", c1)
+	}
+	group := btrfs.MakeQgroupID(1, c1.Subvolumes[0])
+	err := btrfs.CreateQgroup(mnt, group)
+	for _, id := range c1.Subvolumes {
+		err = errors.Join(err, btrfs.AssignQgroup(mnt, btrfs.MakeQgroupID(0, id), group))
+	}
+	if err = errors.Join(err, btrfs.RescanQuota(t.Context(), mnt)); err != nil {
+		t.Fatal(err)
+	}
+	c1 = usageOf(t, poolUsage(t, s, UsageOptions{}), "container", "c1")
+	exact := usageOf(t, poolUsage(t, s, UsageOptions{Exact: true}), "container", "c1")
+	if c1.Referenced == nil || *c1.Referenced != *exact.Referenced || *c1.Exclusive != *exact.Exclusive {
+		t.Errorf("in a group of its own: %+v; exact are %+v", c1, exact.Exact)
 	}
 }
 

@@ -2,6 +2,7 @@ package extents
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -77,32 +78,41 @@ func countFiles(s *sets, leaves []leaf, all map[uint64]*extent) files {
 // span is a range of addresses.
 type span struct{ begin, end uint64 }
 
+// edge is where a range begins or ends.
+type edge struct {
+	at    uint64
+	in    setID
+	begin bool
+}
+
 // cover counts each address once, for all subvolumes that have a range with it.
 func cover(s *sets, ranges map[span]setID) tally {
-	out := tally{}
-	order := make([]span, 0, len(ranges))
-	for r := range ranges {
-		order = append(order, r)
+	edges := make([]edge, 0, 2*len(ranges))
+	for r, in := range ranges {
+		edges = append(edges, edge{r.begin, in, true}, edge{r.end, in, false})
 	}
-	slices.SortFunc(order, func(a, b span) int { return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end)) })
-	var open []span // those that began and are not counted to their end
-	at := uint64(0) // up to here everything is counted
-	count := func(limit uint64) {
-		for len(open) > 0 && at < limit {
-			end, in := limit, setID(0)
-			for _, r := range open {
-				end, in = min(end, r.end), s.union(in, ranges[r])
+	slices.SortFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.in, b.in)) })
+	out := tally{}
+	open := map[setID]int{} // how many ranges of each set cover what is before the edge
+	all, at := setID(0), uint64(0)
+	for i := 0; i < len(edges); {
+		here, changed := edges[i].at, false
+		if all != 0 {
+			out[all] += here - at
+		}
+		for ; i < len(edges) && edges[i].at == here; i++ {
+			e := edges[i]
+			before := open[e.in]
+			if e.begin {
+				open[e.in]++
+			} else if open[e.in]--; before == 1 {
+				delete(open, e.in)
 			}
-			out[in] += end - at
-			at = end
-			open = slices.DeleteFunc(open, func(r span) bool { return r.end <= at })
+			changed = changed || before == 0 || open[e.in] == 0
+		}
+		if at = here; changed {
+			all = s.unionAll(maps.Keys(open))
 		}
 	}
-	for _, r := range order {
-		count(r.begin)
-		at = r.begin
-		open = append(open, r)
-	}
-	count(^uint64(0))
 	return out
 }

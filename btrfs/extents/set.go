@@ -2,6 +2,7 @@ package extents
 
 import (
 	"encoding/binary"
+	"iter"
 	"math/bits"
 )
 
@@ -69,6 +70,17 @@ func (s *sets) union(a, b setID) setID {
 		s.unions[key] = id
 	}
 	return id
+}
+
+// unionAll is what is in any of them.
+func (s *sets) unionAll(ids iter.Seq[setID]) setID {
+	set := make([]uint64, s.words)
+	for id := range ids {
+		for i, w := range s.of(id) {
+			set[i] |= w
+		}
+	}
+	return s.intern(set)
 }
 
 // without is what is in a and not in b.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -70,11 +71,15 @@ func (w *walk) run(ctx context.Context, roots []root) error {
 		at[r.top] = w.sets.union(at[r.top], w.sets.single(i))
 	}
 	for level := maxLevel; level >= 0; level-- {
-		blocks, err := w.level(ctx, level, levels[level])
+		// In order, so that what is united again and again is so in one order, and
+		// makes few sets.
+		order := slices.SortedFunc(maps.Keys(levels[level]), func(a, b pointer) int { return cmp.Compare(a.bytenr, b.bytenr) })
+		blocks, err := w.level(ctx, level, order)
 		if err != nil {
 			return err
 		}
-		for p, in := range levels[level] {
+		for _, p := range order {
+			in := levels[level][p]
 			w.metadata[in] += uint64(w.super.nodesize) //nolint:gosec // at most 64 KiB
 			b := blocks[p]
 			for _, child := range b.children {
@@ -94,17 +99,16 @@ func (w *walk) run(ctx context.Context, roots []root) error {
 const batch = 1024
 
 // level reads the blocks of one level that are not known yet.
-func (w *walk) level(ctx context.Context, level int, wanted map[pointer]setID) (map[pointer]block, error) {
+func (w *walk) level(ctx context.Context, level int, wanted []pointer) (map[pointer]block, error) {
 	blocks := make(map[pointer]block, len(wanted))
 	var missing []pointer
-	for p := range wanted {
+	for _, p := range wanted {
 		if b, ok := w.cache[p]; ok {
 			blocks[p] = b
 		} else {
 			missing = append(missing, p)
 		}
 	}
-	slices.SortFunc(missing, func(a, b pointer) int { return cmp.Compare(a.bytenr, b.bytenr) })
 	w.read(int64(len(blocks)) * int64(w.super.nodesize))
 	for some := range slices.Chunk(missing, batch) {
 		got := make([]*block, len(some))
