@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -30,8 +29,11 @@ type UsageOptions struct {
 // takes space in it. All sizes are in bytes.
 type PoolUsage struct {
 	Name string `json:"name" yaml:"name"`
-	// File is the pool's image file; nil for a pool on a device or in a directory.
-	File  *FileInfo   `json:"file,omitempty" yaml:"file,omitempty"`
+	// What the pool lies on, one of them.
+	File      *FileInfo      `json:"file,omitempty" yaml:"file,omitempty"`
+	Device    *DeviceInfo    `json:"device,omitempty" yaml:"device,omitempty"`
+	Directory *DirectoryInfo `json:"directory,omitempty" yaml:"directory,omitempty"`
+	// Usage is the whole file system's, also of a pool in a directory of one.
 	Usage btrfs.Usage `json:"usage" yaml:"usage"`
 	// Pending is what is written to files, but not to the pool yet, and so not in
 	// the other numbers; 0 when that is little, which is written first.
@@ -100,7 +102,7 @@ func (s *System) PoolUsage(ctx context.Context, name string, o UsageOptions) (_ 
 		return PoolUsage{}, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	out, err := hostUsage(p)
+	out, err := s.hostUsage(p)
 	if err != nil {
 		return out, err
 	}
@@ -135,22 +137,17 @@ func (s *System) PoolUsage(ctx context.Context, name string, o UsageOptions) (_ 
 }
 
 // hostUsage is what the pool takes on the host and what its block groups have.
-func hostUsage(p *openedPool) (PoolUsage, error) {
+func (s *System) hostUsage(p *openedPool) (PoolUsage, error) {
 	out := PoolUsage{Name: p.rec.Name, Objects: []ObjectUsage{}}
 	var err error
 	if out.Pending, err = commitSmall(p.rec, p.Path()); err != nil {
 		return out, err
 	}
-	if p.rec.Kind == state.PoolFile {
-		var st unix.Stat_t
-		err := unix.Stat(p.rec.Source, &st)
-		switch {
-		case err == nil:
-			out.File = &FileInfo{Path: p.rec.Source, Size: st.Size, Allocated: st.Blocks * 512}
-		case !errors.Is(err, fs.ErrNotExist): // removed while attached: the rest is still true
-			return out, &fs.PathError{Op: "stat", Path: p.rec.Source, Err: err}
-		}
+	var source PoolInfo
+	if err := s.describeSource(p.rec, &source); err != nil {
+		return out, err
 	}
+	out.File, out.Device, out.Directory = source.File, source.Device, source.Directory
 	out.Usage, err = btrfs.GetUsage(p.Path())
 	return out, err
 }

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"poolctl/btrfs"
 	"poolctl/pool/tree"
@@ -255,4 +258,53 @@ func TestPoolUsageWaitsForNobody(t *testing.T) {
 func setAlias(p *openedPool, fingerprint string, aliases ...string) error {
 	_, err := p.UpdateImage(fingerprint, func(r *tree.ImageRecord) error { r.Aliases = aliases; return nil })
 	return err
+}
+
+// A pool in somebody's file system shares with what is outside of it, which is
+// nobody's object, but keeps what it shares.
+func TestPoolUsageDirectory(t *testing.T) {
+	fs := ownersFS(t)
+	s := newSystem(t)
+	createPool(t, s, "p", map[string]string{"source": filepath.Join(fs, "pool")})
+	mnt := s.dir.MountPoint("p")
+	addInstance(t, s, "p", "c1")
+	fill(t, mnt+"/containers/c1/own", 2<<20)
+	fill(t, filepath.Join(fs, "shared"), 3<<20)
+	fill(t, filepath.Join(fs, "foreign"), 5<<20)
+	clone(t, filepath.Join(fs, "shared"), mnt+"/containers/c1/shared")
+	u := poolUsage(t, s, UsageOptions{Exact: true})
+	if u.File != nil || u.Device != nil || u.Directory == nil || u.Directory.Path != filepath.Join(fs, "pool") || len(u.Objects) != 3 {
+		t.Errorf("%+v", u)
+	}
+	c1 := usageOf(t, u, "container", "c1")
+	if c1.Exact.Referenced.Data != 5<<20 || c1.Exact.Exclusive.Data != 2<<20 || c1.Exact.Files.SetShared != 3<<20 {
+		t.Errorf("%+v", c1.Exact)
+	}
+}
+
+func clone(t *testing.T, from, to string) {
+	t.Helper()
+	src, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())), src.Close(), dst.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPoolUsageDevice(t *testing.T) {
+	dev, _ := newDevice(t, 300<<20)
+	s := newSystem(t)
+	createPool(t, s, "p", map[string]string{"source": dev})
+	addInstance(t, s, "p", "c1")
+	fill(t, s.dir.MountPoint("p")+"/containers/c1/own", 2<<20)
+	u := poolUsage(t, s, UsageOptions{Exact: true})
+	if u.File != nil || u.Device == nil || u.Device.Size != 300<<20 || usageOf(t, u, "container", "c1").Exact.Exclusive.Data != 2<<20 {
+		t.Errorf("%+v", u)
+	}
 }

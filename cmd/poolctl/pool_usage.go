@@ -79,7 +79,12 @@ func usageTotals(u pool.PoolUsage) string {
 	line := func(key, format string, a ...any) {
 		fmt.Fprintf(&b, "%-13s "+format+"\n", append([]any{key + ":"}, a...)...)
 	}
-	if u.File != nil {
+	switch {
+	case u.Device != nil:
+		line("Device", "%s", u.Device.Path)
+	case u.Directory != nil:
+		line("Directory", "%s", u.Directory.Path)
+	case u.File != nil:
 		line("File", "%s", u.File.Path)
 		line("On the host", "%s allocated of %s", output.IEC(u.File.Allocated), output.IEC(u.File.Size))
 	}
