@@ -142,6 +142,9 @@ func (u *unpacker) part(ctx context.Context, p *Part, unpack func(context.Contex
 	err = unpack(ctx, src, bufio.NewReaderSize(src, 64<<10))
 	if err == nil {
 		err = src.drain()
+	} else if damaged(err) && src.drain() == nil && p != u.req.Metadata {
+		// That the wrong file came says more than what is wrong in it; where the part cannot tell, the whole does.
+		err = errors.Join(u.verify(), err)
 	}
 	if cause := src.failure(); cause != nil { // rather than what came of it
 		err = cause
@@ -233,10 +236,6 @@ func (u *unpacker) root(ctx context.Context, src *source, r *bufio.Reader) error
 	}
 	res, err := z.Unpack(ctx, r, src, u.rootfs)
 	u.left += res.DevicesLeftOut
-	if err != nil && damaged(err) && src.drain() == nil {
-		// That the wrong file came says more than what is wrong in it.
-		return errors.Join(u.verify(), err)
-	}
 	return err
 }
 
@@ -244,7 +243,7 @@ func (u *unpacker) root(ctx context.Context, src *source, r *bufio.Reader) error
 // system call or a limit.
 func damaged(err error) bool {
 	var errno unix.Errno
-	var limit *squashfs.LimitError
+	var limit *tarball.LimitError // squashfs's as well
 	return !errors.As(err, &errno) && !errors.As(err, &limit)
 }
 
