@@ -52,14 +52,16 @@ func (s *System) PoolValue(_ context.Context, name, key string) (string, error) 
 type PoolChange struct {
 	Config      map[string]string // a key with "" is unset
 	Description *string           // nil: as it is
+	Progress    func(Progress)    // of a resize; nil for none
 }
 
 // SetPool changes keys of a pool's configuration and its description, all of
 // them or none. Unknown keys, values that a key does not take, and keys that
 // cannot change once the pool is made are refused. What an attached pool can
-// take at once, such as mount options, takes effect at once.
+// take at once, such as mount options, takes effect at once. A new size, which
+// has to be the only change, resizes the pool (ResizePool).
 func (s *System) SetPool(ctx context.Context, name string, c PoolChange) error {
-	return s.updatePool(ctx, name, func(rec *state.PoolRecord) error {
+	return s.changePool(ctx, name, c.Progress, func(rec *state.PoolRecord) error {
 		for k, v := range c.Config {
 			rec.Config[k] = v
 		}
@@ -71,9 +73,9 @@ func (s *System) SetPool(ctx context.Context, name string, c PoolChange) error {
 }
 
 // ReplacePool puts now in the place of a pool's configuration and description,
-// which must still be what was read as was.
-func (s *System) ReplacePool(ctx context.Context, name string, was, now PoolConfig) error {
-	return s.updatePool(ctx, name, func(rec *state.PoolRecord) error {
+// which must still be what was read as was; as SetPool otherwise.
+func (s *System) ReplacePool(ctx context.Context, name string, was, now PoolConfig, progress func(Progress)) error {
+	return s.changePool(ctx, name, progress, func(rec *state.PoolRecord) error {
 		if have := poolConfigOf(*rec); !maps.Equal(have.Config, was.Config) || have.Description != was.Description {
 			return withHint(errors.New("somebody else has changed it meanwhile"), "poolctl pool edit %s shows how it is now", name)
 		}

@@ -49,6 +49,9 @@ func TestSetPool(t *testing.T) {
 	for name, config := range map[string]map[string]string{
 		"unknown key":        {"sise": "", "user.c": "3"},
 		"bad value":          {"volume.size": "big", "user.c": "3"},
+		"size and another":   {"size": "512MiB", "user.c": "3"},
+		"bad size":           {"size": "big"},
+		"size unset":         {"size": ""},
 		"source":             {"source": "/elsewhere.img", "user.c": "3"},
 		"source unset":       {"source": "", "user.c": "3"},
 		"create options":     {"btrfs.create_options": "-K", "user.c": "3"},
@@ -65,6 +68,12 @@ func TestSetPool(t *testing.T) {
 		t.Errorf("after refusals: %+v, %v", now, err)
 	}
 	setPool(t, s, "p", want) // what it is already
+	if err := s.SetPool(ctx, "p", PoolChange{Config: map[string]string{"size": "512MiB"}}); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := s.PoolInfo(ctx, "p"); err != nil || info.File.Size != 512<<20 || info.Pool.Config["size"] != "512MiB" || info.Pool.Config["user.b"] != "2" {
+		t.Errorf("after size=512MiB: %+v, %v", info, err)
+	}
 	if err := s.SetPool(ctx, "nope", PoolChange{}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a pool that is not there: %v", err)
 	}
@@ -80,16 +89,16 @@ func TestReplacePool(t *testing.T) {
 	}
 	now := PoolConfig{Config: maps.Clone(was.Config), Description: "d"}
 	now.Config["user.a"] = "1"
-	if err := s.ReplacePool(ctx, "p", was, now); err != nil {
+	if err := s.ReplacePool(ctx, "p", was, now, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ReplacePool(ctx, "p", was, PoolConfig{Config: was.Config}); err == nil || !strings.Contains(err.Error(), "meanwhile") {
+	if err := s.ReplacePool(ctx, "p", was, PoolConfig{Config: was.Config}, nil); err == nil || !strings.Contains(err.Error(), "meanwhile") {
 		t.Errorf("over somebody else's change: %v", err)
 	}
-	if err := s.ReplacePool(ctx, "p", now, PoolConfig{}); err == nil || !strings.Contains(err.Error(), "cannot be changed") {
+	if err := s.ReplacePool(ctx, "p", now, PoolConfig{}, nil); err == nil || !strings.Contains(err.Error(), "cannot be changed") {
 		t.Errorf("size and source left out: %v", err)
 	}
-	if err := s.ReplacePool(ctx, "p", now, was); err != nil {
+	if err := s.ReplacePool(ctx, "p", now, was, nil); err != nil {
 		t.Fatal(err)
 	}
 	if have, err := s.PoolConfig(ctx, "p"); err != nil || !maps.Equal(have.Config, was.Config) || have.Description != "" {

@@ -33,7 +33,7 @@ var ownFileSystem = []string{state.PoolFile, state.PoolDevice}
 // btrfs driver and of its volumes (volume.*), and compress and reserve.
 func poolKeys() []poolKey {
 	return append([]poolKey{
-		{name: "size", kinds: []string{state.PoolFile}, check: checkSize, fixed: "poolctl pool resize changes it"},
+		{name: "size", kinds: []string{state.PoolFile}, check: checkSize, fixed: "poolctl pool set NAME size=SIZE resizes the pool"},
 		{name: "source", check: anyValue, fixed: "what a pool lies on is chosen when it is made"},
 		{name: "source.wipe", kinds: []string{state.PoolDevice}, check: anyValue, fixed: "it is for pool create"},
 		{name: "btrfs.create_options", kinds: ownFileSystem, check: checkCreateOptions, fixed: "it is for pool create"},

@@ -26,7 +26,7 @@ const poolEditHelp = `### This is a YAML representation of a storage pool.
 ###   compress: zstd
 ### description: ""
 ###
-### size and source cannot be changed here.
+### The source cannot be changed, and a new size only by itself: it resizes the pool.
 
 `
 
@@ -49,7 +49,10 @@ func poolEditCommand(e *env) *cli.Command {
 				if err != nil {
 					return fmt.Errorf("cannot change pool %s: %w", args[0], err)
 				}
-				return s.ReplacePool(ctx, args[0], was, now)
+				update, done := e.progress()
+				err = s.ReplacePool(ctx, args[0], was, now, update)
+				done(err == nil)
+				return err
 			})
 		}),
 	}

@@ -12,8 +12,8 @@ func poolSetCommand(e *env) *cli.Command {
 	var property bool
 	return &cli.Command{
 		Name: "set", Usage: "change a pool's configuration", ArgsUsage: "NAME KEY=VALUE...",
-		Description: example("All keys or none are changed, and what an attached pool can take takes effect at once. An empty value unsets a key.",
-			"poolctl pool set default compress=zstd:3 volume.size=10GiB", "poolctl pool set default -p description=\"fast disk\""),
+		Description: example("All keys or none are changed, and what an attached pool can take takes effect at once. An empty value unsets a key. A new size, which\nhas to be set by itself, resizes the pool.",
+			"poolctl pool set default size=20GiB", "poolctl pool set default compress=zstd:3 volume.size=10GiB", "poolctl pool set default -p description=\"fast disk\""),
 		Flags: []cli.Flag{propertyFlag(&property, "set properties, such as description, in place of keys")},
 		Action: e.action(2, many, func(ctx context.Context, s *pool.System, args []string) error {
 			words := args[1:]
@@ -30,7 +30,11 @@ func poolSetCommand(e *env) *cli.Command {
 					return err
 				}
 			}
-			return s.SetPool(ctx, args[0], change)
+			update, done := e.progress()
+			change.Progress = update
+			err = s.SetPool(ctx, args[0], change)
+			done(err == nil)
+			return err
 		}),
 	}
 }
