@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"poolctl/pool/state"
 )
 
 // AdminInit sets a host up: a pool and a network, and the default profile that
@@ -30,11 +32,15 @@ func (s *System) AdminInit(ctx context.Context, o InitOptions) (err error) {
 func (s *System) initPool(ctx context.Context, o InitOptions) (made bool, err error) {
 	if _, err := s.dir.LoadPool(o.PoolName); errors.Is(err, fs.ErrNotExist) {
 		config := map[string]string{}
-		if o.PoolSize != "" {
-			config["size"] = o.PoolSize
-		}
 		if o.PoolSource != "" {
 			config["source"] = o.PoolSource
+		}
+		size := o.PoolSize
+		if kind, _, err := s.locateSource(o.PoolName, config); err == nil && kind == state.PoolFile && size == "" { // CreatePool tells of the error
+			size = o.DefaultSize
+		}
+		if size != "" {
+			config["size"] = size
 		}
 		if err := s.CreatePool(ctx, CreatePoolOptions{Name: o.PoolName, Driver: "btrfs", Config: config}); err != nil {
 			return false, err

@@ -41,3 +41,26 @@ func TestAdminInitUndone(t *testing.T) {
 		})
 	}
 }
+
+// A device or a directory has no size of its own: the default one is for files.
+func TestAdminInitOnDeviceAndDirectory(t *testing.T) {
+	dev, _ := newDevice(t, 128<<20)
+	owner := ownersFS(t)
+	s := newSystem(t)
+	for name, o := range map[string]InitOptions{
+		"device":    {PoolName: "d1", PoolSource: dev, DefaultSize: "2GiB"},
+		"directory": {PoolName: "d2", PoolSource: owner + "/pool", DefaultSize: "2GiB"},
+		"file":      {PoolName: "d3", DefaultSize: "200MiB"},
+	} {
+		if err := s.AdminInit(t.Context(), o); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		info, err := s.PoolInfo(t.Context(), o.PoolName)
+		if err != nil || info.Kind != name || (info.Pool.Config["size"] == "200MiB") != (name == "file") {
+			t.Errorf("%s: %+v, %v", name, info, err)
+		}
+	}
+	if err := s.AdminInit(t.Context(), InitOptions{PoolName: "d4", PoolSource: dev, PoolSize: "1GiB"}); err == nil {
+		t.Error("a device with a size was taken")
+	}
+}

@@ -184,6 +184,9 @@ func checkPoolChange(from, to state.PoolRecord) ([]poolKey, error) {
 		if value == was { // unset, and was not set
 			continue
 		}
+		if err := k.forKind(to.Kind); err != nil && value != "" {
+			return nil, err
+		}
 		if k.fixed != "" {
 			return nil, withHint(fmt.Errorf("%s cannot be changed", name), "%s", k.fixed)
 		}

@@ -87,14 +87,22 @@ func checkPoolConfig(kind string, config map[string]string) error {
 		if value == "" {
 			continue
 		}
-		if k.kinds != nil && !slices.Contains(k.kinds, kind) {
-			return fmt.Errorf("%s is not for %s", name, kindNames[kind])
+		if err := k.forKind(kind); err != nil {
+			return err
 		}
 		if err := k.check(value); err != nil {
 			return fmt.Errorf("%s=%s: %w", name, value, err)
 		}
 	}
 	return checkCompressOnce(config)
+}
+
+// forKind refuses a key that pools of a kind cannot have.
+func (k poolKey) forKind(kind string) error {
+	if k.kinds != nil && !slices.Contains(k.kinds, kind) {
+		return fmt.Errorf("%s is not for %s", k.name, kindNames[kind])
+	}
+	return nil
 }
 
 // kindNames say for what a key is not.

@@ -226,9 +226,11 @@ type Network struct {
 // InitOptions are the arguments of AdminInit: what `admin init` asks.
 type InitOptions struct {
 	PoolName   string // "" = no pool
-	PoolSize   string // "2GiB"; "" = the default
-	PoolSource string // file path; "" = below the state directory
-	Network    string // bridge name; "" = none
-	IPv4       string // "auto", "none" or "10.1.2.1/24"
-	IPv6       string // "auto", "none" or "fd42:...::1/64"
+	PoolSize   string // "2GiB"; "" = DefaultSize for a file, and nothing for a device or directory
+	PoolSource string // path of a file, device or directory; "" = a file below the state directory
+	// DefaultSize is the size of a file when PoolSize is ""; "" = that of CreatePool.
+	DefaultSize string
+	Network     string // bridge name; "" = none
+	IPv4        string // "auto", "none" or "10.1.2.1/24"
+	IPv6        string // "auto", "none" or "fd42:...::1/64"
 }

@@ -21,8 +21,10 @@ const (
 // initOptions are the flags of `admin init`.
 type initOptions struct {
 	auto, minimal, preseed bool
-	backend, pool, source  string
+	backend, pool          string
+	device, source         string
 	sizeGiB                int
+	loop                   bool // a size was given
 	network, ipv4, ipv6    string
 }
 
@@ -30,9 +32,10 @@ type initOptions struct {
 func (o *initOptions) flagsOfAuto() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "storage-backend", Usage: "`DRIVER` of the pool: btrfs", Value: "btrfs", Destination: &o.backend},
-		&cli.IntFlag{Name: "storage-create-loop", Usage: "size of the pool's file in `GIB`", Value: initSizeGiB, Destination: &o.sizeGiB, Action: positive},
+		&cli.StringFlag{Name: "storage-create-device", Usage: "empty block `DEVICE` for the pool, in place of a file", Destination: &o.device, TakesFile: true},
+		&cli.IntFlag{Name: "storage-create-loop", Usage: "size of the pool's file in `GIB`", Value: initSizeGiB, Destination: &o.sizeGiB, Action: o.loopSize},
 		&cli.StringFlag{Name: "storage-pool", Usage: "`NAME` of the pool", Value: initPool, Destination: &o.pool},
-		&cli.StringFlag{Name: "storage-source", Usage: "`FILE` to make for the pool", DefaultText: "below the state directory", Destination: &o.source, TakesFile: true},
+		&cli.StringFlag{Name: "storage-source", Usage: "`PATH` of a file to make for the pool, or of a device or directory as pool create takes it", DefaultText: "a file below the state directory", Destination: &o.source, TakesFile: true},
 		&cli.StringFlag{Name: "network-bridge", Usage: "`NAME` of the bridge, or none", Value: initNetwork, Destination: &o.network},
 		&cli.StringFlag{Name: "network-ipv4", Usage: "`ADDRESS` of the bridge with its prefix length, auto or none", Value: initAddress, Destination: &o.ipv4},
 		&cli.StringFlag{Name: "network-ipv6", Usage: "`ADDRESS` of the bridge with its prefix length, auto or none", Value: initAddress, Destination: &o.ipv6},
@@ -61,6 +64,12 @@ func adminInitCommand(e *env) *cli.Command {
 	}
 }
 
+// loopSize notes that --storage-create-loop was given.
+func (o *initOptions) loopSize(c *cli.Context, n int) error {
+	o.loop = true
+	return positive(c, n)
+}
+
 // check refuses flags that do not go together.
 func (o *initOptions) check(c *cli.Context, autoFlags []cli.Flag) error {
 	ways := 0
@@ -76,6 +85,9 @@ func (o *initOptions) check(c *cli.Context, autoFlags []cli.Flag) error {
 		if name := f.Names()[0]; !o.auto && c.IsSet(name) {
 			return usagef(c, "--%s needs --auto", name)
 		}
+	}
+	if o.device != "" && (o.loop || o.source != "") {
+		return usagef(c, "--storage-create-device excludes --storage-create-loop and --storage-source")
 	}
 	if o.backend != "btrfs" {
 		return usagef(c, "unknown storage backend %q: only btrfs", o.backend)
@@ -99,8 +111,15 @@ func (e *env) adminInit(ctx context.Context, s *pool.System, o *initOptions) err
 
 // options are the flags, or with --minimal their defaults.
 func (o *initOptions) options() pool.InitOptions {
-	out := pool.InitOptions{
-		PoolName: o.pool, PoolSize: fmt.Sprintf("%dGiB", o.sizeGiB), PoolSource: o.source, Network: o.network, IPv4: o.ipv4, IPv6: o.ipv6,
+	out := pool.InitOptions{PoolName: o.pool, PoolSource: o.source, Network: o.network, IPv4: o.ipv4, IPv6: o.ipv6}
+	size := fmt.Sprintf("%dGiB", o.sizeGiB)
+	switch {
+	case o.device != "":
+		out.PoolSource = o.device
+	case o.loop:
+		out.PoolSize = size
+	default: // of a file, if the source is to be one
+		out.DefaultSize = size
 	}
 	if o.network == noNetwork {
 		out.Network, out.IPv4, out.IPv6 = "", "", ""

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
 	"strconv"
 
 	"poolctl/cmd/poolctl/internal/ask"
@@ -42,6 +44,22 @@ func askPool(a *ask.Asker, o *pool.InitOptions) error {
 	if o.PoolName, err = a.String("Name of the new storage pool", initPool, notEmpty); err != nil {
 		return err
 	}
+	create, err := a.Bool("Create a new BTRFS pool?", true)
+	if err != nil {
+		return err
+	}
+	if !create {
+		o.PoolSource, err = a.String("Path of the empty directory or subvolume on btrfs to use", "", isDirectory)
+		return err
+	}
+	device, err := a.Bool("Would you like to use an existing empty block device (e.g. a disk or partition)?", false)
+	if err != nil {
+		return err
+	}
+	if device {
+		o.PoolSource, err = a.String("Path to the existing block device", "", isDevice)
+		return err
+	}
 	if o.PoolSize, err = a.String("Size of the new pool's file (in GiB, or with a unit)", strconv.Itoa(initSizeGiB)+"GiB", isSize); err != nil {
 		return err
 	}
@@ -70,6 +88,21 @@ func askNetwork(a *ask.Asker, o *pool.InitOptions) error {
 func notEmpty(s string) error {
 	if s == "" {
 		return errors.New("a name is needed")
+	}
+	return nil
+}
+
+// isDirectory and isDevice only catch a slip; what is there is looked at later.
+func isDirectory(s string) error {
+	if fi, err := os.Stat(s); err != nil || !fi.IsDir() {
+		return fmt.Errorf("there is no directory %q", s)
+	}
+	return nil
+}
+
+func isDevice(s string) error {
+	if fi, err := os.Stat(s); err != nil || fi.Mode()&fs.ModeType != fs.ModeDevice {
+		return fmt.Errorf("there is no block device %q", s)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -91,11 +92,18 @@ func TestWantsTTY(t *testing.T) {
 }
 
 func TestAskInit(t *testing.T) {
+	devices, err := filepath.Glob("/dev/loop[0-9]*")
+	if err != nil || len(devices) == 0 {
+		t.Fatalf("no block device here: %v", err)
+	}
+	device := devices[0]
 	for answers, want := range map[string]pool.InitOptions{
-		"\n\n\n\n\n\n\n":       {PoolName: "default", PoolSize: "2GiB", Network: "poolbr0", IPv4: "auto", IPv6: "auto"},
-		"no\nno\n":             {},
-		"yes\nfast\n1.5\nno\n": {PoolName: "fast", PoolSize: "1.5GiB"},
-		"y\nfast\nlots\n-1\n500MB\ny\nbr1\nx\n10.1.2.1/24\nnone\n": {PoolName: "fast", PoolSize: "500MB", Network: "br1", IPv4: "10.1.2.1/24", IPv6: "none"},
+		"\n\n\n\n\n\n\n\n\n":       {PoolName: "default", PoolSize: "2GiB", Network: "poolbr0", IPv4: "auto", IPv6: "auto"},
+		"no\nno\n":                 {},
+		"yes\nfast\n\n\n1.5\nno\n": {PoolName: "fast", PoolSize: "1.5GiB"},
+		"y\nfast\ny\nn\nlots\n-1\n500MB\ny\nbr1\nx\n10.1.2.1/24\nnone\n": {PoolName: "fast", PoolSize: "500MB", Network: "br1", IPv4: "10.1.2.1/24", IPv6: "none"},
+		"\n\nyes\nyes\n/dev/nosuch\n/dev/null\n" + device + "\nno\n":     {PoolName: "default", PoolSource: device},
+		"\n\nno\n\n/dev/nosuch\n/dev\nno\n":                              {PoolName: "default", PoolSource: "/dev"},
 	} {
 		var got pool.InitOptions
 		var asked strings.Builder
@@ -111,12 +119,20 @@ func TestAskInit(t *testing.T) {
 }
 
 func TestInitOptions(t *testing.T) {
-	o := initOptions{pool: "p", sizeGiB: 3, source: "/x", network: "br", ipv4: "auto", ipv6: "none"}
+	o := initOptions{pool: "p", sizeGiB: 3, loop: true, source: "/x", network: "br", ipv4: "auto", ipv6: "none"}
 	if diff := cmp.Diff(pool.InitOptions{PoolName: "p", PoolSize: "3GiB", PoolSource: "/x", Network: "br", IPv4: "auto", IPv6: "none"}, o.options()); diff != "" {
 		t.Error(diff)
 	}
 	o.network = noNetwork
 	if diff := cmp.Diff(pool.InitOptions{PoolName: "p", PoolSize: "3GiB", PoolSource: "/x"}, o.options()); diff != "" {
+		t.Error(diff)
+	}
+	o.loop = false
+	if diff := cmp.Diff(pool.InitOptions{PoolName: "p", DefaultSize: "3GiB", PoolSource: "/x"}, o.options()); diff != "" {
+		t.Error(diff)
+	}
+	o.source, o.device = "", "/dev/x"
+	if diff := cmp.Diff(pool.InitOptions{PoolName: "p", PoolSource: "/dev/x"}, o.options()); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -20,11 +20,16 @@ type Asker struct {
 // New makes an Asker.
 func New(in io.Reader, out io.Writer) *Asker { return &Asker{in: bufio.NewReader(in), out: out} }
 
-// String asks for a line of text. An empty answer is the default. check says
+// String asks for a line of text. An empty answer is the default, of which
+// nothing is said when it is empty. check says
 // what is wrong with an answer; nil takes any.
 func (a *Asker) String(question, byDefault string, check func(string) error) (string, error) {
 	for {
-		if _, err := fmt.Fprintf(a.out, "%s [default=%s]: ", question, byDefault); err != nil {
+		prompt := question + ": "
+		if byDefault != "" {
+			prompt = fmt.Sprintf("%s [default=%s]: ", question, byDefault)
+		}
+		if _, err := io.WriteString(a.out, prompt); err != nil {
 			return "", err
 		}
 		line, err := a.in.ReadString('\n')
