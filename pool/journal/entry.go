@@ -74,7 +74,7 @@ func begin(ctx context.Context, dir, op string, args any, sync bool) (_ *Entry, 
 		}
 	}()
 	crash.Point("journal.begin.made")
-	if err := writeFile(filepath.Join(e.path, intentFile), data.raw, sync); err != nil {
+	if err := writeIntent(filepath.Join(e.path, intentFile), data.raw, sync); err != nil {
 		return nil, fmt.Errorf("cannot begin %s: %w", op, err)
 	}
 	crash.Point("journal.begin.written")
@@ -203,7 +203,7 @@ func (e *Entry) Update(args any) error {
 		return fmt.Errorf("cannot update %s: %w", e.path, err)
 	}
 	next := e.Path(intentFile + ".new")
-	if err := writeFile(next, data.raw, true); err != nil {
+	if err := writeIntent(next, data.raw, true); err != nil {
 		return fmt.Errorf("cannot update %s: %w", e.path, err)
 	}
 	crash.Point("journal.update.written")

@@ -73,6 +73,12 @@ func readIntent(path string) (intent, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return intent{}, nil
+	} else if errors.Is(err, unix.ELOOP) { // writeIntent had no room for a file
+		raw, err := os.Readlink(path)
+		if err != nil {
+			return intent{}, err
+		}
+		return parseIntent([]byte(raw)), nil
 	} else if err != nil {
 		return intent{}, err
 	}
@@ -99,6 +105,23 @@ func readNames(dir string) ([]string, error) {
 	}
 	names, err := f.Readdirnames(-1)
 	return names, errors.Join(err, f.Close())
+}
+
+// writeIntent writes an intent as a new file at path. In a file system that is full to the last block it becomes the target
+// of a symbolic link, which nobody follows: btrfs keeps that in its metadata, where there is nearly always room left. What
+// makes room, such as a deletion, needs an intent as well.
+func writeIntent(path string, data []byte, sync bool) error {
+	err := writeFile(path, data, sync)
+	if !errors.Is(err, unix.ENOSPC) {
+		return err
+	}
+	if rerr := os.Remove(path); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		return errors.Join(err, rerr)
+	}
+	if os.Symlink(strings.TrimSuffix(string(data), "\n"), path) != nil {
+		return err
+	}
+	return nil
 }
 
 // writeFile writes a new file at path, or replaces what a killed predecessor left there, and fsyncs it if sync.

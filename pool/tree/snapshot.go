@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"poolctl/btrfs"
 	"poolctl/pool/crash"
 	"poolctl/pool/journal"
@@ -261,13 +263,29 @@ func (t *Tree) DeleteSnapshot(ctx context.Context, name, snap string) error {
 	err = t.deleteVolume(ctx, e, path, args)
 	if err == nil {
 		crash.Point("tree.snapshotdelete.volume")
-		err = errors.Join(t.syncSnapshots(name, nil), removeIfEmpty(t.snapshotDir(name)))
+		err = errors.Join(t.syncWhenFreed(ctx, name), removeIfEmpty(t.snapshotDir(name)))
+		if errors.Is(err, unix.ENOSPC) {
+			return e.Close() // it is deleted; the list is for the next Recover that has room for it
+		}
 	}
 	if err != nil {
 		return t.undoDelete(e, path, fmt.Errorf("cannot delete snapshot %s/%s: %w", name, snap, err))
 	}
 	crash.Point("tree.snapshotdelete.recorded")
 	return e.Done()
+}
+
+// syncWhenFreed is syncSnapshots after a deletion. In a full pool the room for the list may be what was deleted, which the
+// kernel frees later.
+func (t *Tree) syncWhenFreed(ctx context.Context, name string) error {
+	err := t.syncSnapshots(name, nil)
+	if !errors.Is(err, unix.ENOSPC) {
+		return err
+	}
+	if err := btrfs.WaitDeleted(ctx, t.mnt); err != nil {
+		return err
+	}
+	return t.syncSnapshots(name, nil)
 }
 
 // recoverSnapshotDelete finishes a delete whose volume is gone from its place, and undoes one whose volume is not.
