@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"poolctl/btrfs"
 	"poolctl/loopdev"
 	"poolctl/pool/holders"
@@ -135,8 +133,7 @@ func (d *doctor) attachedPool(ctx context.Context, rec state.PoolRecord) {
 		d.add(f)
 	}
 	d.truncated(rec)
-	d.readOnlyPool(rec)
-	d.deviceErrors(rec)
+	d.health(rec)
 	d.space(rec)
 	if status, err := btrfs.Quota(mp); err != nil {
 		d.failed(object, err)
@@ -166,7 +163,7 @@ func (d *doctor) truncated(rec state.PoolRecord) {
 	}
 	info, err := btrfs.FSInfo(d.dir.MountPoint(rec.Name))
 	if err != nil || len(info.Devices) != 1 {
-		return // deviceErrors tells of it
+		return // health tells of it
 	}
 	path, _, err := poolFile(rec)
 	if err != nil {
@@ -223,73 +220,23 @@ func (d *doctor) contents(ctx context.Context, rec state.PoolRecord) {
 	}
 }
 
-// readOnlyPool tells of a pool that can only be read, and why as far as it shows.
-func (d *doctor) readOnlyPool(rec state.PoolRecord) {
-	mp := d.dir.MountPoint(rec.Name)
-	var st unix.Statfs_t
-	if err := unix.Statfs(mp, &st); err != nil {
-		d.failed("pool "+rec.Name, fmt.Errorf("cannot ask for the state of %s: %w", mp, err))
-		return
-	}
-	if st.Flags&unix.ST_RDONLY == 0 {
-		return
-	}
-	problem := "it is read-only"
-	if why := readOnlyReasons(rec, mp); len(why) > 0 {
-		problem += ": " + strings.Join(why, "; ")
-	}
-	d.add(Finding{
-		Severity: SeverityError, Object: "pool " + rec.Name, Problem: problem,
-		Remedy: fmt.Sprintf("stop what runs in it, see to the cause, then poolctl pool detach %[1]s && poolctl pool attach %[1]s", rec.Name),
-	})
-}
-
-// readOnlyReasons are the likely reasons why a pool is read-only. The kernel
-// keeps none: it says so in its log, once, when it gives a file system up.
-func readOnlyReasons(rec state.PoolRecord, mp string) []string {
-	var why []string
-	info, err := btrfs.FSInfo(mp)
-	if err != nil {
-		return []string{err.Error()}
-	}
-	for _, dev := range info.Devices {
-		if stats, err := btrfs.DeviceStats(mp, dev.ID); err == nil {
-			if text := errorCounts(stats); text != "" {
-				why = append(why, dev.Path+" has had "+text)
-			}
-		}
-	}
-	if rec.Kind == state.PoolFile {
-		if path, _, err := poolFile(rec); err == nil {
-			var st unix.Statfs_t
-			if unix.Statfs(path, &st) == nil && int64(st.Bavail)*st.Bsize < hostLow {
-				why = append(why, fmt.Sprintf("the host's file system below it is full (%s free)", FormatSize(int64(st.Bavail)*st.Bsize)))
-			}
-		}
-	}
-	return why
-}
-
-// deviceErrors tells of the errors that btrfs has counted on a pool's devices.
-func (d *doctor) deviceErrors(rec state.PoolRecord) {
-	object, mp := "pool "+rec.Name, d.dir.MountPoint(rec.Name)
-	info, err := btrfs.FSInfo(mp)
+// health tells of a pool that can only be read, and of the errors that btrfs has
+// counted on its device.
+func (d *doctor) health(rec state.PoolRecord) {
+	object := "pool " + rec.Name
+	h, err := d.poolHealth(rec)
 	if err != nil {
 		d.failed(object, err)
 		return
 	}
-	for _, dev := range info.Devices {
-		stats, err := btrfs.DeviceStats(mp, dev.ID)
-		if err != nil {
-			d.failed(object, err)
-			continue
-		}
-		if text := errorCounts(stats); text != "" {
-			d.add(Finding{
-				Severity: SeverityWarning, Object: object, Problem: fmt.Sprintf("%s has had %s since the pool was made", dev.Path, text),
-				Remedy: fmt.Sprintf("poolctl pool scrub start %s shows what is damaged; btrfs device stats -z %s forgets what is dealt with", rec.Name, mp),
-			})
-		}
+	if h.ReadOnly {
+		d.add(Finding{Severity: SeverityError, Object: object, Problem: "it is read-only: " + h.Reason, Remedy: h.Remedy})
+	}
+	if text := errorCounts(h.Errors); text != "" {
+		d.add(Finding{
+			Severity: SeverityWarning, Object: object, Problem: "its device has had " + text,
+			Remedy: fmt.Sprintf("poolctl pool scrub start %[1]s shows what is damaged, and with --reset forgets what is dealt with", rec.Name),
+		})
 	}
 }
 

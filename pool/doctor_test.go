@@ -201,7 +201,7 @@ func TestDoctorAttachedPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := diagnosis(t, s, true)
-	if len(found) == 0 || found[0].Severity != "error" || found[0].Problem != "it is read-only" {
+	if len(found) == 0 || found[0].Severity != "error" || !strings.HasPrefix(found[0].Problem, "it is read-only: it was mounted or remounted read-only") {
 		t.Errorf("read-only: %s", printed(found))
 	}
 	if err := unix.Mount("", mp, "", unix.MS_REMOUNT, ""); err != nil {

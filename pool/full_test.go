@@ -14,8 +14,8 @@ import (
 	"poolctl/btrfs"
 )
 
-// fill writes to path, durably, until that fails, and returns why it did.
-func fill(path string, block int) error {
+// fillUp writes to path, durably, until that fails, and returns why it did.
+func fillUp(path string, block int) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func tryAll(t *testing.T, s *System) (failed int) {
 			if err != nil {
 				return errors.Join(err, p.close())
 			}
-			return errors.Join(fill(filepath.Join(stage.Dir(), "data"), 1<<20), stage.Abort(), p.close())
+			return errors.Join(fillUp(filepath.Join(stage.Dir(), "data"), 1<<20), stage.Abort(), p.close())
 		},
 	} {
 		err := op()
@@ -133,7 +133,7 @@ func TestFullPool(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, block := range []int{1 << 20, 64 << 10, 4096, 512} {
-				if err := fill(filepath.Join(root, fmt.Sprint("fill", i)), block); !errors.Is(err, unix.ENOSPC) {
+				if err := fillUp(filepath.Join(root, fmt.Sprint("fill", i)), block); !errors.Is(err, unix.ENOSPC) {
 					t.Fatalf("filling it: %v", err)
 				}
 			}
@@ -214,7 +214,7 @@ func TestFullHost(t *testing.T) {
 				t.Fatal(err)
 			}
 			failed := tryAll(t, s)
-			if err := fill(filepath.Join(s.dir.MountPoint("p"), "containers/c1/rootfs/big"), 1<<20); err == nil {
+			if err := fillUp(filepath.Join(s.dir.MountPoint("p"), "containers/c1/rootfs/big"), 1<<20); err == nil {
 				t.Error("everything was written")
 			}
 			failed += tryAll(t, s)
