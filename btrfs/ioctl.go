@@ -166,6 +166,17 @@ type qgroupLimitArgs struct {
 	_                           [2]uint64
 }
 
+// sendArgs is struct btrfs_ioctl_send_args.
+type sendArgs struct {
+	FD           int64
+	CloneSources uint64 // how many
+	Clones       uintptr
+	ParentRoot   uint64
+	Flags        uint64
+	Version      uint32
+	_            [28]byte
+}
+
 // The encoding of ioctl numbers that most architectures share
 // (include/uapi/asm-generic/ioctl.h).
 const (
@@ -185,6 +196,7 @@ const (
 	iocSetFlags          = iocWrite | magic | 26 | 8<<16
 	iocDevInfo           = iocRead | iocWrite | magic | 30 | unsafe.Sizeof(devInfoArgs{})<<16
 	iocFSInfo            = iocRead | magic | 31 | unsafe.Sizeof(fsInfoArgs{})<<16
+	iocSend              = iocWrite | magic | 38 | unsafe.Sizeof(sendArgs{})<<16
 	iocQuotaCtl          = iocRead | iocWrite | magic | 40 | unsafe.Sizeof(quotaCtlArgs{})<<16
 	iocQgroupAssign      = iocWrite | magic | 41 | unsafe.Sizeof(qgroupAssignArgs{})<<16
 	iocQgroupCreate      = iocWrite | magic | 42 | unsafe.Sizeof(qgroupCreateArgs{})<<16

@@ -96,7 +96,10 @@ func (s *supervisor) bootIn(ctx context.Context, entrance *cgroup.Entrance) (_ *
 	}
 	defer func() { err = errors.Join(err, sock.Close()) }()
 	stop := context.AfterFunc(ctx, func() { _ = unix.PidfdSendSignal(init.pidfd, unix.SIGKILL, nil, 0) })
-	err = s.talk(ctx, init, int(sock.Fd()), goHome)
+	disks, err := loadDisks(s.spec.RunDir)
+	if err == nil {
+		err = s.talk(ctx, init, int(sock.Fd()), byDepth(disks), goHome)
+	}
 	if !stop() && err == nil {
 		err = ctx.Err() // it has been killed
 	}
@@ -154,11 +157,11 @@ func sysMap(maps []IDMap) []syscall.SysProcIDMap {
 }
 
 // talk is the supervisor's side of the protocol in package stage.
-func (s *supervisor) talk(ctx context.Context, init *process, sock int, goHome func() error) error {
+func (s *supervisor) talk(ctx context.Context, init *process, sock int, disks []Disk, goHome func() error) error {
 	pid := init.cmd.Process.Pid
 	attached := make(chan error, 1)
 	go func() { attached <- s.attachNICs(ctx, pid) }()
-	err := s.talkMounts(init, sock, goHome)
+	err := s.talkMounts(ctx, init, sock, disks, goHome)
 	if nerr := <-attached; err == nil {
 		err = nerr
 	}
@@ -185,7 +188,7 @@ func (s *supervisor) talk(ctx context.Context, init *process, sock int, goHome f
 }
 
 // talkMounts is the part up to the console.
-func (s *supervisor) talkMounts(init *process, sock int, goHome func() error) error {
+func (s *supervisor) talkMounts(ctx context.Context, init *process, sock int, disks []Disk, goHome func() error) error {
 	if err := prepareProcess(init.cmd.Process.Pid); err != nil {
 		return err
 	}
@@ -193,7 +196,13 @@ func (s *supervisor) talkMounts(init *process, sock int, goHome func() error) er
 		Hostname: s.spec.Hostname, Init: s.spec.initArgs(), Env: s.spec.environ(),
 		Cgroups: guestLayout(s.layout), Tasks: len(init.cmd.ExtraFiles) - 1,
 	}
+	for _, d := range disks {
+		cfg.Disks = append(cfg.Disks, stage.Disk{Device: d.Device, Path: d.Inside()})
+	}
 	if err := stage.Send(sock, stage.Message{Kind: stage.KindConfig, Config: &cfg}, -1); err != nil {
+		return err
+	}
+	if err := s.sendDisks(ctx, init, sock, disks); err != nil {
 		return err
 	}
 	userns, err := s.spec.rootNamespace(init.cmd.Process.Pid)
@@ -225,6 +234,21 @@ func (s *supervisor) talkMounts(init *process, sock int, goHome func() error) er
 		return err
 	}
 	return s.console.follow(master)
+}
+
+// sendDisks makes the mounts of the disks and hands them over.
+func (s *supervisor) sendDisks(ctx context.Context, init *process, sock int, disks []Disk) error {
+	mounts, err := lockedMounts(ctx, s.spec.RunDir, disks, s.spec.UIDMap, s.spec.GIDMap, init.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	defer closeMounts(mounts)
+	for _, fd := range mounts {
+		if err := stage.Send(sock, stage.Message{Kind: stage.KindDisk}, fd); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // expect receives a message of one kind, or the stage's error. The descriptor

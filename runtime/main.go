@@ -8,14 +8,15 @@ import (
 )
 
 // The names, as argv[0], under which this program executes itself. They show in
-// the host's process list, the second one for an instant.
+// the host's process list, the others for an instant.
 const (
 	supervisorName = "poolctl-supervisor"
 	stageName      = "poolctl-stage"
+	mountsName     = "poolctl-mounts"
 )
 
 func reexecuted() string {
-	if len(os.Args) > 0 && (os.Args[0] == supervisorName || os.Args[0] == stageName) {
+	if len(os.Args) > 0 && (os.Args[0] == supervisorName || os.Args[0] == stageName || os.Args[0] == mountsName) {
 		return os.Args[0]
 	}
 	return ""
@@ -40,5 +41,8 @@ func Main() {
 	case stageName:
 		stage.Run()
 		os.Exit(1)
+	case mountsName:
+		stage.RunHelper()
+		os.Exit(0)
 	}
 }

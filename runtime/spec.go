@@ -40,6 +40,8 @@ type Spec struct {
 	Env map[string]string `json:"env,omitempty"`
 	// NICs are plugged in before init runs.
 	NICs []network.NIC `json:"nics,omitempty"`
+	// Disks are mounted before init runs.
+	Disks []Disk `json:"disks,omitempty"`
 	// LogFile takes what the supervisor has to report; empty for nowhere.
 	LogFile string `json:"log_file,omitempty"`
 	// ConsoleLog takes what the instance writes to its console, at most about
@@ -73,7 +75,7 @@ func (s Spec) validate() error {
 			return errors.New("invalid id map: it does not map id 0")
 		}
 	}
-	if err := s.validateDiskMaps(); err != nil {
+	if err := errors.Join(s.validateDiskMaps(), s.validateDisks()); err != nil {
 		return err
 	}
 	for k, v := range s.Env {
@@ -94,6 +96,21 @@ func (s Spec) validateDiskMaps() error {
 		if _, ok := hostID(m, 0); !ok {
 			return errors.New("invalid id map of the root filesystem: it does not map id 0")
 		}
+	}
+	return nil
+}
+
+// validateDisks refuses disks that cannot be mounted, and two at one place.
+func (s Spec) validateDisks() error {
+	seen := map[string]string{}
+	for _, d := range s.Disks {
+		if err := d.validate(); err != nil {
+			return err
+		}
+		if other, twice := seen[d.Inside()]; twice {
+			return fmt.Errorf("disks %s and %s are both at %s", other, d.Device, d.Path)
+		}
+		seen[d.Inside()] = d.Device
 	}
 	return nil
 }

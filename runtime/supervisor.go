@@ -148,6 +148,9 @@ func (s *supervisor) prepareLocked() (err error) {
 	if err := s.state.save(s.spec.RunDir); err != nil {
 		return err
 	}
+	if err := saveDisks(s.spec.RunDir, byDepth(s.spec.Disks)); err != nil {
+		return err
+	}
 	if s.layout, err = cgroup.Detect(); err != nil {
 		return err
 	}

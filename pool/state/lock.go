@@ -2,6 +2,8 @@ package state
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -70,6 +72,15 @@ func (d *Dir) LockImage(ctx context.Context, fingerprint string) (Unlock, error)
 		return nil, &nameError{"image", fingerprint, errors.New("a fingerprint has 64 hexadecimal digits")}
 	}
 	return d.lock(ctx, "image."+fingerprint, "image "+fingerprint[:12], false)
+}
+
+// LockVolume takes the lock of a custom volume of a pool. Take it after that of the pool and any LockInstance.
+func (d *Dir) LockVolume(ctx context.Context, pool, volume string) (Unlock, error) {
+	if err := ValidateName("pool", pool); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(pool + "/" + volume)) // a volume's name may be longer than a file's
+	return d.lock(ctx, "volume."+hex.EncodeToString(sum[:16]), "volume "+volume, false)
 }
 
 // lock takes the flock of the file that belongs to key. Lock files are never removed: a waiter on an unlinked one would

@@ -27,6 +27,7 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opVolumeCreate:         t.recoverOwner,
 		opVolumeDelete:         t.recoverOwner,
 		opVolumeUpdate:         clearHandler,
+		opVolumeSend:           clearHandler,
 		opVolumeRename:         t.recoverVolumeRename,
 		opVolumeRestore:        clearHandler,
 		opVolumeSnapshot:       t.recoverVolumeSnapshot,

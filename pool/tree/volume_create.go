@@ -21,6 +21,8 @@ type VolumeStage struct {
 	tree  *Tree
 	entry *journal.Entry
 	name  string
+	// received are the members in Dir: r0, r1 and so on.
+	received []Member
 }
 
 // StageVolume begins a custom volume of that name. A name that is taken is fs.ErrExist, a bad one ErrInvalidName.
@@ -36,7 +38,7 @@ func (t *Tree) StageVolume(ctx context.Context, name string) (*VolumeStage, erro
 		return nil, fmt.Errorf("cannot create volume %s: %w", name, err)
 	}
 	crash.Point("tree.volume.begun")
-	return &VolumeStage{t, e, name}, nil
+	return &VolumeStage{tree: t, entry: e, name: name}, nil
 }
 
 // Path is where the caller makes the volume: a writable subvolume.

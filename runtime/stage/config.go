@@ -30,6 +30,8 @@ type Config struct {
 	// Tasks is how many descriptors of v1 "tasks" files the stage has inherited,
 	// from FirstTask on.
 	Tasks int `json:"tasks"`
+	// Disks are mounted last; a message with a mount comes for each.
+	Disks []Disk `json:"disks,omitempty"`
 }
 
 // Descriptors that the stage inherits.
@@ -44,6 +46,7 @@ type Kind string
 // The messages, in the order of doc.go.
 const (
 	KindConfig  Kind = "config"
+	KindDisk    Kind = "disk"
 	KindRoot    Kind = "root"
 	KindMoved   Kind = "moved"
 	KindConsole Kind = "console"

@@ -9,12 +9,13 @@
 //	supervisor                          stage (PID 1, in new user, pid, net, uts, ipc namespaces)
 //	Config              ------------>   becomes the instance's root, enters the v1 cgroups,
 //	                                    unshares the cgroup namespace
+//	Disk + descriptor   ------------>   (one for each disk, see lockedMounts of package runtime)
 //	maps the rootfs by
 //	the stage's user namespace
 //	Root + descriptor   ------------>   unshares the mount namespace
 //	back to its own mount
 //	namespace           <------------   Moved
-//	plugs in the network                detached mounts, pivot_root, attaches them, console
+//	plugs in the network                detached mounts, pivot_root, attaches them, the disks, console
 //	holds the terminal  <------------   Console + descriptor of its master
 //	Go                  ------------>   drops capabilities, executes init
 //	sees the end of file (close-on-exec): init runs

@@ -33,6 +33,10 @@ func run(sock int) error {
 		return fmt.Errorf("unexpected message %q", m.Kind)
 	}
 	cfg := *m.Config
+	disks, err := receiveDisks(sock, cfg.Disks)
+	if err != nil {
+		return err
+	}
 	if err := becomeRoot(); err != nil {
 		return err
 	}
@@ -46,6 +50,9 @@ func run(sock int) error {
 		return fmt.Errorf("cannot set the hostname: %w", err)
 	}
 	if err := buildRoot(cfg.Cgroups); err != nil {
+		return err
+	}
+	if err := attachDisks(cfg.Disks, disks); err != nil {
 		return err
 	}
 	if err := openConsole(sock); err != nil {

@@ -1,0 +1,144 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"poolctl/pool/tree"
+)
+
+// expiryLayouts are the forms of a date that --expiry takes, in the zone of the
+// user unless they name another one.
+var expiryLayouts = []string{"2006/01/02 15:04 MST", time.RFC3339, "2006/01/02 15:04", "2006-01-02 15:04", "2006/01/02", "2006-01-02"}
+
+// parseExpiry reads a span from now on ("3d 2H") or a date. It is zero for "".
+func parseExpiry(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range expiryLayouts {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			if !t.After(now) {
+				return time.Time{}, fmt.Errorf("the expiry %s is over already", text)
+			}
+			return t.UTC(), nil
+		}
+	}
+	if err := checkExpiry(text); err != nil {
+		return time.Time{}, fmt.Errorf("cannot read the expiry %q: %w", text, err)
+	}
+	return addExpiry(now, text), nil
+}
+
+// addExpiry adds a span that checkExpiry has taken: minutes M, hours H, days d,
+// weeks w, months m and years y, as Incus counts them.
+func addExpiry(now time.Time, span string) time.Time {
+	for _, part := range strings.Fields(span) {
+		n, err := strconv.Atoi(part[:len(part)-1])
+		if err != nil {
+			continue // checked before
+		}
+		switch part[len(part)-1] {
+		case 'M':
+			now = now.Add(time.Duration(n) * time.Minute)
+		case 'H':
+			now = now.Add(time.Duration(n) * time.Hour)
+		case 'd':
+			now = now.AddDate(0, 0, n)
+		case 'w':
+			now = now.AddDate(0, 0, 7*n)
+		case 'm':
+			now = now.AddDate(0, n, 0)
+		case 'y':
+			now = now.AddDate(n, 0, 0)
+		}
+	}
+	return now
+}
+
+// isExpired says whether the time of a snapshot is over.
+func isExpired(sn tree.VolumeSnapshot, now time.Time) bool {
+	return !sn.ExpiresAt.IsZero() && sn.ExpiresAt.Before(now)
+}
+
+// dropExpired deletes the snapshots of a locked volume whose time is over. One
+// that cannot be deleted is told and stays: what the caller is about is
+// something else.
+func (s *System) dropExpired(ctx context.Context, v *lockedVolume) {
+	now := time.Now()
+	kept := v.vol.Snapshots[:0:0]
+	for _, sn := range v.vol.Snapshots {
+		if !isExpired(sn, now) {
+			kept = append(kept, sn)
+			continue
+		}
+		if err := v.DeleteVolumeSnapshot(ctx, v.vol.Name, sn.Name); err != nil {
+			kept = append(kept, sn)
+			s.notice(err.Error())
+		}
+	}
+	v.vol.Snapshots = kept
+}
+
+// ExpireSnapshots deletes the snapshots of custom volumes, in all pools that are
+// attached, whose time is over, and names them: POOL/VOLUME/SNAPSHOT. Commands
+// on a volume's snapshots do it for that volume.
+func (s *System) ExpireSnapshots(ctx context.Context) (gone []string, err error) {
+	pools, err := s.dir.ListPools()
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, name := range pools {
+		rec, err := s.loadPool(name)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		attached := false
+		if err == nil {
+			attached, err = s.isAttached(rec)
+		}
+		if err == nil && attached {
+			var some []string
+			some, err = s.expireIn(ctx, name)
+			gone = append(gone, some...)
+		}
+		errs = append(errs, err)
+	}
+	return gone, errors.Join(append(errs, ctx.Err())...)
+}
+
+func (s *System) expireIn(ctx context.Context, pool string) (gone []string, err error) {
+	p, err := s.openPool(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	all, err := p.Volumes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	for _, vol := range all {
+		for _, sn := range vol.Snapshots {
+			if vol.Project != tree.DefaultProject || !isExpired(sn, now) {
+				continue
+			}
+			unlock, err := s.dir.LockVolume(ctx, pool, vol.Name)
+			if err != nil {
+				return gone, err
+			}
+			err = ignoreNotExist(p.DeleteVolumeSnapshot(ctx, vol.Name, sn.Name))
+			unlock()
+			if err != nil {
+				return gone, err
+			}
+			gone = append(gone, pool+"/"+vol.Name+"/"+sn.Name)
+		}
+	}
+	return gone, nil
+}

@@ -1,0 +1,217 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flosch/pongo2/v6"
+
+	"poolctl/pool/tree"
+)
+
+// CreateVolumeSnapshot makes a read-only snapshot of a custom volume, in use or
+// not, and returns its name.
+func (s *System) CreateVolumeSnapshot(ctx context.Context, o VolumeSnapshotOptions) (name string, err error) {
+	now := time.Now().UTC()
+	expires, err := parseExpiry(o.Expiry, now)
+	if err != nil {
+		return "", err
+	}
+	if o.Name != "" {
+		if err := tree.ValidateSnapshotName(o.Name); err != nil {
+			return "", fmt.Errorf("cannot create snapshot %q: %w", o.Name, err)
+		}
+	}
+	v, err := s.lockVolume(ctx, o.Pool, o.Volume)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, v.close()) }()
+	s.dropExpired(ctx, v)
+	if span := v.vol.Config["snapshots.expiry"]; expires.IsZero() && !o.NoExpiry && span != "" {
+		if err := checkExpiry(span); err != nil {
+			return "", fmt.Errorf("cannot create a snapshot of volume %s: snapshots.expiry: %w", v.vol.Name, err)
+		}
+		expires = addExpiry(now, span)
+	}
+	if name = o.Name; name == "" {
+		if name, err = nextVolumeSnapshot(v.vol, now); err != nil {
+			return "", fmt.Errorf("cannot create a snapshot of volume %s: %w", v.vol.Name, err)
+		}
+	}
+	sn := tree.VolumeSnapshot{Name: name, Description: o.Description, Config: v.vol.Config, CreatedAt: now, ExpiresAt: expires}
+	taken := slices.ContainsFunc(v.vol.Snapshots, func(sn tree.VolumeSnapshot) bool { return sn.Name == name })
+	if taken && o.Reuse {
+		return name, replaceVolumeSnapshot(ctx, v, sn)
+	}
+	err = v.CreateVolumeSnapshot(ctx, v.vol.Name, sn)
+	if errors.Is(err, fs.ErrExist) {
+		err = withHint(fmt.Errorf("cannot create snapshot %s/%s: %w", v.vol.Name, name, ErrExists), "--reuse replaces it")
+	}
+	return name, err
+}
+
+// replaceVolumeSnapshot makes a snapshot in the place of one: the old one goes
+// when the new one is there.
+func replaceVolumeSnapshot(ctx context.Context, v *lockedVolume, sn tree.VolumeSnapshot) error {
+	final := sn.Name
+	sn.Name = unusedName(v.vol, "."+final+".new")
+	if err := v.CreateVolumeSnapshot(ctx, v.vol.Name, sn); err != nil {
+		return err
+	}
+	err := v.DeleteVolumeSnapshot(ctx, v.vol.Name, final)
+	if err != nil {
+		return errors.Join(err, v.DeleteVolumeSnapshot(context.WithoutCancel(ctx), v.vol.Name, sn.Name))
+	}
+	return v.RenameVolumeSnapshot(v.vol.Name, sn.Name, final)
+}
+
+// unusedName is the name, or one made of it that no snapshot has.
+func unusedName(v tree.Volume, name string) string {
+	try := name
+	for i := 1; slices.ContainsFunc(v.Snapshots, func(sn tree.VolumeSnapshot) bool { return sn.Name == try }); i++ {
+		try = name + strconv.Itoa(i)
+	}
+	return try
+}
+
+// defaultPattern is snapshots.pattern when it is not set.
+const defaultPattern = "snap%d"
+
+// nextVolumeSnapshot is the name of a snapshot that is given none: the pattern,
+// a pongo2 template that knows creation_date, with %d as the number after the
+// highest one there is. Without %d, a name that is taken gets "-0", "-1" and so
+// on appended, as in Incus.
+func nextVolumeSnapshot(v tree.Volume, now time.Time) (string, error) {
+	pattern := v.Config["snapshots.pattern"]
+	if pattern == "" {
+		pattern = defaultPattern
+	}
+	name, err := renderPattern(pattern, now)
+	if err != nil {
+		return "", err
+	}
+	taken := func(name string) bool {
+		return slices.ContainsFunc(v.Snapshots, func(sn tree.VolumeSnapshot) bool { return sn.Name == name })
+	}
+	if !strings.Contains(name, "%d") {
+		if !taken(name) {
+			return name, tree.ValidateSnapshotName(name)
+		}
+		name += "-%d"
+	}
+	before, after, _ := strings.Cut(name, "%d")
+	next := uint64(0)
+	for _, sn := range v.Snapshots {
+		digits, ok := strings.CutPrefix(sn.Name, before)
+		if digits, found := strings.CutSuffix(digits, after); ok && found {
+			if n, err := strconv.ParseUint(digits, 10, 32); err == nil && n >= next {
+				next = n + 1
+			}
+		}
+	}
+	name = before + strconv.FormatUint(next, 10) + after
+	return name, tree.ValidateSnapshotName(name)
+}
+
+// checkPattern takes what nextVolumeSnapshot can make a name of.
+func checkPattern(pattern string) error {
+	_, err := nextVolumeSnapshot(tree.Volume{Config: map[string]string{"snapshots.pattern": pattern}}, time.Now())
+	return err
+}
+
+// renderPattern fills a pattern in. Tags that read files are not known in it.
+func renderPattern(pattern string, now time.Time) (string, error) {
+	set := pongo2.NewSet("pattern", pongo2.MustNewLocalFileSystemLoader(""))
+	for _, tag := range []string{"extends", "include", "import", "ssi"} {
+		if err := set.BanTag(tag); err != nil {
+			return "", err
+		}
+	}
+	t, err := set.FromString("{% autoescape off %}" + pattern + "{% endautoescape %}")
+	if err != nil {
+		return "", fmt.Errorf("cannot read the pattern: %w", err)
+	}
+	out, err := t.Execute(pongo2.Context{"creation_date": now})
+	if err != nil {
+		return "", fmt.Errorf("cannot fill in the pattern: %w", err)
+	}
+	return out, nil
+}
+
+// VolumeSnapshots lists the snapshots of a custom volume, oldest first.
+func (s *System) VolumeSnapshots(ctx context.Context, pool, volume string) (out []VolumeSnapshot, err error) {
+	v, err := s.lockVolume(ctx, pool, volume)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, v.close()) }()
+	s.dropExpired(ctx, v)
+	out = []VolumeSnapshot{}
+	for _, sn := range v.vol.Snapshots {
+		out = append(out, publicVolumeSnapshot(sn))
+	}
+	return out, nil
+}
+
+// VolumeSnapshot shows one snapshot of a custom volume.
+func (s *System) VolumeSnapshot(ctx context.Context, pool, volume, snap string) (VolumeSnapshot, error) {
+	all, err := s.VolumeSnapshots(ctx, pool, volume)
+	if err != nil {
+		return VolumeSnapshot{}, err
+	}
+	for _, sn := range all {
+		if sn.Name == snap {
+			return sn, nil
+		}
+	}
+	return VolumeSnapshot{}, volumeSnapshotError(fs.ErrNotExist, pool, customName(volume), snap)
+}
+
+// RenameVolumeSnapshot gives a snapshot of a custom volume another name.
+func (s *System) RenameVolumeSnapshot(ctx context.Context, pool, volume, from, to string) (err error) {
+	v, err := s.lockVolume(ctx, pool, volume)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, v.close()) }()
+	err = v.RenameVolumeSnapshot(v.vol.Name, from, to)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cannot rename snapshot %s/%s to %s: %w", v.vol.Name, from, to, ErrExists)
+	}
+	return volumeSnapshotError(err, pool, v.vol.Name, from)
+}
+
+// DeleteVolumeSnapshot deletes a snapshot of a custom volume.
+func (s *System) DeleteVolumeSnapshot(ctx context.Context, pool, volume, snap string) (err error) {
+	v, err := s.lockVolume(ctx, pool, volume)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, v.close()) }()
+	return volumeSnapshotError(v.DeleteVolumeSnapshot(ctx, v.vol.Name, snap), pool, v.vol.Name, snap)
+}
+
+// RestoreVolume brings a custom volume back to a snapshot. Its configuration
+// stays, its limit too. It is refused while running instances use the volume.
+// The present state is kept until the restored one has taken its place.
+func (s *System) RestoreVolume(ctx context.Context, pool, volume, snap string) (err error) {
+	v, err := s.lockVolume(ctx, pool, volume)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, v.close()) }()
+	if err := s.checkNotRunning(ctx, pool, v.vol.Name); err != nil {
+		return fmt.Errorf("cannot restore %s/%s: %w", v.vol.Name, snap, err)
+	}
+	err = v.RestoreVolume(ctx, v.vol.Name, snap, func(path string) error {
+		return s.limitVolume(ctx, v.openedPool, path, v.vol.Config, true)
+	})
+	return volumeSnapshotError(err, pool, v.vol.Name, snap)
+}

@@ -1,0 +1,98 @@
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Disk is a directory or file of the host's that an instance sees.
+type Disk struct {
+	// Device is the device's name, for messages.
+	Device string `json:"device"`
+	// Source is the directory or file on the host, Path where it is inside: both
+	// absolute. What is missing of Path is made.
+	Source string `json:"source"`
+	Path   string `json:"path"`
+	// ReadOnly keeps the instance from writing, also when its root would have it
+	// otherwise.
+	ReadOnly bool `json:"read_only,omitempty"`
+	// Recursive takes along what is mounted below Source.
+	Recursive bool `json:"recursive,omitempty"`
+	// Mapped shows the owners in the instance as they are on the disk, by an
+	// idmapped mount. Otherwise the host's ids are those of nobody inside, unless
+	// they are the instance's own.
+	Mapped bool `json:"mapped,omitempty"`
+	// Volume is what Source is for the caller; for nothing but Instance.Disks.
+	Volume string `json:"volume,omitempty"`
+}
+
+// maxDiskPath bounds Path: names of mounts longer than PATH_MAX cannot be used.
+const maxDiskPath = 4000
+
+// validate refuses what cannot be carried out.
+func (d Disk) validate() error {
+	switch {
+	case !filepath.IsAbs(d.Source):
+		return fmt.Errorf("invalid source %q of disk %s: want an absolute path", d.Source, d.Device)
+	case !filepath.IsAbs(d.Path), strings.Contains(d.Path, "\x00"), len(d.Path) > maxDiskPath, d.Inside() == "/":
+		return fmt.Errorf("invalid path %q of disk %s: want an absolute path below the root", d.Path, d.Device)
+	}
+	// The instance has its own there.
+	for _, own := range []string{"/proc", "/sys", "/dev"} {
+		if in := d.Inside(); in == own {
+			return fmt.Errorf("invalid path %q of disk %s: it is the instance's own", d.Path, d.Device)
+		}
+	}
+	return nil
+}
+
+// Inside is Path without superfluous slashes, "." and "..".
+func (d Disk) Inside() string { return filepath.Clean(d.Path) }
+
+// byDepth sorts disks so that what another one hides comes first.
+func byDepth(disks []Disk) []Disk {
+	out := slices.Clone(disks)
+	slices.SortStableFunc(out, func(a, b Disk) int {
+		return strings.Count(a.Inside(), "/") - strings.Count(b.Inside(), "/")
+	})
+	return out
+}
+
+// disksFile is the file of a run directory that lists the disks that the
+// instance has now: those of its start, and those that came and went since. A
+// reboot takes them from there.
+const disksFile = "disks.json"
+
+func saveDisks(runDir string, disks []Disk) error {
+	data, err := json.Marshal(disks)
+	if err != nil {
+		return err
+	}
+	if err := writeAtomic(filepath.Join(runDir, disksFile), data); err != nil {
+		return fmt.Errorf("cannot save the instance's disks: %w", err)
+	}
+	return nil
+}
+
+func loadDisks(runDir string) ([]Disk, error) {
+	data, err := os.ReadFile(filepath.Join(runDir, disksFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // an instance of an older version
+	}
+	var disks []Disk
+	if err == nil {
+		err = json.Unmarshal(data, &disks)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the instance's disks: %w", err)
+	}
+	return disks, nil
+}
+
+// Disks lists the disks that the instance has now.
+func (i *Instance) Disks() ([]Disk, error) { return loadDisks(i.dir) }
