@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"poolctl/pool/state"
@@ -117,7 +119,8 @@ func (s *System) isRunning(name string) bool {
 	return true
 }
 
-// runningIn names the running instances of an attached pool.
+// runningIn names the running instances of an attached pool, and those that have
+// a volume of it mounted.
 func (s *System) runningIn(pool string) ([]string, error) {
 	live, err := s.liveNames()
 	if err != nil {
@@ -125,11 +128,23 @@ func (s *System) runningIn(pool string) ([]string, error) {
 	}
 	var out []string
 	for _, n := range live {
-		if _, err := os.Lstat(s.dir.MountPoint(pool) + "/containers/" + n); err == nil {
+		_, err := os.Lstat(s.dir.MountPoint(pool) + "/containers/" + n)
+		if err == nil || slices.ContainsFunc(s.mountedDisks(n), func(d runtime.Disk) bool { return strings.HasPrefix(d.Volume, pool+"/") }) {
 			out = append(out, n)
 		}
 	}
 	return out, nil
+}
+
+// mountedDisks are the disks that an instance has now; none when it is stopped.
+func (s *System) mountedDisks(name string) []runtime.Disk {
+	in, err := s.runningInstance(name)
+	if err != nil {
+		return nil
+	}
+	disks, _ := in.Disks() // one that cannot be read is told by what changes them
+	_ = in.Close()
+	return disks
 }
 
 // liveNames names the instances whose PID 1 lives.

@@ -33,7 +33,7 @@ func (s *System) Start(ctx context.Context, name string) (err error) {
 	return nil
 }
 
-func (s *System) startLocked(ctx context.Context, in *lockedInstance) error {
+func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error) {
 	name := in.rec.Name
 	if s.isRunning(name) {
 		return withHint(errors.New("it is running already"), "poolctl restart %s starts it anew", name)
@@ -49,6 +49,11 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) error {
 	if err != nil {
 		return err
 	}
+	disks, release, err := s.mountable(ctx, disksOf(in.rec.ExpandedDevices))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	if err := s.applyTemplates(ctx, in); err != nil {
 		return fullError(err, in.rec)
 	}
@@ -68,7 +73,7 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) error {
 	}
 	err = runtime.Start(ctx, runtime.Spec{
 		Name: name, Hostname: name, Rootfs: filepath.Join(in.InstancePath(name), "rootfs"), RunDir: s.instanceRunDir(name),
-		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, NICs: nics, Env: env,
+		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, NICs: nics, Disks: disks, Env: env,
 		DiskUIDMap: diskUIDs, DiskGIDMap: diskGIDs,
 		LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name),
 	})
@@ -140,7 +145,7 @@ func (s *System) nics(ctx context.Context, in *lockedInstance) ([]network.NIC, e
 				return nil, fmt.Errorf("device %s: %w", n, err)
 			}
 			out = append(out, nic)
-		case dev["type"] == "disk" && dev["path"] == "/", dev["type"] == "none":
+		case dev["type"] == "disk", dev["type"] == "none":
 		default:
 			return nil, fmt.Errorf("device %s: type %q is unknown", n, dev["type"])
 		}

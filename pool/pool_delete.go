@@ -9,6 +9,7 @@ import (
 	"poolctl/pool/crash"
 	"poolctl/pool/journal"
 	"poolctl/pool/state"
+	"poolctl/pool/tree"
 )
 
 // DeletePool deletes a pool with what it lies on: the file; the file system on a
@@ -74,7 +75,7 @@ func (s *System) checkEmpty(ctx context.Context, rec state.PoolRecord, force boo
 		return err
 	}
 	if len(used) > 0 {
-		return withHint(fmt.Errorf("%w: %d instances, snapshots and images are in it", ErrInUse, len(used)), "delete them first, or everything at once with --force")
+		return withHint(fmt.Errorf("%w: %d instances, snapshots, volumes and images are in it", ErrInUse, len(used)), "delete them first, or everything at once with --force")
 	}
 	return nil
 }
@@ -161,11 +162,12 @@ func samePool(rec state.PoolRecord, in creating) bool {
 // journalHandlers finish or undo what the state directory's journal tells of.
 func (s *System) journalHandlers() map[string]journal.Handler {
 	return map[string]journal.Handler{
-		"":            func(context.Context, *journal.Entry) error { return nil }, // killed before its first step
-		"pool-create": s.recoverCreate,
-		"pool-delete": s.recoverDelete,
-		"pool-resize": s.recoverResize,
-		opAdopt:       s.recoverAdopt,
+		"":              func(context.Context, *journal.Entry) error { return nil }, // killed before its first step
+		"pool-create":   s.recoverCreate,
+		"pool-delete":   s.recoverDelete,
+		"pool-resize":   s.recoverResize,
+		opAdopt:         s.recoverAdopt,
+		"volume-rename": s.recoverVolumeRename,
 	}
 }
 
@@ -186,6 +188,17 @@ func (s *System) poolUsers(ctx context.Context, rec state.PoolRecord) ([]string,
 		for _, sn := range in.Snapshots {
 			used = append(used, "/1.0/instances/"+in.Name+"/snapshots/"+sn.Name)
 		}
+	}
+	volumes, err := p.Volumes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range volumes {
+		path := "/1.0/storage-pools/" + rec.Name + "/volumes/custom/" + v.Name
+		if v.Project != tree.DefaultProject {
+			path += "?project=" + v.Project
+		}
+		used = append(used, path)
 	}
 	images, err := p.Images()
 	if err != nil {

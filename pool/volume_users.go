@@ -16,6 +16,7 @@ type volumeUser struct {
 	profile  string // the profile itself, or the one that an instance has the device from
 	device   string
 	running  bool
+	mounted  bool // it has no device, but has the volume mounted
 }
 
 func (u volumeUser) String() string {
@@ -58,6 +59,9 @@ func (s *System) volumeUsersIn(ctx context.Context, pool string) (map[string][]v
 			return volumeUser{instance: in.Name, device: name, running: s.isRunning(in.Name), profile: s.deviceProfile(in, name)}
 		})
 	}
+	if err := s.addMounted(pool, out); err != nil {
+		return nil, err
+	}
 	profiles, err := s.profiles()
 	if err != nil {
 		return nil, err
@@ -66,6 +70,25 @@ func (s *System) volumeUsersIn(ctx context.Context, pool string) (map[string][]v
 		add(p.Devices, func(name string) volumeUser { return volumeUser{profile: p.Name, device: name} })
 	}
 	return out, nil
+}
+
+// addMounted adds the running instances that have a volume mounted and no device
+// on it (any more): one that a profile lost, or a command that was killed left.
+func (s *System) addMounted(pool string, users map[string][]volumeUser) error {
+	live, err := s.liveNames()
+	if err != nil {
+		return err
+	}
+	for _, name := range live {
+		for _, d := range s.mountedDisks(name) {
+			volume, ours := strings.CutPrefix(d.Volume, pool+"/")
+			if !ours || slices.ContainsFunc(users[volume], func(u volumeUser) bool { return u.instance == name }) {
+				continue
+			}
+			users[volume] = append(users[volume], volumeUser{instance: name, device: d.Device, running: true, mounted: true})
+		}
+	}
+	return nil
 }
 
 // deviceProfile names the profile that an instance has a device from; "" for its
@@ -112,6 +135,8 @@ func (s *System) checkNoUsers(ctx context.Context, pool, volume string) error {
 		switch {
 		case u.instance == "":
 			remedies = append(remedies, fmt.Sprintf("poolctl pool volume detach-profile %s %s %s", pool, volume, u.profile))
+		case u.mounted:
+			remedies = append(remedies, "poolctl stop "+u.instance)
 		case u.profile == "":
 			remedies = append(remedies, fmt.Sprintf("poolctl pool volume detach %s %s %s", pool, volume, u.instance))
 		}

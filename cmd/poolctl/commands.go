@@ -32,7 +32,8 @@ func storageCommands(e *env) []*cli.Command {
 			poolDetachCommand(e), poolDeleteCommand(e), poolMountCommand(e), poolUmountCommand(e), poolResizeCommand(e),
 			poolTrimCommand(e), poolBalanceCommand(e), poolCompactCommand(e),
 			poolInspectCommand(e), poolAdoptCommand(e), poolUsageCommand(e),
-			poolSetCommand(e), poolGetCommand(e), poolUnsetCommand(e), poolEditCommand(e)),
+			poolSetCommand(e), poolGetCommand(e), poolUnsetCommand(e), poolEditCommand(e),
+			volumeCommands(e)),
 		group("remote", nil, catStorage, "manage the servers that images come from",
 			remoteAddCommand(e), remoteListCommand(e), remoteRenameCommand(e), remoteRemoveCommand(e), remoteSetURLCommand(e),
 			remoteAddMirrorCommand(e), remoteRemoveMirrorCommand(e), remoteSwitchCommand(e), remoteGetDefaultCommand(e)),
@@ -45,7 +46,7 @@ func storageCommands(e *env) []*cli.Command {
 
 func setupCommands(e *env) []*cli.Command {
 	return []*cli.Command{
-		group("admin", nil, catSetup, "set the host up", adminInitCommand(e), adminSystemdCommand(e)),
+		group("admin", nil, catSetup, "set the host up", adminInitCommand(e), adminSystemdCommand(e), adminExpireCommand(e)),
 		doctorCommand(e), versionCommand(e), completionCommand(e), manCommand(e),
 	}
 }

@@ -166,8 +166,9 @@ func (o VolumeSource) Ref() string {
 }
 
 // CopyVolume makes a custom volume of another one in the pool, which may be in use, or of a snapshot of one. It shares all
-// data with its source. v.Snapshots describes the snapshots that it is to have: those of the source of the same names.
-func (t *Tree) CopyVolume(ctx context.Context, v Volume, from VolumeSource) error {
+// data with its source. v.Snapshots describes the snapshots that it is to have: those of the source of the same names. setup
+// is that of CreateVolume.
+func (t *Tree) CopyVolume(ctx context.Context, v Volume, from VolumeSource, setup func(path string) error) error {
 	source, err := t.volumeSource(from)
 	if err != nil {
 		return fmt.Errorf("cannot copy volume %s: %w", from.Ref(), err)
@@ -184,6 +185,9 @@ func (t *Tree) CopyVolume(ctx context.Context, v Volume, from VolumeSource) erro
 	}
 	if err == nil {
 		err = btrfs.SnapshotTree(ctx, source, s.Path(), false)
+	}
+	if err == nil && setup != nil {
+		err = setup(s.Path())
 	}
 	if err == nil {
 		crash.Point("tree.volume.copied")

@@ -81,7 +81,8 @@ func (t *Tree) FreezeVolume(ctx context.Context, from VolumeSource, snapshots []
 	return f, nil
 }
 
-// add lists the members of a version. Which of them are read-only, the source knows: in the frozen copy all are.
+// add lists the members of a version. Which of them are read-only, the source knows: in the frozen copy all are. In a
+// snapshot all are, too, which says nothing about what the owner wanted: as in btrfs.SnapshotTree.
 func (f *Frozen) add(snapshot, path, source string) error {
 	own, err := btrfs.Stat(path)
 	if err != nil {
@@ -92,7 +93,11 @@ func (f *Frozen) add(snapshot, path, source string) error {
 		return err
 	}
 	originals := map[string]bool{}
-	if path != source {
+	frozenSource, err := btrfs.IsReadOnly(source)
+	if err != nil {
+		return err
+	}
+	if path != source && !frozenSource {
 		list, err := btrfs.List(source)
 		if err != nil {
 			return err
@@ -243,6 +248,16 @@ func (s *VolumeStage) version(snapshot string) (string, error) {
 		return s.Path(), nil
 	}
 	return s.SnapshotPath(snapshot)
+}
+
+// Has says whether that version of the volume was made.
+func (s *VolumeStage) Has(snapshot string) bool {
+	path, err := s.version(snapshot)
+	if err != nil {
+		return false
+	}
+	ok, err := isSubvolume(path)
+	return err == nil && ok
 }
 
 // Sync writes what was staged to the disk: before Commit, so that a power cut leaves no volume with holes in its files.

@@ -61,7 +61,7 @@ func copyVolume(p *Tree, name string, from VolumeSource) error {
 		}
 		v.Snapshots = source.Snapshots
 	}
-	return p.CopyVolume(context.Background(), v, from)
+	return p.CopyVolume(context.Background(), v, from, nil)
 }
 
 func init() {
@@ -246,7 +246,7 @@ func TestVolumeUndone(t *testing.T) {
 	for what, err := range map[string]error{
 		"create":  p.CreateVolume(ctx, testVolume("v2"), nil),
 		"setup":   p.CreateVolume(t.Context(), testVolume("v2"), func(string) error { return os.ErrPermission }),
-		"copy":    p.CopyVolume(ctx, testVolume("v2"), VolumeSource{Name: "v 1"}),
+		"copy":    p.CopyVolume(ctx, testVolume("v2"), VolumeSource{Name: "v 1"}, nil),
 		"restore": p.RestoreVolume(ctx, "v 1", "s1", nil),
 		"rename":  p.RenameVolume(ctx, "v 1", "v2"),
 		"made":    p.RestoreVolume(t.Context(), "v 1", "s1", func(string) error { return os.ErrPermission }),

@@ -1,0 +1,225 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"poolctl/pool/crash"
+	"poolctl/pool/tree"
+)
+
+// AttachVolumeOptions are the arguments of AttachVolume and its companions.
+type AttachVolumeOptions struct {
+	Pool, Volume string
+	Target       string // the instance or the profile
+	Device       string // "" = called as the volume
+	Path         string // in the instance; of an attachment only
+}
+
+// device is the device that the attachment makes.
+func (o AttachVolumeOptions) device() (name string, dev map[string]string) {
+	volume := customName(o.Volume)
+	if name = o.Device; name == "" {
+		name = volume
+	}
+	return name, map[string]string{"type": "disk", "pool": o.Pool, "source": volume, "path": o.Path}
+}
+
+// checkAttach refuses a device that is none, and a volume that is not there.
+func (s *System) checkAttach(ctx context.Context, name string, dev map[string]string) error {
+	if name == "" || len(name) > 64 || strings.ContainsAny(name, "/,=\n\x00 ") {
+		return withHint(fmt.Errorf("%q cannot be a device's name", name), "name one: poolctl pool volume attach POOL VOLUME INSTANCE DEVICE PATH")
+	}
+	if err := checkDisk(dev); err != nil {
+		return err
+	}
+	there, err := s.hasVolume(ctx, dev["pool"], dev["source"])
+	if err == nil && !there {
+		err = volumeNotFound(dev["pool"], dev["source"])
+	}
+	return err
+}
+
+// AttachVolume gives an instance a disk that is a custom volume. In an instance
+// that runs it is mounted at once.
+func (s *System) AttachVolume(ctx context.Context, o AttachVolumeOptions) error {
+	name, dev := o.device()
+	err := s.checkAttach(ctx, name, dev)
+	if err == nil {
+		err = s.changeDisks(ctx, o.Target, func(in tree.Instance, devices map[string]map[string]string) error {
+			if have, taken := in.ExpandedDevices[name]; taken && !maps.Equal(have, dev) {
+				return fmt.Errorf("device %s: %w", name, ErrExists)
+			}
+			devices[name] = dev
+			return nil
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("cannot attach volume %s to %s: %w", dev["source"], o.Target, err)
+	}
+	return nil
+}
+
+// DetachVolume takes a custom volume away from an instance. From one that runs it
+// is unmounted first, which is refused while something inside uses it.
+func (s *System) DetachVolume(ctx context.Context, o AttachVolumeOptions) error {
+	err := s.changeDisks(ctx, o.Target, func(in tree.Instance, devices map[string]map[string]string) error {
+		name, err := attachedAs(o, devices)
+		if errors.Is(err, ErrNotFound) {
+			if _, ierr := attachedAs(o, in.ExpandedDevices); ierr == nil {
+				return withHint(errors.New("it has the volume from a profile"), "poolctl pool volume detach-profile")
+			}
+		}
+		delete(devices, name)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot detach volume %s from %s: %w", customName(o.Volume), o.Target, err)
+	}
+	return nil
+}
+
+// attachedAs names the device that is the volume.
+func attachedAs(o AttachVolumeOptions, devices map[string]map[string]string) (string, error) {
+	volume := customName(o.Volume)
+	var found []string
+	for _, n := range slices.Sorted(maps.Keys(devices)) {
+		if isVolumeDevice(devices[n], o.Pool, volume) && (o.Device == "" || o.Device == n) {
+			found = append(found, n)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return "", withHint(fmt.Errorf("%d devices are the volume: %s", len(found), strings.Join(found, ", ")), "name one of them")
+	}
+	return "", fmt.Errorf("no device of it is the volume: %w", ErrNotFound)
+}
+
+// changeDisks changes an instance's own devices. The change is made effective in
+// an instance that runs, and then recorded.
+func (s *System) changeDisks(ctx context.Context, instance string, change func(in tree.Instance, devices map[string]map[string]string) error) (err error) {
+	in, err := s.lockInstance(ctx, instance)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	if in.rec.Broken != nil {
+		return in.rec.Broken
+	}
+	was := in.rec
+	if err := s.reexpand(&was); err != nil {
+		return err
+	}
+	now := was
+	now.Devices = map[string]map[string]string{}
+	maps.Copy(now.Devices, was.Devices)
+	if err := change(was, now.Devices); err != nil {
+		return err
+	}
+	if err := s.reexpand(&now); err != nil {
+		return err
+	}
+	undo, err := s.plugDisks(ctx, instance, was.ExpandedDevices, now.ExpandedDevices)
+	if err != nil {
+		return err
+	}
+	crash.Point("pool.disks.plugged")
+	_, err = in.UpdateInstance(instance, func(r *tree.Instance) error {
+		r.Devices = now.Devices
+		return s.reexpand(r)
+	})
+	if err != nil {
+		return errors.Join(err, undo(context.WithoutCancel(ctx)))
+	}
+	return nil
+}
+
+// AttachVolumeProfile gives a profile a disk that is a custom volume. Instances
+// that run have it from their next start on.
+func (s *System) AttachVolumeProfile(ctx context.Context, o AttachVolumeOptions) error {
+	name, dev := o.device()
+	err := s.checkAttach(ctx, name, dev)
+	if err == nil {
+		err = s.changeProfileDisks(ctx, o.Target, func(devices map[string]map[string]string) error {
+			if have, taken := devices[name]; taken && !maps.Equal(have, dev) {
+				return fmt.Errorf("device %s: %w", name, ErrExists)
+			}
+			devices[name] = dev
+			return nil
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("cannot attach volume %s to profile %s: %w", dev["source"], o.Target, err)
+	}
+	return nil
+}
+
+// DetachVolumeProfile takes a custom volume away from a profile. Instances that
+// run keep it until they stop.
+func (s *System) DetachVolumeProfile(ctx context.Context, o AttachVolumeOptions) error {
+	err := s.changeProfileDisks(ctx, o.Target, func(devices map[string]map[string]string) error {
+		name, err := attachedAs(o, devices)
+		delete(devices, name)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot detach volume %s from profile %s: %w", customName(o.Volume), o.Target, err)
+	}
+	return nil
+}
+
+// changeProfileDisks changes the devices of a profile, and then has the records
+// of the instances that use it say what they have now.
+func (s *System) changeProfileDisks(ctx context.Context, profile string, change func(map[string]map[string]string) error) error {
+	unlock, err := s.dir.LockState(ctx)
+	if err != nil {
+		return err
+	}
+	p, err := s.profile(profile)
+	if err == nil {
+		if p.Devices == nil {
+			p.Devices = map[string]map[string]string{}
+		}
+		if err = change(p.Devices); err == nil {
+			err = s.dir.SaveProfile(p)
+		}
+	}
+	unlock()
+	if err != nil {
+		return err
+	}
+	crash.Point("pool.profiledisks.saved")
+	return s.reexpandUsers(context.WithoutCancel(ctx), profile)
+}
+
+// reexpandUsers has the records of the instances that use a profile say what it
+// gives them. A record that is behind is made right by the next start, too.
+func (s *System) reexpandUsers(ctx context.Context, profile string) error {
+	instances, err := s.records(ctx)
+	if err != nil {
+		return err
+	}
+	for _, in := range instances {
+		if in.Broken != nil || !slices.Contains(in.Profiles, profile) {
+			continue
+		}
+		p, _, err := s.findInstance(ctx, in.Name)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err == nil {
+			_, err = p.UpdateInstance(in.Name, s.reexpand)
+			err = errors.Join(err, p.close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,273 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"poolctl/btrfs"
+	"poolctl/pool/crash"
+	"poolctl/pool/journal"
+	"poolctl/pool/tree"
+)
+
+// CopyVolume makes a custom volume of another one, in use or not, or of one of
+// its snapshots. In the same pool it shares all data with its source and is made
+// at once; to another pool everything is sent.
+func (s *System) CopyVolume(ctx context.Context, o CopyVolumeOptions) error {
+	if err := s.copyVolume(ctx, o); err != nil {
+		return fmt.Errorf("cannot copy volume %s: %w", o.ref(), err)
+	}
+	return nil
+}
+
+// ref is what is copied, as the user writes it.
+func (o CopyVolumeOptions) ref() string {
+	return o.Pool + "/" + tree.VolumeSource{Name: customName(o.Volume), Snapshot: o.Snapshot}.Ref()
+}
+
+func (s *System) copyVolume(ctx context.Context, o CopyVolumeOptions) (err error) {
+	from := tree.VolumeSource{Name: customName(o.Volume), Snapshot: o.Snapshot, Snapshots: !o.VolumeOnly && o.Snapshot == ""}
+	if o.Name = customName(o.Name); o.Pool == o.ToPool && from.Name == o.Name {
+		return fmt.Errorf("volume %s in pool %s: %w", o.Name, o.ToPool, ErrExists)
+	}
+	p, target, closePools, err := s.openTwo(ctx, o.Pool, o.ToPool)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closePools()) }()
+	if _, err := p.Volume(from.Name); err != nil { // before locks of these names are made
+		return volumeError(err, o.Pool, from.Name)
+	}
+	if err := tree.ValidateVolumeName(o.Name); err != nil {
+		return err
+	}
+	unlock, err := s.lockVolumePair(ctx, o.Pool, from.Name, o.ToPool, o.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := target.Volume(o.Name); err == nil {
+		return fmt.Errorf("volume %s in pool %s: %w", o.Name, o.ToPool, ErrExists)
+	}
+	v, err := copiedVolume(p, from, o)
+	if err != nil {
+		return err
+	}
+	setup := func(path string) error { return s.limitVolume(ctx, target, path, v.Config, true) }
+	if p == target {
+		return p.CopyVolume(ctx, v, from, setup)
+	}
+	return s.sendVolume(ctx, p, target, from, v, setup, o.Progress)
+}
+
+// openTwo opens two pools, which may be one. Those that open two do so in the
+// same order: whoever waits for one holds none that comes later.
+func (s *System) openTwo(ctx context.Context, a, b string) (pa, pb *openedPool, closeAll func() error, err error) {
+	names := []string{a, b}
+	slices.Sort(names)
+	opened := map[string]*openedPool{}
+	closeAll = func() error {
+		var errs []error
+		for _, p := range opened {
+			errs = append(errs, p.close())
+		}
+		return errors.Join(errs...)
+	}
+	for _, n := range slices.Compact(names) {
+		p, err := s.openPool(ctx, n)
+		if err != nil {
+			return nil, nil, nil, errors.Join(err, closeAll())
+		}
+		opened[n] = p
+	}
+	return opened[a], opened[b], closeAll, nil
+}
+
+// copiedVolume is the record of the copy: the source's with an identity of its
+// own, and the source's snapshots if they are taken along.
+func copiedVolume(p *openedPool, from tree.VolumeSource, o CopyVolumeOptions) (tree.Volume, error) {
+	source, err := p.Volume(from.Name)
+	if err == nil {
+		err = source.Broken
+	}
+	if err != nil {
+		return tree.Volume{}, volumeError(err, o.Pool, from.Name)
+	}
+	v := tree.Volume{Name: o.Name, Description: source.Description, Config: maps.Clone(source.Config), CreatedAt: time.Now().UTC()}
+	if from.Snapshot != "" {
+		i := slices.IndexFunc(source.Snapshots, func(sn tree.VolumeSnapshot) bool { return sn.Name == from.Snapshot })
+		if i < 0 {
+			return v, withHint(fmt.Errorf("snapshot %q: %w", from.Snapshot, ErrNotFound), "poolctl pool volume snapshot list %s %s shows them", o.Pool, from.Name)
+		}
+		if c := source.Snapshots[i].Config; len(c) > 0 {
+			v.Config = maps.Clone(c)
+		}
+	}
+	if from.Snapshots {
+		now := time.Now()
+		v.Snapshots = slices.DeleteFunc(slices.Clone(source.Snapshots), func(sn tree.VolumeSnapshot) bool { return isExpired(sn, now) })
+	}
+	v.Config[volatileUUID] = newUUID()
+	return v, nil
+}
+
+// sendVolume makes a custom volume in another pool of everything that from names.
+func (s *System) sendVolume(ctx context.Context, p, target *openedPool, from tree.VolumeSource, v tree.Volume, setup func(string) error, progress func(Progress)) (err error) {
+	if err := s.checkVolumeRoom(ctx, p, target, from); err != nil {
+		return err
+	}
+	names := make([]string, 0, len(v.Snapshots))
+	for _, sn := range v.Snapshots {
+		names = append(names, sn.Name)
+	}
+	frozen, err := p.FreezeVolume(ctx, from, names)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, frozen.Close()) }()
+	stage, err := target.StageVolume(ctx, v.Name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stage.Abort()) }()
+	count := &counter{name: v.Name, report: progress}
+	for _, m := range frozen.Members() {
+		if err := pipeMember(ctx, frozen, stage, m, count); err != nil {
+			return err
+		}
+	}
+	if err := stage.Assemble(ctx); err != nil {
+		return err
+	}
+	if err := setup(stage.Path()); err != nil {
+		return err
+	}
+	if err := stage.Sync(); err != nil {
+		return err
+	}
+	return stage.Commit(ctx, v)
+}
+
+// pipeMember sends one subvolume from here to there.
+func pipeMember(ctx context.Context, frozen *tree.Frozen, stage *tree.VolumeStage, m tree.Member, count *counter) error {
+	r, w := io.Pipe()
+	sent := make(chan error, 1)
+	go func() {
+		err := frozen.Send(ctx, m, io.MultiWriter(w, count))
+		sent <- err
+		_ = w.CloseWithError(err) // never fails
+	}()
+	err := stage.Receive(ctx, m, r)
+	_ = r.CloseWithError(errors.New("the other end has ended")) // never fails
+	if serr := <-sent; serr != nil && (err == nil || ctx.Err() == nil && !errors.Is(err, serr)) {
+		return errors.Join(err, serr)
+	}
+	return err
+}
+
+// counter reports how much was written to it.
+type counter struct {
+	name   string
+	done   int64
+	report func(Progress)
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	c.done += int64(len(b))
+	if c.report != nil {
+		c.report(Progress{Name: c.name, Done: c.done})
+	}
+	return len(b), nil
+}
+
+// checkVolumeRoom refuses a copy to a pool that has no room for it.
+func (s *System) checkVolumeRoom(ctx context.Context, p, target *openedPool, from tree.VolumeSource) error {
+	path := p.VolumePath(from.Name)
+	if from.Snapshot != "" {
+		var err error
+		if path, err = p.VolumeSnapshotPath(from.Name, from.Snapshot); err != nil {
+			return volumeSnapshotError(err, p.rec.Name, from.Name, from.Snapshot)
+		}
+	}
+	need, err := btrfs.Referenced(ctx, path)
+	if err != nil {
+		return err
+	}
+	usage, err := btrfs.GetUsage(target.Path())
+	if err != nil {
+		return err
+	}
+	if need > usage.Free {
+		return withHint(fmt.Errorf("pool %s has no room for it: %s are needed, %s are free", target.rec.Name, FormatSize(int64(need)), FormatSize(int64(usage.Free))),
+			"poolctl pool resize %s makes it larger", target.rec.Name)
+	}
+	return nil
+}
+
+// MoveVolume gives a custom volume another pool, another name or both, with its
+// snapshots, also in the devices of the instances and profiles that use it. It
+// is refused while one of them runs.
+//
+// To another pool: copy, intent, devices, and then the source is deleted. Killed
+// before the intent, there are both.
+func (s *System) MoveVolume(ctx context.Context, o CopyVolumeOptions) (err error) {
+	o.Volume, o.Name = customName(o.Volume), customName(o.Name)
+	if o.Pool == o.ToPool {
+		return s.RenameVolume(ctx, o.Pool, o.Volume, o.Name)
+	}
+	if err := s.checkMovable(ctx, o); err != nil {
+		return err
+	}
+	o.Snapshot, o.VolumeOnly = "", false
+	if err := s.CopyVolume(ctx, o); err != nil {
+		return err
+	}
+	p, unlock, err := s.lockForMove(ctx, o.Pool, o.Volume, o.ToPool, o.Name)
+	if err != nil {
+		return errors.Join(err, s.DeleteVolume(context.WithoutCancel(ctx), o.ToPool, o.Name))
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	defer unlock()
+	m := moving{o.Pool, o.Volume, o.ToPool, o.Name}
+	entry, err := journal.Begin(ctx, s.journalDir(), "volume-rename", m)
+	if err != nil {
+		return err
+	}
+	crash.Point("pool.volumemove.begun")
+	if err := s.finishMove(context.WithoutCancel(ctx), m); err != nil {
+		return errors.Join(err, entry.Close()) // the next command goes on with it
+	}
+	return entry.Done()
+}
+
+// checkMovable refuses what would only fail after the copy.
+func (s *System) checkMovable(ctx context.Context, o CopyVolumeOptions) error {
+	if there, err := s.hasVolume(ctx, o.Pool, o.Volume); err != nil {
+		return err
+	} else if !there {
+		return volumeNotFound(o.Pool, o.Volume)
+	}
+	if err := s.checkNotRunning(ctx, o.Pool, o.Volume); err != nil {
+		return fmt.Errorf("cannot move volume %s/%s: %w", o.Pool, o.Volume, err)
+	}
+	return nil
+}
+
+// finishMove takes the last steps of a move between pools; each may have been
+// done already.
+func (s *System) finishMove(ctx context.Context, m moving) error {
+	if err := s.followVolume(ctx, m); err != nil {
+		return err
+	}
+	crash.Point("pool.volumemove.followed")
+	p, err := s.openPool(ctx, m.Pool)
+	if err != nil {
+		return err
+	}
+	return errors.Join(ignoreNotExist(p.DeleteVolume(ctx, m.Name)), p.close())
+}
