@@ -225,6 +225,8 @@ func (s *System) checkDevice(name string, dev map[string]string) (err error) {
 		if err == nil && dev["size"] != "" {
 			err = checkSize(dev["size"])
 		}
+	case isDisk(dev):
+		err = checkDisk(dev)
 	case dev["type"] == "nic":
 		err = checkKeys(dev, "network", "nictype", "parent", "name", "hwaddr")
 		if b := nicBridge(dev); err == nil && b == "" {
@@ -256,12 +258,14 @@ func checkKeys(dev map[string]string, known ...string) error {
 }
 
 // applyDevices makes a change effective before it is recorded, and returns how
-// to take it back. Besides the size of the root disk, nothing can be changed
-// while the instance runs.
+// to take it back. Besides disks, and the size of the root disk, nothing can be
+// changed while the instance runs.
 func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now tree.Instance) (undo func(context.Context) error, err error) {
 	running := s.isRunning(in.rec.Name)
 	for _, n := range changedDevices(was.ExpandedDevices, now.ExpandedDevices) {
-		if running && !onlySizeDiffers(was.ExpandedDevices[n], now.ExpandedDevices[n]) {
+		before, after := was.ExpandedDevices[n], now.ExpandedDevices[n]
+		plugged := (before == nil || isDisk(before)) && (after == nil || isDisk(after))
+		if running && !plugged && !onlySizeDiffers(before, after) {
 			return nil, withHint(fmt.Errorf("device %s cannot be changed while it runs", n), "poolctl stop %s first", in.rec.Name)
 		}
 	}
@@ -273,17 +277,21 @@ func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now 
 	if err != nil {
 		return nil, err
 	}
+	unplug, err := s.plugDisks(ctx, in.rec.Name, was.ExpandedDevices, now.ExpandedDevices)
+	if err != nil || before == after {
+		return unplug, err
+	}
 	path := in.InstancePath(in.rec.Name)
-	if before == after {
-		return func(context.Context) error { return nil }, nil
+	if err := s.setLimit(ctx, in.openedPool, in.rec.Name, path, after); err != nil {
+		return nil, errors.Join(err, unplug(context.WithoutCancel(ctx)))
 	}
-	undo = func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		err := unplug(ctx)
 		if before == 0 {
-			return in.SetLimit(ctx, path, 0)
+			return errors.Join(err, in.SetLimit(ctx, path, 0))
 		}
-		return s.keepLimit(ctx, in.openedPool, in.rec.Name, path, before)
-	}
-	return undo, s.setLimit(ctx, in.openedPool, in.rec.Name, path, after)
+		return errors.Join(err, s.keepLimit(ctx, in.openedPool, in.rec.Name, path, before))
+	}, nil
 }
 
 // onlySizeDiffers says whether two root disks are the same but for the size.

@@ -138,14 +138,14 @@ func (s *System) nics(ctx context.Context, in *lockedInstance) ([]network.NIC, e
 	var out []network.NIC
 	for _, n := range names {
 		dev := in.rec.ExpandedDevices[n]
-		switch {
-		case dev["type"] == "nic":
+		switch dev["type"] {
+		case "nic":
 			nic, err := s.nic(ctx, in, n, dev)
 			if err != nil {
 				return nil, fmt.Errorf("device %s: %w", n, err)
 			}
 			out = append(out, nic)
-		case dev["type"] == "disk", dev["type"] == "none":
+		case "disk", "none":
 		default:
 			return nil, fmt.Errorf("device %s: type %q is unknown", n, dev["type"])
 		}

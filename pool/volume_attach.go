@@ -31,8 +31,8 @@ func (o AttachVolumeOptions) device() (name string, dev map[string]string) {
 
 // checkAttach refuses a device that is none, and a volume that is not there.
 func (s *System) checkAttach(ctx context.Context, name string, dev map[string]string) error {
-	if name == "" || len(name) > 64 || strings.ContainsAny(name, "/,=\n\x00 ") {
-		return withHint(fmt.Errorf("%q cannot be a device's name", name), "name one: poolctl pool volume attach POOL VOLUME INSTANCE DEVICE PATH")
+	if err := checkDeviceName(name); err != nil {
+		return withHint(err, "name one: poolctl pool volume attach POOL VOLUME INSTANCE DEVICE PATH")
 	}
 	if err := checkDisk(dev); err != nil {
 		return err
@@ -48,39 +48,33 @@ func (s *System) checkAttach(ctx context.Context, name string, dev map[string]st
 // that runs it is mounted at once.
 func (s *System) AttachVolume(ctx context.Context, o AttachVolumeOptions) error {
 	name, dev := o.device()
-	err := s.checkAttach(ctx, name, dev)
-	if err == nil {
-		err = s.changeDisks(ctx, o.Target, func(in tree.Instance, devices map[string]map[string]string) error {
-			if have, taken := in.ExpandedDevices[name]; taken && !maps.Equal(have, dev) {
-				return fmt.Errorf("device %s: %w", name, ErrExists)
-			}
-			devices[name] = dev
-			return nil
-		})
-	}
-	if err != nil {
+	if err := s.checkAttach(ctx, name, dev); err != nil {
 		return fmt.Errorf("cannot attach volume %s to %s: %w", dev["source"], o.Target, err)
 	}
-	return nil
+	return s.changeDevices(ctx, o.Target, func(in tree.Instance) (map[string]map[string]string, error) {
+		if _, taken := in.ExpandedDevices[name]; taken {
+			return nil, fmt.Errorf("device %s: %w", name, ErrExists)
+		}
+		devices := cloneDevices(in.Devices)
+		devices[name] = dev
+		return devices, nil
+	})
 }
 
 // DetachVolume takes a custom volume away from an instance. From one that runs it
 // is unmounted first, which is refused while something inside uses it.
 func (s *System) DetachVolume(ctx context.Context, o AttachVolumeOptions) error {
-	err := s.changeDisks(ctx, o.Target, func(in tree.Instance, devices map[string]map[string]string) error {
+	return s.changeDevices(ctx, o.Target, func(in tree.Instance) (map[string]map[string]string, error) {
+		devices := cloneDevices(in.Devices)
 		name, err := attachedAs(o, devices)
 		if errors.Is(err, ErrNotFound) {
-			if _, ierr := attachedAs(o, in.ExpandedDevices); ierr == nil {
-				return withHint(errors.New("it has the volume from a profile"), "poolctl pool volume detach-profile")
+			if n, ierr := attachedAs(o, in.ExpandedDevices); ierr == nil {
+				return nil, checkOwnDevice(in, n)
 			}
 		}
 		delete(devices, name)
-		return err
+		return devices, err
 	})
-	if err != nil {
-		return fmt.Errorf("cannot detach volume %s from %s: %w", customName(o.Volume), o.Target, err)
-	}
-	return nil
 }
 
 // attachedAs names the device that is the volume.
@@ -99,45 +93,6 @@ func attachedAs(o AttachVolumeOptions, devices map[string]map[string]string) (st
 		return "", withHint(fmt.Errorf("%d devices are the volume: %s", len(found), strings.Join(found, ", ")), "name one of them")
 	}
 	return "", fmt.Errorf("no device of it is the volume: %w", ErrNotFound)
-}
-
-// changeDisks changes an instance's own devices. The change is made effective in
-// an instance that runs, and then recorded.
-func (s *System) changeDisks(ctx context.Context, instance string, change func(in tree.Instance, devices map[string]map[string]string) error) (err error) {
-	in, err := s.lockInstance(ctx, instance)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, in.close()) }()
-	if in.rec.Broken != nil {
-		return in.rec.Broken
-	}
-	was := in.rec
-	if err := s.reexpand(&was); err != nil {
-		return err
-	}
-	now := was
-	now.Devices = map[string]map[string]string{}
-	maps.Copy(now.Devices, was.Devices)
-	if err := change(was, now.Devices); err != nil {
-		return err
-	}
-	if err := s.reexpand(&now); err != nil {
-		return err
-	}
-	undo, err := s.plugDisks(ctx, instance, was.ExpandedDevices, now.ExpandedDevices)
-	if err != nil {
-		return err
-	}
-	crash.Point("pool.disks.plugged")
-	_, err = in.UpdateInstance(instance, func(r *tree.Instance) error {
-		r.Devices = now.Devices
-		return s.reexpand(r)
-	})
-	if err != nil {
-		return errors.Join(err, undo(context.WithoutCancel(ctx)))
-	}
-	return nil
 }
 
 // AttachVolumeProfile gives a profile a disk that is a custom volume. Instances

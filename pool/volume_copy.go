@@ -58,7 +58,7 @@ func (s *System) copyVolume(ctx context.Context, o CopyVolumeOptions) (err error
 	if err != nil {
 		return err
 	}
-	setup := func(path string) error { return s.limitVolume(ctx, target, path, v.Config, true) }
+	setup := func(path string) error { return s.limitVolume(ctx, target, v.Name, path, v.Config, true) }
 	if p == target {
 		return p.CopyVolume(ctx, v, from, setup)
 	}

@@ -37,7 +37,7 @@ func (s *System) CreateVolume(ctx context.Context, o CreateVolumeOptions) (err e
 		if err := applyInitial(path, v.Config); err != nil {
 			return err
 		}
-		return s.limitVolume(ctx, p, path, v.Config, false)
+		return s.limitVolume(ctx, p, v.Name, path, v.Config, false)
 	})
 }
 

@@ -107,7 +107,7 @@ func (im *volumeImport) run(ctx context.Context, r io.Reader) (err error) {
 func (im *volumeImport) end() error {
 	var errs []error
 	for _, t := range im.trees {
-		t.Extractor.Close()
+		t.Close()
 		errs = append(errs, t.root.Close())
 	}
 	if im.stage != nil {
@@ -243,7 +243,7 @@ func (im *volumeImport) describe(in backup.Index) tree.Volume {
 	v := tree.Volume{Name: in.Name, Config: map[string]string{}, CreatedAt: time.Now().UTC()}
 	if c := in.Config.Volume; c != nil {
 		v.Description = c.Description
-		for _, k := range volumeKeyNames(c.Config) {
+		for _, k := range sortedKeys(c.Config) {
 			one := map[string]string{k: c.Config[k]}
 			if strings.HasPrefix(k, "volatile.") {
 				continue // of another machine
@@ -320,7 +320,7 @@ func (im *volumeImport) finish(ctx context.Context) error {
 	if err := im.assemble(ctx); err != nil {
 		return err
 	}
-	if err := im.s.limitVolume(ctx, im.p, im.stage.Path(), im.vol.Config, true); err != nil {
+	if err := im.s.limitVolume(ctx, im.p, im.vol.Name, im.stage.Path(), im.vol.Config, true); err != nil {
 		return err
 	}
 	if err := im.stage.Sync(); err != nil {

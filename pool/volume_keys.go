@@ -43,7 +43,7 @@ const volatileUUID = "volatile.uuid"
 // empty value is no value and always right.
 func checkVolumeConfig(config map[string]string) error {
 	keys := customKeys()
-	for _, name := range volumeKeyNames(config) {
+	for _, name := range sortedKeys(config) {
 		if isUserKey(name) {
 			continue
 		}
@@ -75,17 +75,6 @@ func unknownVolumeKey(name string) error {
 		}
 	}
 	return withHint(err, "the keys are %s and user.*", strings.Join(names, ", "))
-}
-
-// volumeKeyNames are the keys in a fixed order, so that of several errors it is
-// always the same that is told.
-func volumeKeyNames(config map[string]string) []string {
-	names := make([]string, 0, len(config))
-	for n := range config {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // checkInitial refuses a change of what only a new volume can be given.

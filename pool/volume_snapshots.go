@@ -211,7 +211,7 @@ func (s *System) RestoreVolume(ctx context.Context, pool, volume, snap string) (
 		return fmt.Errorf("cannot restore %s/%s: %w", v.vol.Name, snap, err)
 	}
 	err = v.RestoreVolume(ctx, v.vol.Name, snap, func(path string) error {
-		return s.limitVolume(ctx, v.openedPool, path, v.vol.Config, true)
+		return s.limitVolume(ctx, v.openedPool, v.vol.Name, path, v.vol.Config, true)
 	})
 	return volumeSnapshotError(err, pool, v.vol.Name, snap)
 }

@@ -36,7 +36,7 @@ func (s *System) UpdateVolume(ctx context.Context, pool, name string, change fun
 	}
 	resized := put.Config["size"] != v.vol.Config["size"]
 	if resized {
-		if err := s.limitVolume(ctx, v.openedPool, v.VolumePath(name), put.Config, false); err != nil {
+		if err := s.limitVolume(ctx, v.openedPool, name, v.VolumePath(name), put.Config, false); err != nil {
 			return fmt.Errorf("cannot change volume %s: %w", name, err)
 		}
 	}
@@ -45,7 +45,7 @@ func (s *System) UpdateVolume(ctx context.Context, pool, name string, change fun
 		return nil
 	})
 	if err != nil && resized {
-		err = errors.Join(err, s.limitVolume(context.WithoutCancel(ctx), v.openedPool, v.VolumePath(name), v.vol.Config, true))
+		err = errors.Join(err, s.limitVolume(context.WithoutCancel(ctx), v.openedPool, name, v.VolumePath(name), v.vol.Config, true))
 	}
 	return err
 }

@@ -48,7 +48,8 @@ func volumeGetCommand(e *env) *cli.Command {
 		Name: "get", Usage: "show one key of a custom volume's configuration", ArgsUsage: "POOL VOLUME[/SNAPSHOT] KEY",
 		Description: example("", "poolctl pool volume get default data size"), Flags: []cli.Flag{propertyFlag(&property)},
 		Action: e.action(3, 3, func(ctx context.Context, s *pool.System, args []string) error {
-			config, description := map[string]string{}, ""
+			var config map[string]string
+			var description string
 			if volume, snapshot := volumeSnapshotRef(args[1]); snapshot != "" {
 				sn, err := s.VolumeSnapshot(ctx, args[0], volume, snapshot)
 				if err != nil {

@@ -13,10 +13,11 @@ func copyVolumeOptions(command string, args []string) (o pool.CopyVolumeOptions,
 	if o.Pool, o.Volume, o.Snapshot, err = pooledVolume(command, args[0]); err != nil {
 		return o, err
 	}
-	snapshot := ""
-	if o.ToPool, o.Name, snapshot, err = pooledVolume(command, args[1]); err == nil && snapshot != "" {
+	toPool, name, snapshot, err := pooledVolume(command, args[1])
+	if err == nil && snapshot != "" {
 		err = badUsage(command, "%q names a snapshot: a volume is made", args[1])
 	}
+	o.ToPool, o.Name = toPool, name
 	return o, err
 }
 
