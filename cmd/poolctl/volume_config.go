@@ -3,18 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"go.yaml.in/yaml/v3"
 
+	"poolctl/cmd/poolctl/internal/editor"
 	"poolctl/pool"
 )
-
-// propertyFlag is -p: a property of the volume, not a key of its configuration.
-func propertyFlag(property *bool) cli.Flag {
-	return &cli.BoolFlag{Name: "property", Aliases: []string{"p"}, Usage: "KEY is a property: description", Destination: property}
-}
 
 // changeVolume changes a custom volume or a snapshot of one.
 func changeVolume(ctx context.Context, s *pool.System, name, ref string, change func(*pool.VolumePut) error) error {
@@ -46,7 +46,7 @@ func volumeGetCommand(e *env) *cli.Command {
 	var property bool
 	return &cli.Command{
 		Name: "get", Usage: "show one key of a custom volume's configuration", ArgsUsage: "POOL VOLUME[/SNAPSHOT] KEY",
-		Description: example("", "poolctl pool volume get default data size"), Flags: []cli.Flag{propertyFlag(&property)},
+		Description: example("", "poolctl pool volume get default data size"), Flags: []cli.Flag{propertyFlag(&property, "KEY is a property: description")},
 		Action: e.action(3, 3, func(ctx context.Context, s *pool.System, args []string) error {
 			var config map[string]string
 			var description string
@@ -79,7 +79,7 @@ func volumeSetCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "set", Usage: "change keys of a custom volume's configuration", ArgsUsage: "POOL VOLUME KEY=VALUE...",
 		Description: example("The keys are those of create. A new size is in force at once.", "poolctl pool volume set default data size=20GiB"),
-		Flags:       []cli.Flag{propertyFlag(&property)},
+		Flags:       []cli.Flag{propertyFlag(&property, "KEY is a property: description")},
 		Action: e.action(3, many, func(ctx context.Context, s *pool.System, args []string) error {
 			pairs := args[2:]
 			if len(pairs) == 2 && !isPair(pairs[0]) { // as LXD has it
@@ -98,40 +98,88 @@ func volumeUnsetCommand(e *env) *cli.Command {
 	var property bool
 	return &cli.Command{
 		Name: "unset", Usage: "remove a key of a custom volume's configuration", ArgsUsage: "POOL VOLUME KEY",
-		Description: example("", "poolctl pool volume unset default data size"), Flags: []cli.Flag{propertyFlag(&property)},
+		Description: example("", "poolctl pool volume unset default data size"), Flags: []cli.Flag{propertyFlag(&property, "KEY is a property: description")},
 		Action: e.action(3, 3, func(ctx context.Context, s *pool.System, args []string) error {
 			return changeVolume(ctx, s, args[0], args[1], setVolumeKeys("pool volume unset", map[string]string{args[2]: ""}, property))
 		}),
 	}
 }
 
+// volumeEditHelp is what the user finds above the text.
+const volumeEditHelp = `### This is a YAML representation of a storage volume.
+### Any line starting with a '#' will be ignored.
+###
+### A storage volume consists of a set of configuration items and a description; a snapshot may have expires_at:
+###
+### config:
+###   size: 20GiB
+### description: ""
+
+`
+
 func volumeEditCommand(e *env) *cli.Command {
 	return &cli.Command{
-		Name: "edit", Usage: "edit a custom volume's configuration as YAML", ArgsUsage: "POOL VOLUME[/SNAPSHOT]",
-		Description: example("Opens $VISUAL or $EDITOR; without a terminal, the YAML is read from standard input.", "poolctl pool volume edit default data",
+		Name: "edit", Usage: "change a custom volume's configuration as YAML, in an editor or from the input", ArgsUsage: "POOL VOLUME[/SNAPSHOT]",
+		Description: example("The editor is $VISUAL or $EDITOR. On the input, what `show` prints is taken too.", "poolctl pool volume edit default data",
 			"poolctl pool volume edit default data < volume.yaml"),
 		Action: e.action(2, 2, func(ctx context.Context, s *pool.System, args []string) error {
-			return changeVolume(ctx, s, args[0], args[1], func(put *pool.VolumePut) error {
-				shown, err := yaml.Marshal(put)
+			was, err := shownVolume(ctx, s, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			text, err := yaml.Marshal(was)
+			if err != nil {
+				return err
+			}
+			files := editor.Files{Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr}
+			return editor.Change(ctx, files, append([]byte(volumeEditHelp), text...), func(edited []byte) error {
+				next, err := readVolume(edited)
 				if err != nil {
-					return err
+					return fmt.Errorf("cannot change volume %s: %w", args[1], err)
 				}
-				edited, err := e.editYAML(ctx, shown)
-				if err != nil {
-					return err
-				}
-				next := pool.VolumePut{}
-				dec := yaml.NewDecoder(bytes.NewReader(edited))
-				dec.KnownFields(true)
-				if err := dec.Decode(&next); err != nil {
-					return fmt.Errorf("cannot read the edited YAML: %w", err)
-				}
-				if next.Config == nil {
-					next.Config = map[string]string{}
-				}
-				*put = next
-				return nil
+				return changeVolume(ctx, s, args[0], args[1], func(put *pool.VolumePut) error {
+					if !maps.Equal(put.Config, was.Config) || put.Description != was.Description {
+						return fmt.Errorf("cannot change volume %s: another command has changed it meanwhile", args[1])
+					}
+					*put = next
+					return nil
+				})
 			})
 		}),
 	}
+}
+
+// shownVolume is what of a custom volume, or of a snapshot of one, can be edited.
+func shownVolume(ctx context.Context, s *pool.System, name, ref string) (pool.VolumePut, error) {
+	if volume, snapshot := volumeSnapshotRef(ref); snapshot != "" {
+		sn, err := s.VolumeSnapshot(ctx, name, volume, snapshot)
+		return pool.VolumePut{Config: sn.Config, Description: sn.Description, ExpiresAt: sn.ExpiresAt}, err
+	}
+	v, err := s.Volume(ctx, name, ref)
+	return pool.VolumePut{Config: v.Config, Description: v.Description}, err
+}
+
+// readVolume reads the YAML of `edit`. What else `show` prints may be in it, and
+// nothing more.
+func readVolume(text []byte) (pool.VolumePut, error) {
+	var file struct {
+		pool.VolumePut `yaml:",inline"`
+		Name           string    `yaml:"name"`
+		Type           string    `yaml:"type"`
+		UsedBy         []string  `yaml:"used_by"`
+		Location       string    `yaml:"location"`
+		ContentType    string    `yaml:"content_type"`
+		Project        string    `yaml:"project"`
+		CreatedAt      time.Time `yaml:"created_at"`
+	}
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	err := d.Decode(&file)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the text is empty")
+	}
+	if file.Config == nil {
+		file.Config = map[string]string{}
+	}
+	return file.VolumePut, err
 }
