@@ -53,7 +53,7 @@ func (s *System) Copy(ctx context.Context, o CopyOptions) (name string, err erro
 		rec.Limit = 0
 	}
 	if err := p.CopyInstance(ctx, rec, what); err != nil {
-		return "", err
+		return "", s.hintFull(p.rec, err)
 	}
 	return o.Name, nil
 }

@@ -64,7 +64,7 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
 	}
 	if err := p.CreateInstance(ctx, rec, image.Fingerprint); err != nil {
-		return "", createError(err, o.Name, image, rec.Limit)
+		return "", s.hintFull(p.rec, createError(err, o.Name, image, rec.Limit))
 	}
 	return o.Name, nil
 }

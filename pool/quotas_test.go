@@ -290,3 +290,33 @@ func TestSizeBesideSnapshots(t *testing.T) {
 		}
 	}
 }
+
+// A pool's volume.size is what new instances get, unless they are given a size.
+func TestDefaultSize(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	createPool(t, s, "p", map[string]string{"size": "256MiB", "volume.size": "20MiB"})
+	addInstance(t, s, "p", "first") // brings an image along
+	image := "0123456789abcdef"
+	for name, overrides := range map[string]map[string]map[string]string{"c1": nil, "c2": {"root": {"size": "10MiB"}}} {
+		if _, err := s.Create(ctx, CreateOptions{Name: name, Image: image, Pool: "p", DeviceOverrides: overrides}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantSize(t, s, "p", "c1", "by default", 20)
+	wantSize(t, s, "p", "c2", "of its own", 10)
+	if in, err := s.Instance(ctx, "c1"); err != nil || in.Devices["root"]["size"] != "20MiB" {
+		t.Errorf("%+v, %v", in.Devices, err)
+	}
+	setPool(t, s, "p", map[string]string{"volume.size": "40MiB"})
+	if err := s.SetInstanceDevice(ctx, "c1", "root", map[string]string{"size": ""}); err != nil {
+		t.Fatal(err)
+	}
+	if n := writeUntilFull(t, s, "p", "c1"); n != 64 {
+		t.Errorf("unset: %d MiB", n)
+	}
+	_, err := s.Create(ctx, CreateOptions{Name: "c3", Image: image, Pool: "p", DeviceOverrides: map[string]map[string]string{"root": {"size": "16KiB"}}})
+	if err == nil || !strings.Contains(err.Error(), "cannot create instance c3: its size is 16KiB, and image 0123456789ab takes") {
+		t.Errorf("smaller than the image: %v", err)
+	}
+}

@@ -34,7 +34,7 @@ func (s *System) CreateSnapshot(ctx context.Context, instance, snap string) (nam
 	if err == nil {
 		s.keepInstanceLimit(ctx, in)
 	}
-	return snap, err
+	return snap, s.hintFull(in.openedPool.rec, err)
 }
 
 // Snapshots lists an instance's snapshots, oldest first.
@@ -89,6 +89,7 @@ func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap str
 		}
 		return err
 	}})
+	err = s.hintFull(in.openedPool.rec, err)
 	s.pruneQgroups(in.openedPool)
 	if wasRunning {
 		again := context.WithoutCancel(ctx)

@@ -207,16 +207,34 @@ func hostGrowth(data int64) int64 {
 // nameFull says what is full when an operation ran out of room in spite of all:
 // the host around the pool's file, or the pool.
 func (s *System) nameFull(rec state.PoolRecord, err error) error {
-	switch {
-	case errors.Is(err, unix.EDQUOT):
-		return withHint(fmt.Errorf("a quota of pool %s is used up: %w", rec.Name, err), "poolctl config device set NAME root size=... gives an instance more")
-	case !errors.Is(err, unix.ENOSPC):
+	what, hint := whatIsFull(rec, err)
+	if what == "" {
 		return err
 	}
-	if free, ferr := freeAt(rec.Source); rec.Kind == state.PoolFile && ferr == nil && free < 1<<20 {
-		return withHint(fmt.Errorf("%s on the host is full: %w", filepath.Dir(rec.Source), err), "make room there: poolctl pool trim %s returns what the pool does not use", rec.Name)
+	return withHint(fmt.Errorf("%s: %w", what, err), "%s", hint)
+}
+
+// hintFull is nameFull for an error that says already what could not be done.
+func (s *System) hintFull(rec state.PoolRecord, err error) error {
+	what, hint := whatIsFull(rec, err)
+	if what == "" {
+		return err
 	}
-	return withHint(fmt.Errorf("pool %s is full: %w", rec.Name, err), "poolctl pool info %s shows the space; poolctl pool resize %s SIZE makes it larger", rec.Name, rec.Name)
+	return withHint(err, "%s: %s", what, hint)
+}
+
+// whatIsFull is "" for an error that is about something else.
+func whatIsFull(rec state.PoolRecord, err error) (what, hint string) {
+	switch {
+	case errors.Is(err, unix.EDQUOT):
+		return fmt.Sprintf("a quota of pool %s is used up", rec.Name), "poolctl config device set NAME root size=... gives an instance more"
+	case !errors.Is(err, unix.ENOSPC):
+		return "", ""
+	}
+	if free, ferr := freeAt(rec.Source); rec.Kind == state.PoolFile && ferr == nil && free < 1<<20 {
+		return filepath.Dir(rec.Source) + " on the host is full", fmt.Sprintf("make room there: poolctl pool trim %s returns what the pool does not use", rec.Name)
+	}
+	return fmt.Sprintf("pool %s is full", rec.Name), fmt.Sprintf("poolctl pool info %[1]s shows the space; poolctl pool resize %[1]s SIZE makes it larger", rec.Name)
 }
 
 // awaitSpace asks for the space of a pool. When less than need is free, it waits

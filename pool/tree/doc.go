@@ -34,6 +34,9 @@
 // Two facts of the kernel (measured on 6.18) shape this: a read-only subvolume cannot be renamed into another directory
 // (EROFS), but it can be deleted; and a subvolume that holds others can be renamed, but not deleted (ENOTEMPTY).
 //
+// What a volume may take (SetLimit) is set in the entry, before the step that makes it visible, so that a kill leaves no
+// volume without the limit that it is to have. The limit is not recorded here; the subvolume's qgroups are it.
+//
 // The caller keeps two writers off the same instance, image or custom volume; a reader needs no lock. The package knows nothing of
 // running instances, of the state directory or of what is in a rootfs.
 package tree
