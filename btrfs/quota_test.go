@@ -313,3 +313,24 @@ func FuzzQgroupItems(f *testing.F) {
 		}
 	})
 }
+
+// A balance writes every extent anew, and simple quotas still count them for who wrote them: a limit holds over it.
+func TestSimpleQuotasOverBalance(t *testing.T) {
+	mnt := newFS(t)
+	enable(t, mnt, QuotaSimple)
+	a := subvol(t, mnt+"/a")
+	_, err := fill(t, mnt+"/a/data", 12<<20)
+	must(t, err)
+	must(t, Snapshot(mnt+"/a", mnt+"/snap", true))
+	counted := func() uint64 {
+		must(t, Sync(mnt))
+		groups, err := Qgroups(mnt)
+		must(t, err)
+		return groups[a].Referenced
+	}
+	before := counted()
+	run(t, "btrfs", "balance", "start", "--full-balance", mnt)
+	if after := counted(); after < before-(64<<10) || after > before+(64<<10) {
+		t.Errorf("%d bytes are counted after a balance, %d before", after, before)
+	}
+}
