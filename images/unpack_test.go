@@ -355,3 +355,75 @@ func checkNothingLeft(t *testing.T, temp string) {
 		}
 	}
 }
+
+// aheadPart is a part whose reader can, or cannot, read ahead.
+func aheadPart(name string, b []byte, can bool) *Part {
+	return &Part{Name: name, Size: int64(len(b)), Open: func(context.Context) (io.ReadCloser, error) {
+		return &aheadReader{bytes.NewReader(b), can}, nil
+	}}
+}
+
+type aheadReader struct {
+	*bytes.Reader
+	can bool
+}
+
+func (a *aheadReader) Close() error { return nil }
+
+func (a *aheadReader) ReadAt(p []byte, off int64) (int, error) {
+	if !a.can {
+		return 0, errors.ErrUnsupported
+	}
+	return a.Reader.ReadAt(p, off)
+}
+
+// TestUnpackSquashfsAhead: a squashfs whose end can be read first is unpacked as
+// it comes in, and stored nowhere; else it is stored; the tree is the same.
+func TestUnpackSquashfsAhead(t *testing.T) {
+	testtree.NeedRoot(t)
+	meta, squash := splitFiles(t)
+	var trees [2]map[string]testtree.Node
+	for i, can := range []bool{true, false} {
+		req := Request{
+			Metadata: bytesPart("meta", meta, nil), Rootfs: aheadPart("root", squash, can), Fingerprint: fingerprint(meta, squash),
+			Dir: t.TempDir(), TempDir: filepath.Join(t.TempDir(), "missing"),
+		}
+		_, err := Unpack(context.Background(), req)
+		if can != (err == nil) {
+			t.Fatalf("reads ahead %v, without a temporary directory: %v", can, err)
+		}
+		if !can {
+			req.Dir, req.TempDir = t.TempDir(), t.TempDir()
+			if _, err := Unpack(context.Background(), req); err != nil {
+				t.Fatal(err)
+			}
+		}
+		trees[i] = testtree.Read(t, filepath.Join(req.Dir, "rootfs"), testtree.Options{})
+	}
+	if diff := cmp.Diff(trees[0], trees[1]); diff != "" || len(trees[0]) < 100 {
+		t.Errorf("%d files; read ahead (-), stored (+):\n%.2000s", len(trees[0]), diff)
+	}
+}
+
+// TestUnpackWrongSquashfs: when what comes is not the right file, that is said,
+// and not only what is wrong with it as a squashfs.
+func TestUnpackWrongSquashfs(t *testing.T) {
+	testtree.NeedRoot(t)
+	meta, squash := splitFiles(t)
+	bad := bytes.Clone(squash)
+	bad[len(bad)/3] ^= 1
+	_, err := Unpack(context.Background(), Request{
+		Metadata: bytesPart("meta", meta, nil), Rootfs: aheadPart("root", bad, true), Fingerprint: fingerprint(meta, squash), Dir: t.TempDir(),
+	})
+	var fe *FingerprintError
+	if !errors.As(err, &fe) || fe.Got != fingerprint(meta, bad) {
+		t.Errorf("a changed byte: %v", err)
+	}
+	errHash := errors.New("sha256 differs")
+	_, err = Unpack(context.Background(), Request{
+		Metadata: bytesPart("meta", meta, nil), Rootfs: bytesPart("root", bad, errHash), Dir: t.TempDir(),
+	})
+	if !errors.Is(err, errHash) {
+		t.Errorf("a changed byte, and the source knows: %v", err)
+	}
+}

@@ -73,6 +73,23 @@ func serveOnce(t *testing.T, h *host) *fixtures.Server {
 	return m
 }
 
+// TestPullStreams: a squashfs is unpacked while it comes in: its tables are asked for by one range, and nothing else is
+// loaded twice.
+func TestPullStreams(t *testing.T) {
+	m := serve(t, smallMirror, fixtures.ServeOptions{})
+	h := newHost(t).withPool().withRemote(m)
+	h.ok("image", "pull", "m:alpine", "--alias", "a")
+	var asked []string
+	for _, r := range m.Requests() {
+		if strings.HasSuffix(r.Path, "rootfs.squashfs") {
+			asked = append(asked, r.Header.Get("Range"))
+		}
+	}
+	if len(asked) != 2 || asked[0] != "" || !strings.HasPrefix(asked[1], "bytes=") {
+		t.Errorf("the root was asked for with the ranges %q, want all of it and then its end", asked)
+	}
+}
+
 // TestOneWinner lets several commands do the same thing to the same thing: exactly one does it.
 func TestOneWinner(t *testing.T) {
 	h := newHost(t).withPool().withRemote(serve(t, smallMirror, fixtures.ServeOptions{}))
