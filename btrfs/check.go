@@ -35,18 +35,22 @@ func checkKernel() error {
 	return fmt.Errorf("cannot use btrfs: %w", err)
 }
 
-// findMkfs finds the program also where su(1) without a login leaves the
-// administrator's directories out of PATH.
-func findMkfs() (string, error) {
-	path, err := exec.LookPath(mkfsProgram)
+func findMkfs() (string, error) { return findProgram(mkfsProgram) }
+
+// findProgram finds a program of btrfs-progs also where su(1) without a login
+// leaves the administrator's directories out of PATH.
+func findProgram(name string) (string, error) {
+	path, err := exec.LookPath(name)
 	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} {
 		if err == nil {
 			return path, nil
 		}
-		path, err = exec.LookPath(dir + "/" + mkfsProgram)
+		path, err = exec.LookPath(dir + "/" + name)
 	}
-	if err != nil {
-		return "", fmt.Errorf("cannot make btrfs file systems: %s is missing (apt-get install btrfs-progs): %w", mkfsProgram, exec.ErrNotFound)
+	if err != nil && name == mkfsProgram {
+		return "", fmt.Errorf("cannot make btrfs file systems: %s is missing (apt-get install btrfs-progs): %w", name, exec.ErrNotFound)
+	} else if err != nil {
+		return "", fmt.Errorf("%s is missing (apt-get install btrfs-progs): %w", name, exec.ErrNotFound)
 	}
 	return path, nil
 }

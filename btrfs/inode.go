@@ -19,12 +19,21 @@ const fileHandleType = 0x4d
 //
 // An inode that is not there returns unix.ENOENT.
 func (s *searcher) openInode(root, inode uint64) (*os.File, error) {
-	item, err := s.first(root, inode, inodeItemKey)
+	fd, err := s.openHandle(root, inode, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
 		return nil, err
 	}
+	return os.NewFile(uintptr(fd), "inode"), nil
+}
+
+// openHandle opens whatever has that number, with open(2)'s flags.
+func (s *searcher) openHandle(root, inode uint64, flags int) (int, error) {
+	item, err := s.first(root, inode, inodeItemKey)
+	if err != nil {
+		return -1, err
+	}
 	if len(item) < 8 {
-		return nil, unix.ENOENT
+		return -1, unix.ENOENT
 	}
 	fid := make([]byte, 0, 20)
 	fid = binary.NativeEndian.AppendUint64(fid, inode)
@@ -33,17 +42,17 @@ func (s *searcher) openInode(root, inode uint64) (*os.File, error) {
 	handle := unix.NewFileHandle(fileHandleType, fid)
 	var fd int
 	for {
-		fd, err = unix.OpenByHandleAt(int(s.f.Fd()), handle, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+		fd, err = unix.OpenByHandleAt(int(s.f.Fd()), handle, flags)
 		if !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
 	if errors.Is(err, unix.ESTALE) {
-		return nil, unix.ENOENT
+		return -1, unix.ENOENT
 	} else if err != nil {
-		return nil, os.NewSyscallError("open_by_handle_at", err)
+		return -1, os.NewSyscallError("open_by_handle_at", err)
 	}
-	return os.NewFile(uintptr(fd), "inode"), nil
+	return fd, nil
 }
 
 // openRoot opens the root directory of the subvolume of that id.

@@ -110,7 +110,16 @@ func readSuperAt(f io.ReaderAt) (Super, error) {
 var errChecksum = errors.New("its checksum is wrong: the file system is damaged")
 
 // parseSuper reads struct btrfs_super_block (include/uapi/linux/btrfs_tree.h).
-func parseSuper(b []byte) (Super, error) {
+func parseSuper(b []byte) (Super, error) { return parseSuperAt(b, superOffset) }
+
+// putFeatures adds incompatible features to a superblock with a crc32c.
+func putFeatures(b []byte, bits uint64) {
+	binary.LittleEndian.PutUint64(b[188:], binary.LittleEndian.Uint64(b[188:])|bits)
+	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[32:], crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// parseSuperAt reads the superblock, or its copy, that belongs at a place.
+func parseSuperAt(b []byte, place uint64) (Super, error) {
 	if len(b) != superSize || string(b[64:72]) != superMagic {
 		return Super{}, ErrNotBtrfs
 	}
@@ -127,7 +136,7 @@ func parseSuper(b []byte) (Super, error) {
 	case csum > csumLast:
 		return Super{}, fmt.Errorf("unknown checksum type %d", csum)
 	}
-	if at := le.Uint64(b[48:]); at != superOffset {
+	if at := le.Uint64(b[48:]); at != place {
 		return Super{}, fmt.Errorf("it says that it belongs at byte %d", at)
 	}
 	s := Super{

@@ -124,12 +124,12 @@ func balanceHint(name string, err error) error {
 // PauseBalance pauses the balance that another command runs; it returns when it
 // has paused.
 func (s *System) PauseBalance(ctx context.Context, name string) error {
-	return s.controlBalance(ctx, name, "pause", btrfs.PauseBalance)
+	return s.controlBalance(ctx, name, "pause the balance of", btrfs.PauseBalance)
 }
 
 // CancelBalance ends a balance that another command runs, or that is paused.
 func (s *System) CancelBalance(ctx context.Context, name string) error {
-	return s.controlBalance(ctx, name, "cancel", btrfs.CancelBalance)
+	return s.controlBalance(ctx, name, "cancel the balance of", btrfs.CancelBalance)
 }
 
 func (s *System) controlBalance(ctx context.Context, name, verb string, control func(string) error) error {
@@ -142,7 +142,7 @@ func (s *System) controlBalance(ctx context.Context, name, verb string, control 
 		if errors.Is(err, btrfs.ErrNoBalance) {
 			err = btrfs.ErrNoBalance
 		}
-		return fmt.Errorf("cannot %s the balance of pool %s: %w", verb, name, err)
+		return fmt.Errorf("cannot %s pool %s: %w", verb, name, err)
 	}
 	return nil
 }

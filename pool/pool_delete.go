@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"poolctl/pool/crash"
 	"poolctl/pool/journal"
@@ -132,6 +133,9 @@ func (s *System) finishDelete(ctx context.Context, in creating) error {
 		return err
 	}
 	crash.Point("pool.delete.forgotten")
+	if err := os.Remove(s.scrubFile(in.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	unlock, err := s.dir.LockState(context.WithoutCancel(ctx)) // begun is finished: the others hold it briefly
 	if err != nil {
 		return err

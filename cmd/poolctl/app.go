@@ -20,7 +20,7 @@ const completionFlag = "--generate-bash-completion"
 func rules() args.Rules {
 	return args.Rules{
 		Raw:       []string{"exec"},
-		Default:   map[string]string{"snapshot": "create", "pool volume snapshot": "create"},
+		Default:   map[string]string{"snapshot": "create", "pool volume snapshot": "create", "pool scrub": "start"},
 		Forwarded: []string{"format"},
 	}
 }

@@ -30,7 +30,7 @@ func storageCommands(e *env) []*cli.Command {
 		group("pool", []string{"storage"}, catStorage, "manage storage pools",
 			poolCreateCommand(e), poolListCommand(e), poolShowCommand(e), poolInfoCommand(e), poolAttachCommand(e),
 			poolDetachCommand(e), poolDeleteCommand(e), poolMountCommand(e), poolUmountCommand(e), poolResizeCommand(e),
-			poolTrimCommand(e), poolBalanceCommand(e), poolCompactCommand(e),
+			poolTrimCommand(e), poolBalanceCommand(e), poolCompactCommand(e), poolCheckCommand(e), poolScrubCommand(e),
 			poolInspectCommand(e), poolAdoptCommand(e), poolUsageCommand(e),
 			poolSetCommand(e), poolGetCommand(e), poolUnsetCommand(e), poolEditCommand(e),
 			volumeCommands(e)),

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"poolctl/cmd/poolctl/internal/output"
+	"poolctl/pool"
+)
+
+func poolScrubCommand(e *env) *cli.Command {
+	c := group("scrub", nil, "", "verify all checksums in a pool; `scrub NAME` starts it",
+		poolScrubStartCommand(e), poolScrubStatusCommand(e), poolScrubCancelCommand(e))
+	c.Category = ""
+	return c
+}
+
+func poolScrubStartCommand(e *env) *cli.Command {
+	var o pool.ScrubOptions
+	var format string
+	return &cli.Command{
+		Name: "start", Usage: "read everything in a pool and verify it", ArgsUsage: "NAME",
+		Description: example("Repairs what has a second copy, and lists the files that have lost something: then the exit code is 1. Ctrl-C cancels it.",
+			"poolctl pool scrub start default"),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "read-only", Usage: "repair nothing", Destination: &o.ReadOnly},
+			&cli.BoolFlag{Name: "reset", Usage: "set the device's error counters to zero before", Destination: &o.Reset},
+			formatFlag(&format, output.Table),
+		},
+		Action: e.action(1, 1, func(ctx context.Context, s *pool.System, args []string) error {
+			update, done := e.progress()
+			run := o
+			run.Progress = update
+			r, err := s.ScrubPool(ctx, args[0], run)
+			done(err == nil || errors.Is(err, pool.ErrDamaged))
+			if err != nil && !errors.Is(err, pool.ErrDamaged) {
+				return err
+			}
+			if werr := e.printScrub(r, format); werr != nil {
+				return werr
+			}
+			return err
+		}),
+	}
+}
+
+// printScrub prints the damaged files as a list, and in other formats everything.
+func (e *env) printScrub(r pool.Scrub, format string) error {
+	if format == output.JSON || format == output.YAML {
+		return output.Value(e.stdout, format, r)
+	}
+	e.say("Storage pool %s: %s, %s verified, %d errors, %d repaired, %d not", r.Pool, r.Status,
+		output.IEC(int64(r.Result.DataBytes+r.Result.TreeBytes)), r.Result.Errors(), r.Result.CorrectedErrors, r.Result.UncorrectableErrors)
+	if len(r.Damaged) == 0 {
+		return nil
+	}
+	l := output.List{Header: []string{"OBJECT", "PATH", "OFFSET", "LENGTH"}, Values: r.Damaged}
+	for _, d := range r.Damaged {
+		l.Rows = append(l.Rows, []string{d.Object, d.Path, strconv.FormatUint(d.Offset, 10), strconv.FormatUint(d.Length, 10)})
+	}
+	return l.Write(e.stdout, format)
+}
+
+func poolScrubStatusCommand(e *env) *cli.Command {
+	var format string
+	return &cli.Command{
+		Name: "status", Usage: "show the scrub that runs, or the last one", ArgsUsage: "NAME",
+		Description: example("", "poolctl pool scrub status default"),
+		Flags:       []cli.Flag{formatFlag(&format, output.YAML)},
+		Action: e.action(1, 1, func(ctx context.Context, s *pool.System, args []string) error {
+			r, err := s.ScrubOf(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return output.Value(e.stdout, format, r)
+		}),
+	}
+}
+
+func poolScrubCancelCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name: "cancel", Usage: "end the scrub that another command runs", ArgsUsage: "NAME",
+		Description: example("", "poolctl pool scrub cancel default"),
+		Action: e.action(1, 1, func(ctx context.Context, s *pool.System, args []string) error {
+			return s.CancelScrub(ctx, args[0])
+		}),
+	}
+}
