@@ -176,7 +176,9 @@ func addExact(ctx context.Context, out *PoolUsage, path string, all, picked []us
 		progress = func(done, total int64) { o.Progress(Progress{Name: "extents", Done: done, Total: total}) }
 	}
 	sharing, err := extents.Read(ctx, path, extents.Options{Progress: progress})
-	if err != nil {
+	if errors.Is(err, extents.ErrBusy) {
+		return withHint(err, "try it again when less is written in the pool")
+	} else if err != nil {
 		return err
 	}
 	out.Deleting = sharing.Deleting

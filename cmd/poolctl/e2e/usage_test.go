@@ -86,7 +86,7 @@ func TestUsage(t *testing.T) {
 	h.ok("init", "m:alpine", "c1", "--storage", "default")
 	populate(t, h.attached(), 50, 4)
 	best := time.Hour
-	for range 5 {
+	for i := 0; i < 20 && best >= 300*time.Millisecond; i++ { // others use the machine, too
 		r := h.run("pool", "usage", "default")
 		if best = min(best, r.took); r.code != 0 || strings.Count(r.stdout, "| container (snapshot) |") != 200 {
 			t.Fatal(r)
