@@ -26,9 +26,15 @@ func TestPoolNamesAndSources(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	shm, err := os.MkdirTemp("/dev/shm", "poolctl-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(shm) })
 	for name, source := range map[string]string{
 		strings.Repeat("n", 63): filepath.Join(dir, "disk image.img"),
 		"a.b_c-1":               filepath.Join(dir, "line\nbreak"),
+		"shm":                   filepath.Join(shm, "x.img"), // in /dev, and no device
 		"_x":                    filepath.Join(dir, strings.Repeat("l", 255)),
 	} {
 		createPool(t, s, name, map[string]string{"size": "128MiB", "source": source})

@@ -139,7 +139,7 @@ func (s *System) locateNew(src, path string, config map[string]string) (kind, wh
 	}
 	onBtrfs, slash := fsys.Type == unix.BTRFS_SUPER_MAGIC, strings.HasSuffix(src, "/")
 	switch {
-	case pathIsBelow(where, "/dev"):
+	case pathIsBelow(where, "/dev") && sameFileSystem(parent, "/dev"): // not in /dev/shm, say
 		return "", "", fmt.Errorf("there is no device %s", path)
 	case slash && !onBtrfs:
 		return "", "", withHint(fmt.Errorf("%s is not on btrfs, so that no subvolume can be made there", parent), "without the slash at its end it is a file to make")
@@ -147,6 +147,12 @@ func (s *System) locateNew(src, path string, config map[string]string) (kind, wh
 		return state.PoolDirectory, where, nil
 	}
 	return state.PoolFile, path, nil
+}
+
+// sameFileSystem says whether two directories have one device number.
+func sameFileSystem(a, b string) bool {
+	var sa, sb unix.Stat_t
+	return unix.Stat(a, &sa) == nil && unix.Stat(b, &sb) == nil && sa.Dev == sb.Dev
 }
 
 // checkOutsidePools refuses a source within a pool: the one would be lost with
