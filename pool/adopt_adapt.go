@@ -39,8 +39,8 @@ type adapted struct {
 // from. A profile of the same name may say something else here: what it said
 // there, and does not here, becomes the instance's own. Disks in the pool are
 // found by its name here, and a nic of a network that is not here is put on the
-// one that the profiles here have. What profiles here add stays added.
-// Adapting again changes nothing.
+// one that the profiles here have. Devices that only profiles here have are
+// hidden. Adapting again changes nothing.
 func (h newHome) adapt(was settings) (adapted, error) {
 	var out adapted
 	out.profiles = slices.DeleteFunc(slices.Clone(was.profiles), func(p string) bool { return !h.hasProfile(p) })
@@ -80,14 +80,15 @@ func (h newHome) adapt(was settings) (adapted, error) {
 			out.devices[name] = dev
 		}
 	}
-	h.oneRoot(out.devices, wanted, devices)
+	h.mask(out.devices, wanted, devices)
 	out.expandedConfig, out.expandedDevices, err = h.expand(out.profiles, out.config, out.devices)
 	return out, err
 }
 
-// oneRoot sees to it that there is one root disk, and that it is in this pool.
-// byName is the expansion so far.
-func (h newHome) oneRoot(own, wanted, expanded map[string]map[string]string) {
+// mask sees to it that there is one root disk, and that it is in this pool; and
+// hides what else the profiles here would add: an instance without a network
+// does not get one by being adopted. expanded is the expansion so far.
+func (h newHome) mask(own, wanted, expanded map[string]map[string]string) {
 	root := rootDevice(wanted)
 	if root == "" {
 		if root = rootDevice(expanded); root == "" {
@@ -98,8 +99,8 @@ func (h newHome) oneRoot(own, wanted, expanded map[string]map[string]string) {
 		}
 	}
 	for name, dev := range expanded {
-		if name != root && dev["type"] == "disk" && dev["path"] == "/" {
-			own[name] = map[string]string{"type": "none"} // a profile's, of another name
+		if name != root && wanted[name] == nil && dev["type"] != "none" {
+			own[name] = map[string]string{"type": "none"}
 		}
 	}
 }

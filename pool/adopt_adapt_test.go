@@ -125,10 +125,10 @@ func TestAdapt(t *testing.T) {
 				profiles: []string{"default"}, devices: devices{"eth1": {"type": "nic", "nictype": "bridged", "parent": "br9", "hwaddr": "00:16:3e:00:00:01"}},
 				expandedDevices: devices{"root": rootIn("old"), "eth1": {"type": "nic", "nictype": "bridged", "parent": "br9", "hwaddr": "00:16:3e:00:00:01"}},
 			},
-			devices:  devices{"eth1": {"type": "nic", "network": "here0", "hwaddr": "00:16:3e:00:00:01"}},
+			devices:  devices{"eth1": {"type": "nic", "network": "here0", "hwaddr": "00:16:3e:00:00:01"}, "eth0": {"type": "none"}},
 			profiles: []string{"default"},
 			expandedDevices: devices{
-				"root": rootIn("new"), "eth0": nicOn("here0"), "eth1": {"type": "nic", "network": "here0", "hwaddr": "00:16:3e:00:00:01"},
+				"root": rootIn("new"), "eth0": {"type": "none"}, "eth1": {"type": "nic", "network": "here0", "hwaddr": "00:16:3e:00:00:01"},
 			},
 			notes: 1,
 		},

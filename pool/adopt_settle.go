@@ -35,6 +35,7 @@ func (s *System) settle(ctx context.Context, in adopting) error {
 	if err != nil {
 		return err
 	}
+	s.settleVolumes(t, about)
 	for _, inst := range about.instances {
 		if inst.Broken != nil {
 			continue

@@ -99,6 +99,43 @@ func TestAdoptPool(t *testing.T) {
 	}
 }
 
+// A custom volume whose ids LXD has shifted, as those of the instance that had it,
+// is known by the owner of its root.
+func TestAdoptShiftedVolume(t *testing.T) {
+	ctx := t.Context()
+	from := newSystem(t)
+	file := filledPool(t, from)
+	mnt := from.dir.MountPoint("p")
+	idmap := `[{"Isuid":true,"Isgid":true,"Hostid":300000,"Nsid":0,"Maprange":65536}]`
+	p, err := tree.Open(mnt)
+	if err == nil {
+		_, err = p.UpdateInstance("c1", func(i *tree.Instance) error {
+			i.Config = map[string]string{lastIDMap: idmap}
+			return nil
+		})
+	}
+	err = errors.Join(err, p.Close(), btrfs.CreateSubvolume(mnt+"/custom/default_shifted"), os.Chown(mnt+"/custom/default_shifted", 300000, 300000),
+		btrfs.CreateSubvolume(mnt+"/custom/default_other"), os.Chown(mnt+"/custom/default_other", 1000, 1000), from.DetachPool(ctx, "p"))
+	away := filepath.Join(t.TempDir(), "away.img")
+	if err = errors.Join(err, os.Rename(file, away), from.DeletePool(ctx, "p", true)); err != nil {
+		t.Fatal(err)
+	}
+	s := newSystem(t)
+	adopt(t, s, away, "")
+	o, err := s.openPool(ctx, "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"shifted": idmap, "other": "", "v": ""} {
+		if v, err := o.Volume(name); err != nil || v.Config[volumeIDMap] != want {
+			t.Errorf("%s: %+v, %v", name, v, err)
+		}
+	}
+	if err := o.close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A pool on a block device, and one in a subvolume, are adopted as what they are.
 func TestAdoptKinds(t *testing.T) {
 	ctx := t.Context()
