@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"poolctl/pool/crash"
@@ -44,6 +46,25 @@ func (s *System) settleVolumes(t *tree.Tree, about about) {
 		}
 		crash.Point("pool.adopt.volume")
 	}
+}
+
+// volumeShift is how the ids of a custom volume are shifted on disk; zero: they
+// are not. LXD shifts users and groups alike, by one range.
+func volumeShift(config map[string]string) (runtime.IDMap, error) {
+	text := config[volumeIDMap]
+	if text == "" {
+		return runtime.IDMap{}, nil
+	}
+	uids, _, err := parseIDMap([]byte(text))
+	if err != nil {
+		return runtime.IDMap{}, fmt.Errorf("cannot read %s: %w", volumeIDMap, err)
+	}
+	for _, m := range uids {
+		if m.ContainerID == 0 {
+			return m, nil
+		}
+	}
+	return runtime.IDMap{}, nil
 }
 
 // rootOf is what root inside is on disk; 0 also where it is not mapped.

@@ -136,7 +136,8 @@ func (s *System) volumeDisk(ctx context.Context, d diskDevice, locked map[string
 		Device: d.name, Source: p.VolumePath(name), Path: d.dev["path"], ReadOnly: isTrue(d.dev["readonly"]),
 		Mapped: !isTrue(v.Config["security.unmapped"]), Volume: pool + "/" + name,
 	}
-	return out, hold, nil
+	out.Shifted, err = volumeShift(v.Config)
+	return out, hold, err
 }
 
 // hostDisk is the disk of a directory or file of the host's.

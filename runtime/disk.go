@@ -27,6 +27,9 @@ type Disk struct {
 	// idmapped mount. Otherwise the host's ids are those of nobody inside, unless
 	// they are the instance's own.
 	Mapped bool `json:"mapped,omitempty"`
+	// Shifted says of a Mapped disk whose ids are shifted on disk what the
+	// instance's are there (HostID), users' and groups' alike; zero: they are not.
+	Shifted IDMap `json:"shifted,omitzero"`
 	// Volume is what Source is for the caller; for nothing but Instance.Disks.
 	Volume string `json:"volume,omitempty"`
 }

@@ -55,15 +55,29 @@ func lockedMounts(ctx context.Context, runDir string, disks []Disk, uids, gids [
 		}
 	}()
 	for i, d := range disks {
-		if err := holdDisk(holder, fmt.Sprintf("d%d", i), d, pid); err != nil {
+		if err := holdDisk(holder, fmt.Sprintf("d%d", i), d, func() (*os.File, error) { return d.namespace(uids, gids, pid) }); err != nil {
 			return nil, fmt.Errorf("disk %s: %w", d.Device, err)
 		}
 	}
 	return runHelper(ctx, runDir, len(disks), uids, gids)
 }
 
-// holdDisk attaches the mount of a disk in the holder.
-func holdDisk(holder int, name string, d Disk, pid int) (err error) {
+// namespace is the user namespace that maps the ids of a disk: that of process
+// pid, or where those on disk are shifted, one that maps them to its.
+func (d Disk) namespace(uids, gids []IDMap, pid int) (*os.File, error) {
+	if d.Shifted.Size > 0 {
+		return UserNamespace(composeMaps([]IDMap{d.Shifted}, uids), composeMaps([]IDMap{d.Shifted}, gids))
+	}
+	userns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the instance's user namespace: %w", err)
+	}
+	return userns, nil
+}
+
+// holdDisk attaches the mount of a disk in the holder; namespace opens the user
+// namespace of a mapped one.
+func holdDisk(holder int, name string, d Disk, namespace func() (*os.File, error)) (err error) {
 	source, err := unix.Open(d.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("cannot open %s: %w", d.Source, err)
@@ -84,9 +98,9 @@ func holdDisk(holder int, name string, d Disk, pid int) (err error) {
 		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 	}
 	if d.Mapped {
-		userns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
+		userns, err := namespace()
 		if err != nil {
-			return fmt.Errorf("cannot open the instance's user namespace: %w", err)
+			return err
 		}
 		defer func() { _ = userns.Close() }() // the mount holds it
 		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP

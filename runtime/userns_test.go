@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -82,5 +83,25 @@ func TestShiftedRoot(t *testing.T) {
 	bad.DiskUIDMap = []IDMap{{1, base, 65536}}
 	if err := Start(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "does not map id 0") {
 		t.Errorf("a root without a root was started: %v", err)
+	}
+}
+
+// TestShiftedDisk mounts a disk that has other ids on disk than the instance.
+func TestShiftedDisk(t *testing.T) {
+	const base = 300000
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "of-1000"), "x\n", 0o600)
+	if err := errors.Join(os.Chown(dir, base, base), os.Chown(filepath.Join(dir, "of-1000"), base+1000, base+1001)); err != nil {
+		t.Fatal(err)
+	}
+	s := testSpec(t, busyboxRoot(t))
+	s.Disks = []Disk{{Device: "data", Source: dir, Path: "/data", Mapped: true, Shifted: IDMap{0, base, 65536}}}
+	inst := start(t, s)
+	if out, code := run(t, inst, "", "sh", "-c", "stat -c '%u %g' /data /data/of-1000; echo y > /data/new"); code != 0 || out != "0 0\n1000 1001\n" {
+		t.Errorf("inside: %d, %q", code, out)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(dir, "new"), &st); err != nil || st.Uid != base || st.Gid != base {
+		t.Errorf("what was made inside: %d:%d, %v", st.Uid, st.Gid, err)
 	}
 }

@@ -114,6 +114,8 @@ func (h *host) useLXD() {
 		h.ok("start", name)
 	}
 	h.matches(`^later\n0:0\n1000:1001\n$`, "exec", "r1", "--", "sh", "-c", "cat /root/mark; stat -c %u:%g / /root/of-1000")
+	h.matches(`^in-volume\n0:0\n1000:1001\n$`, "exec", "r1", "--", "sh", "-c", "cat /data/file; stat -c %u:%g /data /data/file")
+	h.matches(`vol1`, "pool", "volume", "list", "lxd")
 	h.matches(`(?s)expanded_devices:.*eth0:\s+type: none`, "list", "r1", "--format", "yaml") // it had no network
 	h.matches(`user.tier: gold\n`, "list", "r1", "--format", "yaml")
 	h.matches(`user.extra: "1"\n`, "list", "r1", "--format", "yaml")
