@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math"
 	"path/filepath"
 	"time"
@@ -184,6 +186,20 @@ func metadataNeed(data int64) int64 { return data/50 + 1<<20 }
 // imageNeed is what an image takes in a pool, known by the size of its files.
 func imageNeed(want remotes.Image) spaceNeed {
 	return spaceNeed{what: "image " + want.Fingerprint[:12], least: want.Size, most: unpackedSize(want.Size)}
+}
+
+// needBackup is needSpace for a backup that is read from a file: unpacked it takes
+// as much at least. Of a pipe the size is not known.
+func (s *System) needBackup(ctx context.Context, p *openedPool, r io.Reader) error {
+	f, ok := r.(interface{ Stat() (fs.FileInfo, error) })
+	if !ok {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	return s.needSpace(ctx, p.rec, spaceNeed{what: "the backup", least: info.Size(), most: unpackedSize(info.Size())})
 }
 
 // unpackedSize is how large an image can become: xz's are 2.5 to 4 times as large

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,5 +130,26 @@ func TestMetadataFree(t *testing.T) {
 		if got := metadataFree(c.u); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
 		}
+	}
+}
+
+// A backup in a file is held against the pool before anything of it is read.
+func TestBackupSpace(t *testing.T) {
+	s := newSystem(t)
+	createPool(t, s, "p", map[string]string{"size": "128MiB"})
+	f, err := os.Create(filepath.Join(t.TempDir(), "backup.tar"))
+	if err == nil {
+		err = f.Truncate(4 << 30)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	_, err = s.ImportVolume(t.Context(), ImportVolumeOptions{Pool: "p"}, f)
+	if err == nil || !strings.Contains(err.Error(), "cannot import a volume: pool p has ") || !strings.Contains(err.Error(), "the backup takes at least 4GiB") {
+		t.Errorf("a backup larger than the pool: %v", err)
+	}
+	if at, err := f.Seek(0, io.SeekCurrent); at != 0 || err != nil {
+		t.Errorf("read up to %d, %v", at, err)
 	}
 }

@@ -198,15 +198,7 @@ func (s *System) checkVolumeRoom(ctx context.Context, p, target *openedPool, fro
 	if err != nil {
 		return err
 	}
-	usage, err := btrfs.GetUsage(target.Path())
-	if err != nil {
-		return err
-	}
-	if need > usage.Free {
-		return withHint(fmt.Errorf("pool %s has no room for it: %s are needed, %s are free", target.rec.Name, FormatSize(int64(need)), FormatSize(int64(usage.Free))),
-			"poolctl pool resize %s makes it larger", target.rec.Name)
-	}
-	return nil
+	return s.needSpace(ctx, target.rec, spaceNeed{what: "volume " + from.Name, least: int64(need), most: int64(need)})
 }
 
 // MoveVolume gives a custom volume another pool, another name or both, with its

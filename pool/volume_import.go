@@ -41,7 +41,10 @@ func (s *System) ImportVolume(ctx context.Context, o ImportVolumeOptions, r io.R
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	im := &volumeImport{s: s, p: p, o: o}
-	if err = im.run(ctx, r); err != nil {
+	if err = s.needBackup(ctx, p, r); err == nil {
+		err = im.run(ctx, r)
+	}
+	if err != nil {
 		err = fmt.Errorf("cannot import a volume: %w", err)
 		if errors.Is(err, unix.ENOSPC) {
 			err = withHint(err, "pool %s is full: poolctl pool resize %s", o.Pool, o.Pool)
