@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -143,8 +144,34 @@ func checkTarget(f *os.File, special bool) error {
 	return nil
 }
 
-// runMkfs runs mkfs.btrfs with the file as descriptor 3.
+// mkfsTries is how often mkfs.btrfs is run, and mkfsPause the time in between: it
+// looks at every loop device of the machine to see whether its target is mounted,
+// and fails when one of them is detached at that moment.
+const (
+	mkfsTries = 4
+	mkfsPause = 50 * time.Millisecond
+)
+
+// runMkfs runs mkfs.btrfs with the file as descriptor 3, again when it fails
+// before it has written a superblock.
 func runMkfs(ctx context.Context, program string, file *os.File, args []string) error {
+	for try := 1; ; try++ {
+		err := runMkfsOnce(ctx, program, file, args)
+		if err == nil || ctx.Err() != nil || try == mkfsTries {
+			return err
+		}
+		if _, serr := readSuperAt(file); !errors.Is(serr, ErrNotBtrfs) {
+			return err // it has begun, or holds a file system that it refuses to replace
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(mkfsPause):
+		}
+	}
+}
+
+func runMkfsOnce(ctx context.Context, program string, file *os.File, args []string) error {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")

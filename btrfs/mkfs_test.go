@@ -144,6 +144,31 @@ fi
 	}
 }
 
+// TestMkfsAgain: a run that fails before it has written anything is repeated, a few times.
+func TestMkfsAgain(t *testing.T) {
+	program, err := findMkfs()
+	must(t, err)
+	dir := t.TempDir()
+	write(t, dir+"/"+mkfsProgram, fmt.Sprintf(`#!/bin/bash
+echo >>%[1]s/calls
+[ $(wc -l <%[1]s/calls) -gt $FAILS ] && exec %[2]s "$@"
+echo "cannot check mount status" >&2
+exit 1
+`, dir, program))
+	must(t, os.Chmod(dir+"/"+mkfsProgram, 0o700))
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	for fails, ok := range map[int]bool{1: true, mkfsTries - 1: true, mkfsTries: false} {
+		t.Setenv("FAILS", fmt.Sprint(fails))
+		write(t, dir+"/calls", "")
+		image := fmt.Sprintf("%s/image%d", dir, fails)
+		write(t, image, "")
+		must(t, os.Truncate(image, 200<<20))
+		if err := Mkfs(t.Context(), image, nil, MkfsOptions{}); (err == nil) != ok {
+			t.Errorf("after %d failures: %v", fails, err)
+		}
+	}
+}
+
 func TestMkfsCancelled(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/"+mkfsProgram, "#!/bin/sh\nexec sleep 100\n")

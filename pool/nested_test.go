@@ -184,9 +184,8 @@ func TestNestedSubvolumes(t *testing.T) {
 	count("image delete", 1, 1)
 	must("delete", s.Delete(ctx, "c2", false))
 	count("all deleted", 0, 1)
-	left := 0
 	entries, err := os.ReadDir(filepath.Join(mp, ".poolctl/staging"))
-	if left = len(entries); err != nil || left != 0 {
+	if err != nil || len(entries) != 0 {
 		t.Errorf("left in the staging directory: %v, %v", entries, err)
 	}
 }
