@@ -1,0 +1,100 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// volumeFile is a path in a custom volume of the pool "default".
+func (h *host) volumeFile(volume, file string) string {
+	return filepath.Join(h.state, "storage-pools/default/custom/default_"+volume, file)
+}
+
+// hasVolume says whether the pool "default" has the custom volume.
+func hasVolume(h *host, name string) bool {
+	return slices.Contains(strings.Split(h.ok("pool", "volume", "list", "default", "type=custom", "-c", "n", "--format", "csv"), "\n"), name)
+}
+
+// markVolume writes a mark into a custom volume.
+func markVolume(h *host, volume, text string) {
+	h.t.Helper()
+	if err := os.WriteFile(h.volumeFile(volume, "mark"), []byte(text), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// ensureVolume makes the custom volume "v v", with the mark "old" in a snapshot s0 and the mark "new" now.
+func ensureVolume(h *host) {
+	if hasVolume(h, "v v") {
+		return
+	}
+	h.ok("pool", "volume", "create", "default", "v v", "user.k=1")
+	markVolume(h, "v v", "old")
+	h.ok("pool", "volume", "snapshot", "create", "default", "v v", "s0", "--expiry", "2099-01-01")
+	markVolume(h, "v v", "new")
+}
+
+// dropVolumes looks that every custom volume can be snapshotted, restored and read, and deletes it.
+func dropVolumes(h *host) {
+	h.t.Helper()
+	for _, v := range []string{"v v", "w"} {
+		if !hasVolume(h, v) {
+			continue
+		}
+		if mark, err := os.ReadFile(h.volumeFile(v, "mark")); err == nil && string(mark) != "old" && string(mark) != "new" {
+			h.t.Errorf("the mark of %s is %q", v, mark)
+		}
+		h.ok("pool", "volume", "snapshot", "create", "default", v, "probe")
+		for _, s := range strings.Fields(h.ok("pool", "volume", "list", "default", "name=^"+v+"/", "-c", "n", "--format", "csv")) {
+			if _, snap, ok := strings.Cut(s, "/"); ok {
+				h.ok("pool", "volume", "snapshot", "restore", "default", v, snap)
+			}
+		}
+		h.ok("pool", "volume", "delete", "default", v)
+	}
+}
+
+func volumeOps() []op {
+	nothing := func(*host) {}
+	volume := func(args ...string) []string { return append([]string{"pool", "volume"}, args...) }
+	exported := filepath.Join(os.TempDir(), fmt.Sprintf("poolctl-e2e-%d.backup", os.Getpid())) // the ops have no host yet
+	used := func(h *host) {                                                                    // by a stopped instance
+		ensure1(h)
+		ensureVolume(h)
+		if !strings.Contains(h.ok("config", "device", "show", "c1"), "v v") {
+			h.ok(volume("attach", "default", "v v", "c1", "d", "/srv/v")...)
+		}
+	}
+	followed := func(h *host) {
+		name := "v v"
+		if hasVolume(h, "w") {
+			name = "w"
+		}
+		h.matches(`source: `+name, "config", "device", "show", "c1")
+		h.ok("start", "c1")
+		h.matches(`^new$`, "exec", "c1", "--", "cat", "/srv/v/mark")
+		h.ok("stop", "--force", "c1")
+		h.ok("delete", "c1")
+		dropVolumes(h)
+	}
+	return []op{
+		{name: "volume create", args: volume("create", "default", "w", "user.k=1"), prepare: nothing, verify: dropVolumes, made: func(h *host) bool { return hasVolume(h, "w") }},
+		{name: "volume copy", args: volume("copy", "default/v v", "default/w"), prepare: ensureVolume, verify: dropVolumes, made: func(h *host) bool { return hasVolume(h, "w") }},
+		{name: "volume snapshot", args: volume("snapshot", "create", "default", "v v", "s1", "--expiry", "3d"), prepare: ensureVolume, verify: dropVolumes},
+		{name: "volume restore", args: volume("restore", "default", "v v", "s0"), prepare: ensureVolume, verify: dropVolumes},
+		{name: "volume delete", args: volume("delete", "default", "v v"), prepare: ensureVolume, verify: dropVolumes},
+		{name: "volume rename", args: volume("rename", "default", "v v", "w"), prepare: used, verify: followed},
+		{name: "volume export and import", args: volume("import", "default", exported, "w"), prepare: func(h *host) {
+			ensureVolume(h)
+			h.ok(volume("export", "default", "v v", exported, "--force")...)
+		}, verify: func(h *host) {
+			dropVolumes(h)
+			if err := os.Remove(exported); err != nil {
+				h.t.Error(err)
+			}
+		}, made: func(h *host) bool { return hasVolume(h, "w") }},
+	}
+}
