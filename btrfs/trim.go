@@ -50,8 +50,11 @@ func WaitDeleted(ctx context.Context, path string) error {
 			return err
 		}
 		some, err := Deleting(path)
-		if err != nil || !some {
+		if err != nil {
 			return err
+		}
+		if !some { // perhaps only since that commit
+			return Sync(path)
 		}
 		select {
 		case <-ctx.Done():

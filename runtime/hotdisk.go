@@ -134,11 +134,17 @@ func readlinkFD(fds, fd int) (string, error) {
 	return string(buf[:n]), nil
 }
 
-// onOwnThread calls do on a thread that ends with it, whatever it changed.
+// onOwnThread calls do on a thread that ends with it, whatever it changed. That is
+// never the program's main thread, which Go does not let end.
 func onOwnThread(do func() error) error {
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
-		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		goruntime.LockOSThread() // not unlocked: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			done <- onOwnThread(do) // on another one, as this one is taken
+			goruntime.UnlockOSThread()
+			return
+		}
 		done <- do()
 	}()
 	return <-done
