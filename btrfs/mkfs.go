@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -177,6 +179,11 @@ func runMkfsOnce(ctx context.Context, program string, file *os.File, args []stri
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stderr = &stderr
 	cmd.ExtraFiles = []*os.File{file}
+	// It ends with this process, and its thread (prctl(2), PR_SET_PDEATHSIG): it must not write to a device that whoever
+	// cleans up after a kill has found empty.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -182,6 +184,31 @@ func TestMkfsCancelled(t *testing.T) {
 	wantErr(t, "cancelled", Mkfs(ctx, dir+"/image", nil, MkfsOptions{}), context.DeadlineExceeded)
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// TestMkfsEndsWithCaller: the program does not outlive a process that is killed: it would write to what the next one finds
+// empty.
+func TestMkfsEndsWithCaller(t *testing.T) {
+	dir := t.TempDir()
+	must(t, unix.Mkfifo(dir+"/pid", 0o600))
+	write(t, dir+"/"+mkfsProgram, fmt.Sprintf("#!/bin/sh\necho $$ >%s/pid\nexec sleep 100\n", dir))
+	must(t, os.Chmod(dir+"/"+mkfsProgram, 0o700))
+	write(t, dir+"/image", "")
+	must(t, os.Truncate(dir+"/image", 200<<20))
+	child := exec.Command("/proc/self/exe")
+	child.Env = append(os.Environ(), "BTRFS_TEST_MKFS="+dir+"/image", "PATH="+dir+":"+os.Getenv("PATH"))
+	must(t, child.Start())
+	text, err := os.ReadFile(dir + "/pid")
+	must(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	must(t, err)
+	must(t, child.Process.Kill())
+	_ = child.Wait() // it was killed
+	for end := time.Now().Add(5 * time.Second); unix.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it is still running: %v", unix.Kill(pid, unix.SIGKILL))
+		}
 	}
 }
 
