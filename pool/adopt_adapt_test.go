@@ -147,6 +147,28 @@ func TestAdapt(t *testing.T) {
 			profiles:        []string{"default"},
 			expandedDevices: devices{"root": rootIn("new"), "eth0": nicOn("lxdbr0")},
 		},
+		"disks of the host's, its own and a profile's": {
+			home: homeWith(devices{"root": rootIn("new"), "p": {"type": "disk", "source": "/srv", "path": "/srv"}}),
+			was: settings{
+				profiles: []string{"default"},
+				devices:  devices{"etc": {"type": "disk", "source": "/etc", "path": "/hostetc", "shift": "true"}, "late": {"type": "disk", "source": "/var", "path": "/v"}},
+				expandedDevices: devices{
+					"root": rootIn("old"), "p": {"type": "disk", "source": "/srv", "path": "/srv"},
+					"etc": {"type": "disk", "source": "/etc", "path": "/hostetc", "shift": "true"},
+				},
+			},
+			devices: devices{
+				"p":    {"type": "none", "user.was.type": "disk", "user.was.source": "/srv", "user.was.path": "/srv"},
+				"etc":  {"type": "none", "user.was.type": "disk", "user.was.source": "/etc", "user.was.path": "/hostetc", "user.was.shift": "true"},
+				"late": {"type": "none", "user.was.type": "disk", "user.was.source": "/var", "user.was.path": "/v"},
+			},
+			profiles: []string{"default"},
+			expandedDevices: devices{
+				"root": rootIn("new"), "p": {"type": "none", "user.was.type": "disk", "user.was.source": "/srv", "user.was.path": "/srv"},
+				"etc":  {"type": "none", "user.was.type": "disk", "user.was.source": "/etc", "user.was.path": "/hostetc", "user.was.shift": "true"},
+				"late": {"type": "none", "user.was.type": "disk", "user.was.source": "/var", "user.was.path": "/v"},
+			},
+		},
 		"nothing is said at all": {
 			home:            homeWith(empty),
 			devices:         devices{"root": rootIn("new")},

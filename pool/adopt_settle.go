@@ -46,7 +46,7 @@ func (s *System) settle(ctx context.Context, in adopting) error {
 		crash.Point("pool.adopt.profiles")
 		err := t.AdaptInstance(inst.Name, func(i *tree.Instance) (bool, error) { return true, s.settleInstance(i, home) })
 		if err != nil {
-			s.noticef("what %s says of its profiles, devices and pool is as it was: %s", inst.Name, err)
+			s.noticef("what %s says of its profiles, devices and pool is as it was, disks of the host's with it: %s", inst.Name, err)
 		}
 		crash.Point("pool.adopt.adapted")
 	}
@@ -62,6 +62,16 @@ func (s *System) settleInstance(i *tree.Instance, home newHome) error {
 	for _, note := range adapted.notes {
 		s.noticef("%s: %s", i.Name, note)
 	}
+	told := map[string]bool{}
+	tell := func(where string, had, now map[string]map[string]string) {
+		for _, name := range hiddenDisks(now) {
+			if had[name]["type"] != "none" && !told[name] {
+				s.noticeHidden(where, i.Name, name, now[name])
+				told[name] = true
+			}
+		}
+	}
+	tell(i.Name, i.ExpandedDevices, adapted.expandedDevices)
 	i.Profiles, i.Config, i.Devices = adapted.profiles, adapted.config, adapted.devices
 	i.ExpandedConfig, i.ExpandedDevices = adapted.expandedConfig, adapted.expandedDevices
 	for _, config := range []map[string]string{i.Config, i.ExpandedConfig} {
@@ -79,6 +89,7 @@ func (s *System) settleInstance(i *tree.Instance, home newHome) error {
 		if err != nil {
 			return err
 		}
+		tell(i.Name+"/"+sn.Name, sn.ExpandedDevices, adapted.expandedDevices)
 		sn.Profiles, sn.Config, sn.Devices = adapted.profiles, adapted.config, adapted.devices
 		sn.ExpandedConfig, sn.ExpandedDevices = adapted.expandedConfig, adapted.expandedDevices
 	}
@@ -114,6 +125,9 @@ func (s *System) addProfiles(ctx context.Context, infos []tree.ProfileInfo, home
 			return err
 		}
 		s.noticef("profile %s is new here", p.Name)
+		for _, name := range hiddenDisks(p.Devices) {
+			s.noticef("profile %s: device %s is hidden, because it is %s of the host", p.Name, shellWord(name), shellWord(p.Devices[name][hiddenPrefix+"source"]))
+		}
 	}
 	return nil
 }

@@ -18,10 +18,14 @@ func TestVolumeInInstances(t *testing.T) {
 	h.ok("exec", "c1", "--", "sh", "-c", "echo from c1 > '/srv/new dir/v/shared'; chown 1000:1000 '/srv/new dir/v/shared'")
 	h.matches(`^from c1\n1000:1000\n$`, "exec", "c2", "--", "sh", "-c", "cat /mnt/shared; stat -c %u:%g /mnt/shared")
 	for _, args := range [][]string{
-		{"pool", "volume", "delete", "default", "v v"}, {"pool", "volume", "restore", "default", "v v", "s0"},
-		{"pool", "volume", "rename", "default", "v v", "w"}, {"pool", "detach", "default"},
-		{"pool", "volume", "attach", "default", "v v", "c1", "d", "/x"}, {"pool", "volume", "attach", "default", "none", "c1", "e", "/x"},
-		{"pool", "volume", "attach", "default", "v v", "c1", "e", "/proc"}, {"pool", "volume", "attach", "default", "v v", "c1", "e", "/"},
+		{"pool", "volume", "delete", "default", "v v"},
+		{"pool", "volume", "restore", "default", "v v", "s0"},
+		{"pool", "volume", "rename", "default", "v v", "w"},
+		{"pool", "detach", "default"},
+		{"pool", "volume", "attach", "default", "v v", "c1", "d", "/x"},
+		{"pool", "volume", "attach", "default", "none", "c1", "e", "/x"},
+		{"pool", "volume", "attach", "default", "v v", "c1", "e", "/proc"},
+		{"pool", "volume", "attach", "default", "v v", "c1", "e", "/"},
 	} {
 		if r := h.run(args...); r.code != 1 {
 			t.Errorf("not refused: %s", r)
