@@ -38,24 +38,48 @@ const balancePoll = 500 * time.Millisecond
 // BalancePool rewrites block groups of a pool so that those which are used
 // sparsely become few: what the others held is unallocated then, and can become
 // data or metadata as needed. It can be paused and cancelled by other commands
-// (PauseBalance, CancelBalance). When ctx ends the balance is cancelled: what was
+// (PauseBalance, CancelBalance). A pool in a file may grow on the host meanwhile:
+// it is refused where that has too little room. When ctx ends the balance is cancelled: what was
 // rewritten so far stays so.
 func (s *System) BalancePool(ctx context.Context, name string, o BalanceOptions, progress func(Progress)) (BalanceStatus, error) {
 	if o.DataUsage > 100 || o.MetadataUsage > 100 {
 		return BalanceStatus{}, fmt.Errorf("cannot balance pool %s: a usage is at most 100 percent", name)
 	}
-	return s.runBalance(ctx, name, progress, func(ctx context.Context, mp string) (btrfs.BalanceProgress, error) {
-		return btrfs.StartBalance(ctx, mp, btrfs.Balance{DataUsage: o.DataUsage, MetadataUsage: o.MetadataUsage})
+	b := btrfs.Balance{DataUsage: o.DataUsage, MetadataUsage: o.MetadataUsage}
+	return s.runBalance(ctx, name, progress, balanceRun{
+		moved: func(mp string) (uint64, error) { return btrfs.MovedByBalance(mp, b) },
+		run: func(ctx context.Context, mp string) (btrfs.BalanceProgress, error) {
+			return btrfs.StartBalance(ctx, mp, b)
+		},
 	})
 }
 
 // ResumeBalance goes on with a balance that was paused, or that a power cut
 // interrupted, until it ends; otherwise as BalancePool.
 func (s *System) ResumeBalance(ctx context.Context, name string, progress func(Progress)) (BalanceStatus, error) {
-	return s.runBalance(ctx, name, progress, btrfs.ResumeBalance)
+	return s.runBalance(ctx, name, progress, balanceRun{moved: movedByPaused, run: btrfs.ResumeBalance})
 }
 
-func (s *System) runBalance(ctx context.Context, name string, progress func(Progress), run func(context.Context, string) (btrfs.BalanceProgress, error)) (BalanceStatus, error) {
+// movedByPaused is what the balance may still move that is paused at mp.
+func movedByPaused(mp string) (uint64, error) {
+	b, err := btrfs.PausedBalance(mp)
+	if errors.Is(err, btrfs.ErrNoBalance) {
+		return 0, nil // which resuming it tells
+	}
+	if err != nil {
+		return 0, err
+	}
+	return btrfs.MovedByBalance(mp, b)
+}
+
+// balanceRun is a balance of the file system at a mount point: how many bytes it
+// moves, and how it is run.
+type balanceRun struct {
+	moved func(mp string) (uint64, error)
+	run   func(ctx context.Context, mp string) (btrfs.BalanceProgress, error)
+}
+
+func (s *System) runBalance(ctx context.Context, name string, progress func(Progress), b balanceRun) (BalanceStatus, error) {
 	p, err := s.openPool(ctx, name)
 	if err != nil {
 		return BalanceStatus{}, err
@@ -64,7 +88,10 @@ func (s *System) runBalance(ctx context.Context, name string, progress func(Prog
 	if err := s.refuseStrangers(p.rec); err != nil {
 		return BalanceStatus{}, fmt.Errorf("cannot balance pool %s: %w", name, err)
 	}
-	done, err := s.balance(ctx, p.rec, progress, run)
+	if err := s.needMoved(ctx, p.rec, "the balance", b.moved); err != nil {
+		return BalanceStatus{}, fmt.Errorf("cannot balance pool %s: %w", name, err)
+	}
+	done, err := s.balance(ctx, p.rec, progress, b.run)
 	if err != nil {
 		return BalanceStatus{}, fmt.Errorf("cannot balance pool %s: %w", name, balanceHint(name, err))
 	}

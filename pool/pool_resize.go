@@ -67,7 +67,7 @@ func (s *System) ResizePool(ctx context.Context, name, size string, progress fun
 	if p.rec, err = s.loadPool(name); err != nil { // as the one before left it
 		return err
 	}
-	r, err := s.planResize(p.rec, size)
+	r, err := s.planResize(ctx, p.rec, size)
 	if err == nil && r.To != r.From {
 		err = s.resize(ctx, p.rec, r, progress)
 	}
@@ -81,7 +81,7 @@ func (s *System) ResizePool(ctx context.Context, name, size string, progress fun
 }
 
 // planResize says which size is meant and refuses what cannot be.
-func (s *System) planResize(rec state.PoolRecord, size string) (resizing, error) {
+func (s *System) planResize(ctx context.Context, rec state.PoolRecord, size string) (resizing, error) {
 	r := resizing{Name: rec.Name, UUID: rec.UUID}
 	if rec.Kind == state.PoolDirectory {
 		return r, withHint(errors.New("it is a subvolume of a file system that is not poolctl's"), "resize that file system, which is mounted from elsewhere")
@@ -103,7 +103,7 @@ func (s *System) planResize(rec state.PoolRecord, size string) (resizing, error)
 		return r, err
 	}
 	r.Size = sizeText(strings.TrimSpace(size), r.To)
-	return r, s.checkResize(rec, r, room)
+	return r, s.checkResize(ctx, rec, r, room)
 }
 
 // sizeText is a size for the configuration: as the user wrote it, else in a unit
@@ -180,7 +180,7 @@ func (s *System) wantedSize(rec state.PoolRecord, text string, have, room int64)
 }
 
 // checkResize refuses sizes that cannot be reached, before anything is changed.
-func (s *System) checkResize(rec state.PoolRecord, r resizing, room int64) error {
+func (s *System) checkResize(ctx context.Context, rec state.PoolRecord, r resizing, room int64) error {
 	if r.To == r.From {
 		return nil
 	}
@@ -196,7 +196,7 @@ func (s *System) checkResize(rec state.PoolRecord, r resizing, room int64) error
 			return withHint(fmt.Errorf("%s is too small for what is in it: the smallest size is %s now", FormatSize(r.To), FormatSize(int64(least))),
 				"poolctl pool resize %s min; poolctl pool usage shows what takes the space", rec.Name)
 		}
-		return nil
+		return s.needShrink(ctx, rec, uint64(r.To))
 	}
 	if rec.Kind == state.PoolDevice {
 		if r.To > room {

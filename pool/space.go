@@ -24,6 +24,9 @@ type spaceNeed struct {
 	// least is written to the pool in any case; most is an estimate of how much
 	// it can become. least 0: nothing is written to the pool.
 	least, most int64
+	// moved is written elsewhere in the pool, which has it back afterwards: it is the
+	// host only that needs room for it.
+	moved int64
 	// target is a directory on the host that a file of targetSize bytes is
 	// written to; "" for none.
 	target     string
@@ -98,7 +101,7 @@ func (s *System) planSpace(ctx context.Context, rec state.PoolRecord, need space
 		plan.Metadata = metadataNeed(plan.Most)
 	}
 	if rec.Kind == state.PoolFile {
-		if err := plan.lookAtHost(rec.Source); err != nil {
+		if err := plan.lookAtHost(rec.Source, need.moved); err != nil {
 			return plan, err
 		}
 	}
@@ -113,7 +116,7 @@ func (s *System) planSpace(ctx context.Context, rec state.PoolRecord, need space
 
 // lookAtHost finds out how much the pool's file can grow, and how much its file
 // system has.
-func (p *SpacePlan) lookAtHost(file string) error {
+func (p *SpacePlan) lookAtHost(file string, moved int64) error {
 	var st unix.Stat_t
 	if err := unix.Stat(file, &st); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
@@ -123,8 +126,8 @@ func (p *SpacePlan) lookAtHost(file string) error {
 		return err
 	}
 	p.HostPath, p.HostFree = filepath.Dir(file), free
-	if p.Least > 0 {
-		p.HostGrowth = min(max(st.Size-st.Blocks*512, 0), hostGrowth(p.Most))
+	if written := p.Most + moved; p.Least > 0 || moved > 0 {
+		p.HostGrowth = min(max(st.Size-st.Blocks*512, 0), hostGrowth(written))
 	}
 	return nil
 }

@@ -1,0 +1,80 @@
+package btrfs
+
+import (
+	"fmt"
+	"os"
+)
+
+// MovedByBalance is how many bytes of the devices a balance of the file system at
+// path writes anew: what is used in the block groups that it takes, each copy
+// counted. Until it has ended, that much is written besides what there is.
+func MovedByBalance(path string, b Balance) (uint64, error) {
+	return movedBy(path, func(l layout) uint64 { return l.used(b.takes) })
+}
+
+// MovedByShrink is how many bytes of the device Shrink to size writes anew at
+// most: what lies beyond it, where that can be moved at once; all that is used,
+// where block groups have to be rewritten to get there.
+func MovedByShrink(path string, size uint64) (uint64, error) {
+	return movedBy(path, func(l layout) uint64 {
+		one := l.canShrink(size)
+		return l.used(func(g blockGroup) bool { return !one || g.end() > size })
+	})
+}
+
+func movedBy(path string, sum func(layout) uint64) (moved uint64, err error) {
+	err = withDir(path, func(f *os.File) error {
+		l, err := readLayout(f)
+		moved = sum(l)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("cannot tell how much would be moved at %s: %w", path, err)
+	}
+	return moved, nil
+}
+
+// used is what is used in some block groups, in bytes of the device.
+func (l layout) used(which func(blockGroup) bool) (sum uint64) {
+	for _, g := range l.groups {
+		if which(g) {
+			sum += g.used * g.copies()
+		}
+	}
+	return sum
+}
+
+// takes says whether the balance rewrites a block group (chunk_usage_filter in
+// fs/btrfs/volumes.c). Of mixed ones both filters have to take it.
+func (b Balance) takes(g blockGroup) bool {
+	is := func(usage int) bool {
+		return usage >= 100 || usage >= 0 && g.used < max(1, g.length/100*uint64(usage))
+	}
+	switch {
+	case g.flags&groupData == 0:
+		return is(b.MetadataUsage)
+	case g.metadata():
+		return is(b.DataUsage) && is(b.MetadataUsage)
+	}
+	return is(b.DataUsage)
+}
+
+// PausedBalance tells which block groups the balance takes that is paused at path;
+// ErrNoBalance when there is none.
+func PausedBalance(path string) (Balance, error) {
+	var a balanceIoctl
+	err := withDir(path, func(f *os.File) error { return ioctl(int(f.Fd()), iocBalanceProgress, &a) })
+	if err = balanceError(path, "ask for the balance of", err); err != nil {
+		return Balance{}, err
+	}
+	usage := func(args balanceArgs, flag uint64) int {
+		switch {
+		case a.Flags&flag == 0:
+			return -1
+		case args.Flags&balanceUsage == 0:
+			return 100
+		}
+		return int(min(args.Usage, 100))
+	}
+	return Balance{DataUsage: usage(a.Data, balanceData), MetadataUsage: usage(a.Meta, balanceMetadata)}, nil
+}
