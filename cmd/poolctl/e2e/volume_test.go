@@ -64,11 +64,14 @@ func TestHostDisks(t *testing.T) {
 		t.Errorf("written to what is read-only: %s", r)
 	}
 	h.ok("stop", "--force", "c1")
-	h.ok("config", "device", "set", "c1", "maybe", "required=true")
-	if r := h.run("start", "c1"); r.code != 1 {
-		t.Errorf("started without a disk that is required: %s", r)
-	}
+	h.fails(1, `maybe.*no such file`, "config", "device", "set", "c1", "maybe", "required=true")
 	h.ok("config", "device", "remove", "c1", "maybe")
+	h.ok("config", "device", "add", "c1", "gone", "disk", "source="+dir+"/f", "path=/gone")
+	if err := os.Remove(dir + "/f"); err != nil {
+		t.Fatal(err)
+	}
+	h.fails(1, `gone.*no such file`, "start", "c1")
+	h.ok("config", "device", "remove", "c1", "gone")
 	works(h, "c1", "")
 	h.ok("delete", "c1")
 }
