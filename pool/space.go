@@ -100,7 +100,7 @@ func (s *System) planSpace(ctx context.Context, rec state.PoolRecord, need space
 	if need.least > 0 {
 		plan.Metadata = metadataNeed(plan.Most)
 	}
-	if rec.Kind == state.PoolFile {
+	if rec.Kind == state.PoolFile && (need.least > 0 || need.moved > 0 || need.target == "") {
 		if err := plan.lookAtHost(rec.Source, need.moved); err != nil {
 			return plan, err
 		}

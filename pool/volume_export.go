@@ -5,15 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/sys/unix"
 
 	"poolctl/images/tarball"
 	"poolctl/pool/backup"
@@ -29,77 +25,15 @@ type ExportVolumeOptions struct {
 	Progress     func(Progress)
 }
 
-// ExportVolumeFile writes a backup of a custom volume to a file, which is there
-// when it is complete and not before. One that exists is replaced with force only.
-func (s *System) ExportVolumeFile(ctx context.Context, o ExportVolumeOptions, path string, force bool) (err error) {
-	fail := func(err error) error { return fmt.Errorf("cannot export to %s: %w", path, err) }
-	if _, err := os.Lstat(path); err == nil && !force {
-		return withHint(fail(ErrExists), "--force overwrites it")
-	}
-	dir := filepath.Dir(path)
-	// A file without a name: a kill leaves nothing of it.
-	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_WRONLY|unix.O_CLOEXEC, 0o600)
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
-		return s.exportInPlace(ctx, o, path, force)
-	} else if err != nil {
-		return fail(err)
-	}
-	defer func() { _ = f.Close() }() // synced before
-	if err := s.ExportVolume(ctx, o, f); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return fail(err)
-	}
-	if err := linkFile(f, path, force); err != nil {
-		return fail(err)
-	}
-	return nil
-}
-
-// linkFile gives an open file without a name one.
-func linkFile(f *os.File, path string, force bool) error {
-	link := func(to string) error {
-		return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
-	}
-	err := link(path)
-	if !errors.Is(err, fs.ErrExist) || !force {
-		return err
-	}
-	beside := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+newUUID())
-	if err := link(beside); err != nil {
-		return err
-	}
-	if err := os.Rename(beside, path); err != nil {
-		return errors.Join(err, os.Remove(beside))
-	}
-	return nil
-}
-
-// exportInPlace is for file systems without files that have no name.
-func (s *System) exportInPlace(ctx context.Context, o ExportVolumeOptions, path string, force bool) error {
-	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	if force {
-		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-	}
-	f, err := os.OpenFile(path, flags, 0o600)
-	if err != nil {
-		return fmt.Errorf("cannot export to %s: %w", path, err)
-	}
-	err = s.ExportVolume(ctx, o, f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	return nil
-}
-
 // ExportVolume writes a backup of a custom volume, in use or not, with its
 // snapshots: LXD's and Incus's format. It is read from a snapshot taken now, and
 // nothing is written to a disk besides.
-func (s *System) ExportVolume(ctx context.Context, o ExportVolumeOptions, w io.Writer) (err error) {
+func (s *System) ExportVolume(ctx context.Context, o ExportVolumeOptions, w io.Writer) error {
+	return s.exportVolume(ctx, o, w, func(*openedPool, *tree.Frozen) error { return nil })
+}
+
+// exportVolume is ExportVolume, which asks check before it writes.
+func (s *System) exportVolume(ctx context.Context, o ExportVolumeOptions, w io.Writer, check func(*openedPool, *tree.Frozen) error) (err error) {
 	v, err := s.lockVolume(ctx, o.Pool, o.Volume)
 	if err != nil {
 		return err
@@ -127,6 +61,9 @@ func (s *System) ExportVolume(ctx context.Context, o ExportVolumeOptions, w io.W
 		return err
 	}
 	defer func() { err = errors.Join(err, frozen.Close()) }()
+	if err := check(v.openedPool, frozen); err != nil {
+		return err
+	}
 	z, err := compressor(o.Compression, w)
 	if err != nil {
 		return err
@@ -139,7 +76,10 @@ func (s *System) ExportVolume(ctx context.Context, o ExportVolumeOptions, w io.W
 	if err == nil {
 		err = a.Close()
 	}
-	return errors.Join(err, z.Close())
+	if cerr := z.Close(); err == nil { // the first error is the cause of this one
+		err = cerr
+	}
+	return err
 }
 
 // compressor is the end of an archive that is compressed that way.

@@ -1,0 +1,193 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/btrfs"
+	"poolctl/pool/tree"
+)
+
+// ExportVolumeFile writes a backup of a custom volume to a file, which is there
+// when it is complete and not before. One that exists is replaced with force
+// only, and stays what it was when the backup fails. What certainly does not fit
+// beside it is refused before anything is written.
+func (s *System) ExportVolumeFile(ctx context.Context, o ExportVolumeOptions, path string, force bool) error {
+	fail := func(err error) error { return fmt.Errorf("cannot export to %s: %w", path, err) }
+	if _, err := os.Lstat(path); err == nil && !force {
+		return withHint(fail(ErrExists), "--force overwrites it")
+	}
+	dir := filepath.Dir(path)
+	// A file without a name: a kill leaves nothing of it.
+	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
+		return s.exportNamed(ctx, o, path, force)
+	} else if err != nil {
+		return fail(statError(err))
+	}
+	defer func() { _ = f.Close() }() // synced before
+	if err := s.exportTo(ctx, o, f, path); err != nil {
+		return err
+	}
+	if err := linkFile(f, path, force); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// exportNamed is for file systems without files that have no name, such as NFS
+// and vfat: the backup has a hidden name beside its own until it is complete. A
+// kill leaves that.
+func (s *System) exportNamed(ctx context.Context, o ExportVolumeOptions, path string, force bool) (err error) {
+	fail := func(err error) error { return fmt.Errorf("cannot export to %s: %w", path, err) }
+	beside := besideName(path)
+	f, err := os.OpenFile(beside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fail(statError(err))
+	}
+	defer func() {
+		if rerr := os.Remove(beside); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, fail(rerr))
+		}
+	}()
+	err = s.exportTo(ctx, o, f, path)
+	if cerr := f.Close(); err == nil && cerr != nil { // NFS tells here what it could not write
+		err = fail(statError(cerr))
+	}
+	if err != nil {
+		return err
+	}
+	if force {
+		err = os.Rename(beside, path)
+	} else {
+		err = renameNew(beside, path)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// renameNew renames a file and replaces nothing, where the file system can say so:
+// NFS has links, vfat the flag, and FUSE may have neither.
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	if err = unix.Link(from, to); err == nil {
+		return os.Remove(from)
+	} else if errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if _, err := os.Lstat(to); err == nil {
+		return unix.EEXIST
+	}
+	return os.Rename(from, to)
+}
+
+// besideName is a name that nobody has, in the directory of path.
+func besideName(path string) string {
+	name := filepath.Base(path)
+	if len(name) > 200 { // with the rest of it, 255 is the limit
+		name = strings.ToValidUTF8(name[:200], "")
+	}
+	return filepath.Join(filepath.Dir(path), "."+name+"."+newUUID())
+}
+
+// linkFile gives an open file without a name one.
+func linkFile(f *os.File, path string, force bool) error {
+	link := func(to string) error {
+		return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
+	}
+	err := link(path)
+	if !errors.Is(err, fs.ErrExist) || !force {
+		return err
+	}
+	beside := besideName(path)
+	if err := link(beside); err != nil {
+		return err
+	}
+	if err := os.Rename(beside, path); err != nil {
+		return errors.Join(err, os.Remove(beside))
+	}
+	return nil
+}
+
+// backupFile keeps what went wrong with writing, which compressors and archives
+// report more than once.
+type backupFile struct {
+	f   *os.File
+	err error
+}
+
+func (b *backupFile) Write(p []byte) (int, error) {
+	n, err := b.f.Write(p)
+	if err != nil && b.err == nil {
+		b.err = statError(err)
+	}
+	return n, err
+}
+
+// exportTo writes the backup that is to be at path to a file, and syncs it.
+func (s *System) exportTo(ctx context.Context, o ExportVolumeOptions, f *os.File, path string) error {
+	out := &backupFile{f: f}
+	err := s.exportVolume(ctx, o, out, func(p *openedPool, frozen *tree.Frozen) error {
+		return s.checkBackupRoom(ctx, p, frozen, o, path)
+	})
+	if err == nil {
+		out.err = statError(f.Sync())
+	}
+	if out.err == nil {
+		return err
+	}
+	err = fmt.Errorf("cannot export to %s: %w", path, out.err)
+	if errors.Is(out.err, unix.ENOSPC) || errors.Is(out.err, unix.EDQUOT) {
+		return withHint(err, "make room in %s, or write it elsewhere", filepath.Dir(path))
+	}
+	return err
+}
+
+// checkBackupRoom refuses a backup that does not fit where it is to be. Files are
+// written whole for every snapshot; of send streams, those of snapshots have what
+// differs, so that the largest state is the least. What is compressed is taken to
+// become a third: more than that is rare, and standard output refuses nothing.
+func (s *System) checkBackupRoom(ctx context.Context, p *openedPool, frozen *tree.Frozen, o ExportVolumeOptions, path string) error {
+	var need int64
+	for _, version := range frozen.Versions {
+		n, err := btrfs.Referenced(ctx, version.Path)
+		if err != nil {
+			return err
+		}
+		if o.Optimized {
+			need = max(need, int64(n))
+		} else {
+			need += int64(n)
+		}
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	what := "the backup"
+	if o.Compression != "none" {
+		what = fmt.Sprintf("the backup of %s, even compressed to a third,", FormatSize(need))
+		need /= 3
+	}
+	plan, err := s.planSpace(ctx, p.rec, spaceNeed{what: what, target: dir, targetSize: need})
+	if err != nil {
+		return err
+	}
+	if plan.Problem != "" {
+		return withHint(errors.New(plan.Problem), "%s; - for the file writes to standard output, whatever the size", plan.Hint)
+	}
+	return nil
+}
