@@ -54,7 +54,7 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	if err := s.applyTemplates(ctx, in); err != nil {
+	if err := in.WithHeadroom(name, func() error { return s.applyTemplates(ctx, in) }); err != nil {
 		return fullError(err, in.rec)
 	}
 	uids, gids, err := runtime.DefaultIDMap()
@@ -80,13 +80,25 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if err != nil {
 		return err
 	}
-	_, err = in.UpdateInstance(name, func(r *tree.Instance) error {
+	s.notePower(in, "RUNNING", func(r *tree.Instance) {
 		r.LastUsedAt = time.Now().UTC()
 		delete(r.Config, "volatile.apply_template")
-		r.Config["volatile.last_state.power"] = "RUNNING"
+	})
+	return nil
+}
+
+// notePower records whether an instance runs, and change with it. It was started
+// or stopped by then, whatever becomes of its record: that it could not be
+// written is told and no error.
+func (s *System) notePower(in *lockedInstance, power string, change func(*tree.Instance)) {
+	_, err := in.UpdateInstance(in.rec.Name, func(r *tree.Instance) error {
+		change(r)
+		r.Config["volatile.last_state.power"] = power
 		return s.reexpand(r)
 	})
-	return err
+	if err != nil {
+		s.noticef("%s is %s, and its record does not say so: %s", in.rec.Name, strings.ToLower(power), err)
+	}
 }
 
 // checkArch refuses an instance that this machine cannot run.

@@ -52,14 +52,10 @@ func (s *System) stopLocked(ctx context.Context, in *lockedInstance, o StopOptio
 		}
 		return err
 	}
-	if in.rec.Broken != nil {
-		return nil
+	if in.rec.Broken == nil {
+		s.notePower(in, "STOPPED", func(*tree.Instance) {})
 	}
-	_, err = in.UpdateInstance(name, func(r *tree.Instance) error {
-		r.Config["volatile.last_state.power"] = "STOPPED"
-		return s.reexpand(r)
-	})
-	return err
+	return nil
 }
 
 // Restart stops and starts an instance.

@@ -100,5 +100,5 @@ func copySnapshot(ctx context.Context, src, dst, name string, adapt func(map[str
 			return err
 		}
 	}
-	return btrfs.SetReadOnlyTree(ctx, dst, true)
+	return freezeVolumes(ctx, dst)
 }

@@ -125,7 +125,7 @@ func (o origin) stageSnapshots(ctx context.Context, dir string) (inode uint64, e
 // prepareVolume gives the root of an instance's volume LXD's owner and mode: only the host's root enters it, so that no
 // set-id program in it can be run from outside.
 func prepareVolume(path string) error {
-	return errors.Join(os.Lchown(path, 0, 0), os.Chmod(path, 0o100))
+	return withHeadroom(path, func() error { return errors.Join(os.Lchown(path, 0, 0), os.Chmod(path, 0o100)) })
 }
 
 // checkFreeIn refuses the name of an instance, of a virtual machine of LXD's or of a custom volume that exists, and one

@@ -61,7 +61,7 @@ func moveOut(from, to string) error {
 	if !errors.Is(err, unix.EROFS) {
 		return err
 	}
-	if err := btrfs.SetReadOnly(from, false); err != nil {
+	if err := withHeadroom(from, func() error { return btrfs.SetReadOnly(from, false) }); err != nil {
 		return err
 	}
 	crash.Point("tree.moveout.writable")

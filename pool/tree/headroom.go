@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"errors"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -39,6 +40,26 @@ func limitsOf(path string) ([]btrfs.Qgroup, error) {
 	return out, nil
 }
 
+// limitQgroups sets limits that a volume at path is under. The ioctl's transaction is charged to the subvolume that it is called
+// on, and one that is over its limit gets EDQUOT for that as well: so it is called on the directory the volume is in, which is
+// of the pool's own subvolume.
+func limitQgroups(path string, limits []btrfs.Qgroup, limit func(btrfs.Qgroup) uint64) error {
+	var errs []error
+	for _, g := range limits {
+		errs = append(errs, btrfs.LimitQgroup(filepath.Dir(filepath.Clean(path)), g.ID, limit(g)))
+	}
+	return errors.Join(errs...)
+}
+
+// WithHeadroom calls write, which writes into an instance's volume what has to be written for it to be used, also when it is
+// full: when that hits the volume's limit, write is called again with the limit raised by 1 MiB meanwhile.
+func (t *Tree) WithHeadroom(name string, write func() error) error {
+	if err := checkComponent(name); err != nil {
+		return err
+	}
+	return withHeadroom(t.InstancePath(name), write)
+}
+
 // withHeadroom calls write, which writes into the volume at path. When that hits the volume's limit it does so again with the
 // limit raised meanwhile. A process that is killed then leaves it raised, until the next KeepLimit.
 func withHeadroom(path string, write func() error) error {
@@ -46,21 +67,22 @@ func withHeadroom(path string, write func() error) error {
 	if !errors.Is(err, unix.EDQUOT) {
 		return err
 	}
+	// The numbers that are read are those of the last commit.
+	if lerr := btrfs.Sync(filepath.Dir(filepath.Clean(path))); lerr != nil {
+		return errors.Join(err, lerr)
+	}
 	limits, lerr := limitsOf(path)
 	if lerr != nil || len(limits) == 0 {
 		return errors.Join(err, lerr)
 	}
-	for _, g := range limits {
-		if lerr := btrfs.LimitQgroup(path, g.ID, max(g.MaxReferenced, g.Referenced)+headroom); lerr != nil {
-			return errors.Join(err, lerr)
-		}
+	raised := func(g btrfs.Qgroup) uint64 { return max(g.MaxReferenced, g.Referenced) + headroom }
+	if lerr := limitQgroups(path, limits, raised); lerr != nil {
+		err = errors.Join(err, lerr)
+	} else {
+		crash.Point("tree.headroom.raised")
+		err = write()
 	}
-	crash.Point("tree.headroom.raised")
-	err = write()
-	for _, g := range limits {
-		err = errors.Join(err, btrfs.LimitQgroup(path, g.ID, g.MaxReferenced))
-	}
-	return err
+	return errors.Join(err, limitQgroups(path, limits, func(g btrfs.Qgroup) uint64 { return g.MaxReferenced }))
 }
 
 // deleteVolumes deletes the subvolume at path with those in it. Deleting one that is nested writes into the other.
@@ -70,11 +92,15 @@ func deleteVolumes(ctx context.Context, path string) error {
 		return err
 	}
 	limits, lerr := limitsOf(path)
-	for _, g := range limits {
-		lerr = errors.Join(lerr, btrfs.LimitQgroup(path, g.ID, lifted))
-	}
+	lerr = errors.Join(lerr, limitQgroups(path, limits, func(btrfs.Qgroup) uint64 { return lifted }))
 	if lerr != nil || len(limits) == 0 {
 		return errors.Join(err, lerr)
 	}
 	return btrfs.DeleteTree(ctx, path)
+}
+
+// freezeVolumes makes the subvolume at path read-only with those in it. With full qgroups a copy of what is over its limit has
+// that limit too, and to be made read-only is charged to it.
+func freezeVolumes(ctx context.Context, path string) error {
+	return withHeadroom(path, func() error { return btrfs.SetReadOnlyTree(ctx, path, true) })
 }

@@ -189,6 +189,40 @@ func TestLimitRefused(t *testing.T) {
 	})
 }
 
+// What is over its limit can be started, stopped, snapshotted, restored and deleted: its records and templates are written.
+func TestOverLimit(t *testing.T) {
+	bothModes(t, func(t *testing.T, p *testPool) {
+		ctx := t.Context()
+		bigImage(t, p)
+		must(t, p.CreateInstance(ctx, limited("c1", 20*mib), fingerprint), p.CreateInstance(ctx, newInstance("c2"), fingerprint))
+		for _, name := range []string{"c1", "c2"} {
+			volume := p.InstancePath(name)
+			if name == "c1" { // then the limit is on a qgroup of level 1 in either mode
+				must(t, btrfs.CreateSubvolume(volume+"/rootfs/nested"))
+			}
+			_, err := grow(t, volume+"/rootfs/data", 4*mib)
+			must(t, err)
+			if over, err := p.KeepLimit(ctx, volume, 5*mib); !over || err != nil {
+				t.Fatalf("%s is kept: %v, %v", name, over, err)
+			}
+			before, err := p.Limit(volume)
+			must(t, err)
+			if _, err := grow(t, volume+"/rootfs/x", mib); !errors.Is(err, unix.EDQUOT) {
+				t.Errorf("%s is not full: %v", name, err)
+			}
+			_, err = p.UpdateInstance(name, func(in *Instance) error { in.Config["user.x"] = strings.Repeat("x", 50<<10); return nil })
+			must(t, err, p.CreateSnapshot(ctx, name, "s", SnapshotOptions{}))
+			must(t, p.WithHeadroom(name, func() error { return os.WriteFile(volume+"/rootfs/hostname", []byte("c1"), 0o600) }))
+			if after, err := p.Limit(volume); after != before || err != nil {
+				t.Errorf("%s: the limit was %d and is %d, %v", name, before, after, err)
+			}
+			must(t, p.CopyInstance(ctx, newInstance("copy"), CopyOptions{Source: name, Snapshots: true}), p.DeleteInstance(ctx, "copy"))
+			must(t, p.RestoreSnapshot(ctx, name, "s", keep(5*mib)), p.DeleteSnapshot(ctx, name, "s"), p.DeleteInstance(ctx, name))
+		}
+		checkQgroups(t, p.Tree)
+	})
+}
+
 // Neither instances that come and go, nor images that go before their instances, leave qgroups behind.
 func TestNoQgroupsLeft(t *testing.T) {
 	bothModes(t, func(t *testing.T, p *testPool) {

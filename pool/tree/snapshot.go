@@ -157,7 +157,7 @@ func (t *Tree) takeSnapshot(ctx context.Context, e *journal.Entry, take taking) 
 		return err
 	}
 	crash.Point("tree.snapshot.moved")
-	if err := btrfs.SetReadOnlyTree(ctx, path, true); err != nil {
+	if err := freezeVolumes(ctx, path); err != nil {
 		return errors.Join(err, btrfs.DeleteTree(context.WithoutCancel(ctx), path))
 	}
 	return nil
@@ -186,7 +186,7 @@ func (t *Tree) recoverSnapshotCreate(ctx context.Context, e *journal.Entry) erro
 func finishSnapshot(ctx context.Context, path string) error {
 	taken, err := isSubvolume(path)
 	if err == nil && taken {
-		err = btrfs.SetReadOnlyTree(ctx, path, true)
+		err = freezeVolumes(ctx, path)
 	}
 	return err
 }
