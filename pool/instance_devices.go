@@ -42,7 +42,8 @@ func (s *System) OverrideInstanceDevice(ctx context.Context, instance, device st
 }
 
 // SetInstanceDevice changes keys of an instance's own device; a key with "" is
-// unset. A root disk's size takes effect at once, also in a running instance.
+// unset. A root disk's size takes effect at once, also in a running instance;
+// the size that it has already is counted anew.
 func (s *System) SetInstanceDevice(ctx context.Context, instance, device string, config map[string]string) error {
 	return s.changeDevices(ctx, instance, func(in tree.Instance) (map[string]map[string]string, error) {
 		if err := checkOwnDevice(in, device); err != nil {
@@ -261,13 +262,14 @@ func checkKeys(dev map[string]string, known ...string) error {
 // to take it back. Besides disks, and the size of the root disk, nothing can be
 // changed while the instance runs.
 func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now tree.Instance) (undo func(context.Context) error, err error) {
-	running := s.isRunning(in.rec.Name)
+	running, sizeOnly := s.isRunning(in.rec.Name), true
 	for _, n := range changedDevices(was.ExpandedDevices, now.ExpandedDevices) {
 		before, after := was.ExpandedDevices[n], now.ExpandedDevices[n]
 		plugged := (before == nil || isDisk(before)) && (after == nil || isDisk(after))
 		if running && !plugged && !onlySizeDiffers(before, after) {
 			return nil, withHint(fmt.Errorf("device %s cannot be changed while it runs", n), "poolctl stop %s first", in.rec.Name)
 		}
+		sizeOnly = sizeOnly && onlySizeDiffers(before, after)
 	}
 	before, err := rootSize(was.ExpandedDevices)
 	if err != nil {
@@ -279,6 +281,9 @@ func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now 
 	}
 	unplug, err := s.plugDisks(ctx, in.rec.Name, was.ExpandedDevices, now.ExpandedDevices)
 	if err != nil || before == after {
+		if err == nil && sizeOnly { // the size that it has: with simple quotas the limit may not be right any more
+			s.keepInstanceLimit(ctx, in)
+		}
 		return unplug, err
 	}
 	path := in.InstancePath(in.rec.Name)

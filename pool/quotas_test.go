@@ -199,6 +199,31 @@ func TestQuotasOfDirectoryPools(t *testing.T) {
 	wantSize(t, s, "p", "c1", "after that", 10)
 }
 
+// With simple quotas what only a snapshot still has goes on to count, until the same size is set again.
+func TestSizeIsCountedAnew(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	simple := simpleHere(t, s)
+	createPool(t, s, "p", map[string]string{"size": "512MiB", quotasKey: simple})
+	addInstance(t, s, "p", "c1")
+	file := filepath.Join(s.dir.MountPoint("p"), "containers/c1/file")
+	if err := errors.Join(s.AddInstanceDevice(ctx, "c1", "root", rootDisk("p", "30MiB")), os.WriteFile(file, make([]byte, 20<<20), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateSnapshot(ctx, "c1", "s0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(file), btrfs.Sync(s.dir.MountPoint("p"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []string{"30MiB", "31457280"} { // the same, and the same in other words
+		if err := s.SetInstanceDevice(ctx, "c1", "root", map[string]string{"size": size}); err != nil {
+			t.Fatal(err)
+		}
+		wantSize(t, s, "p", "c1", "set again to "+size, 30)
+	}
+}
+
 // A size that is set and a restore or copy meet in every order; nested subvolumes are in it.
 func TestSizeIsKept(t *testing.T) {
 	s := newSystem(t)

@@ -108,7 +108,9 @@ func deviceSetCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "set", Usage: "set keys of an instance's device", ArgsUsage: "NAME DEVICE KEY=VALUE...",
 		Description: example("The size of the root disk takes effect at once, also while the instance runs. It counts what is in the\n"+
-			"instance, the image's bytes and nested subvolumes included, its snapshots not. KEY VALUE works too.",
+			"instance, the image's bytes and nested subvolumes included, its snapshots not. KEY VALUE works too.\n"+
+			"In a pool with btrfs.quotas=simple, what is deleted while a snapshot still has it goes on to count until the\n"+
+			"limit is counted anew: at the next start, at a change of its snapshots, and when the same size is set again.",
 			"poolctl config device set c1 root size=10GiB"),
 		Action: e.action(3, many, func(ctx context.Context, s *pool.System, args []string) error {
 			words := args[2:]
