@@ -135,8 +135,14 @@ func TestInspectChangesNothing(t *testing.T) {
 			if _, err := other.Inspect(ctx, tc.file); err != nil {
 				t.Errorf("while it is looked into: %v", err)
 			}
-			if _, err := other.AdoptPool(ctx, tc.file, ""); !errors.Is(err, ErrInUse) || !strings.Contains(hint(err), "umount "+dir) {
+			if _, err := other.AdoptPool(ctx, tc.file, ""); !errors.Is(err, ErrInUse) || !strings.Contains(hint(err), "poolctl umount "+dir) {
 				t.Errorf("adopted while it is looked into: %v, %q", err, hint(err))
+			}
+			if tc.file == file {
+				err := s.AttachPool(ctx, "p")
+				if err == nil || !strings.Contains(hint(err), "poolctl umount "+dir) || !strings.Contains(hint(err), "poolctl umount "+made) || strings.Contains(hint(err), "losetup") {
+					t.Errorf("attached while it is looked into: %v, %q", err, hint(err))
+				}
 			}
 			for _, d := range []string{dir, made} {
 				if err := other.Unmount(ctx, d); err != nil {

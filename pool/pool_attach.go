@@ -218,7 +218,10 @@ func (s *System) holdLoop(ctx context.Context, rec state.PoolRecord) (*loopdev.D
 	}
 	info, err := dev.Info()
 	if err == nil && info.ReadOnly {
-		err = withHint(fmt.Errorf("%s is attached read-only as %s", rec.Source, info.Path), "losetup -d %s", info.Path)
+		var st Stranger
+		if st, err = describeStranger(info); err == nil {
+			err = withHint(fmt.Errorf("%s is attached read-only as %s", rec.Source, st), "%s", st.remedy())
+		}
 	} else if err == nil && (info.Offset != 0 || info.SizeLimit != 0) {
 		err = withHint(fmt.Errorf("only a part of %s is attached as %s", rec.Source, info.Path), "losetup -d %s", info.Path)
 	}

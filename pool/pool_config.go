@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	"poolctl/pool/crash"
 	"poolctl/pool/state"
@@ -73,7 +74,8 @@ func (s *System) SetPool(ctx context.Context, name string, c PoolChange) error {
 }
 
 // ReplacePool puts now in the place of a pool's configuration and description,
-// which must still be what was read as was; as SetPool otherwise.
+// which must still be what was read as was; as SetPool otherwise. Keys that now
+// leaves out are unset, but for the size and volatile.*, which stay.
 func (s *System) ReplacePool(ctx context.Context, name string, was, now PoolConfig, progress func(Progress)) error {
 	return s.changePool(ctx, name, progress, func(rec *state.PoolRecord) error {
 		if have := poolConfigOf(*rec); !maps.Equal(have.Config, was.Config) || have.Description != was.Description {
@@ -82,6 +84,11 @@ func (s *System) ReplacePool(ctx context.Context, name string, was, now PoolConf
 		rec.Config, rec.Description = maps.Clone(now.Config), now.Description
 		if rec.Config == nil {
 			rec.Config = map[string]string{}
+		}
+		for name, value := range was.Config {
+			if _, given := now.Config[name]; !given && (name == "size" || strings.HasPrefix(name, volatilePrefix)) {
+				rec.Config[name] = value
+			}
 		}
 		return nil
 	})

@@ -98,6 +98,12 @@ func TestReplacePool(t *testing.T) {
 	if err := s.ReplacePool(ctx, "p", now, PoolConfig{}, nil); err == nil || !strings.Contains(err.Error(), "cannot be changed") {
 		t.Errorf("size and source left out: %v", err)
 	}
+	size := now.Config["size"]
+	delete(now.Config, "size")
+	if err := s.ReplacePool(ctx, "p", PoolConfig{Config: withKey(now.Config, "size", size), Description: now.Description}, now, nil); err != nil {
+		t.Errorf("the size is left out: %v", err)
+	}
+	now.Config["size"] = size
 	if err := s.ReplacePool(ctx, "p", now, was, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -204,4 +210,11 @@ func TestCreateOptionsReachMkfs(t *testing.T) {
 	if _, err := os.Lstat(s.dir.DiskFile("q")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("its file: %v", err)
 	}
+}
+
+// withKey is a map with one more key.
+func withKey(m map[string]string, key, value string) map[string]string {
+	out := maps.Clone(m)
+	out[key] = value
+	return out
 }

@@ -28,7 +28,8 @@ type Stranger struct {
 	// not read-only.
 	Harmful bool `json:"harmful" yaml:"harmful"`
 
-	mounts []holders.Mount
+	mounts    []holders.Mount
+	autoclear bool // it goes with its last mount
 }
 
 // strangers lists the loop devices that have the pool's file, or device, besides
@@ -117,7 +118,7 @@ func loopNumber(l loopdev.Info) uint64 {
 
 // describeStranger finds out what a loop device is used for.
 func describeStranger(l loopdev.Info) (Stranger, error) {
-	st := Stranger{Device: l.Path, BackingFile: l.BackingFile, Offset: l.Offset, ReadOnly: l.ReadOnly, UsedBy: []string{}}
+	st := Stranger{Device: l.Path, BackingFile: l.BackingFile, Offset: l.Offset, ReadOnly: l.ReadOnly, UsedBy: []string{}, autoclear: l.Autoclear}
 	mounts, err := holders.Mounts(mountedFrom(l))
 	if err != nil {
 		return st, err
@@ -167,7 +168,14 @@ func mountedFrom(l loopdev.Info) func(holders.Mount) bool {
 func (st Stranger) remedy() string {
 	var steps []string
 	for _, m := range st.mounts {
+		if st.ReadOnly && m.PID == 0 && m.ReadOnly && isRootOfInstance(m.Root) {
+			steps = append(steps, "poolctl umount "+m.MountPoint) // a look
+			continue
+		}
 		steps = append(steps, umountCommand(m))
+	}
+	if st.autoclear && len(steps) > 0 {
+		return strings.Join(steps, " && ")
 	}
 	return strings.Join(append(steps, "losetup -d "+st.Device), " && ")
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"go.yaml.in/yaml/v3"
@@ -69,11 +71,26 @@ func readPoolConfig(text []byte) (pool.PoolConfig, error) {
 		Status          string   `yaml:"status"`
 		Locations       []string `yaml:"locations"`
 	}
+	err := decodeEdited(text, &file, "config", "description", "name", "driver", "used_by", "status", "locations")
+	return file.PoolConfig, err
+}
+
+// unknownField is how package yaml tells of a field that into has not.
+var unknownField = regexp.MustCompile(`^line (\d+): field (.*) not found in type (?s:.*)$`)
+
+// decodeEdited reads YAML that somebody has written, which has no fields but those.
+func decodeEdited(text []byte, into any, fields ...string) error {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
-	err := d.Decode(&file)
+	err := d.Decode(into)
 	if errors.Is(err, io.EOF) {
-		err = errors.New("the text is empty")
+		return errors.New("the text is empty")
 	}
-	return file.PoolConfig, err
+	var typeErr *yaml.TypeError
+	if errors.As(err, &typeErr) && len(typeErr.Errors) > 0 {
+		if m := unknownField.FindStringSubmatch(typeErr.Errors[0]); m != nil {
+			return fmt.Errorf("line %s: unknown field %q: the fields are %s", m[1], m[2], strings.Join(fields, ", "))
+		}
+	}
+	return err
 }

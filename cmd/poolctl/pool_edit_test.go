@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,6 +24,18 @@ func TestReadPoolConfig(t *testing.T) {
 		if got, err := readPoolConfig([]byte(bad)); err == nil {
 			t.Errorf("%q is %+v", bad, got)
 		}
+	}
+}
+
+// TestUnknownField: the user is told which fields there are, and of no type of Go.
+func TestUnknownField(t *testing.T) {
+	_, err := readPoolConfig([]byte("description: d\nnonsense: 1\n"))
+	if want := `line 2: unknown field "nonsense": the fields are config, description, name, driver, used_by, status, locations`; err == nil || err.Error() != want {
+		t.Errorf("%v; want %s", err, want)
+	}
+	_, err = readVolume([]byte("nonsense: 1\n"))
+	if want := `line 1: unknown field "nonsense": the fields are config, description, expires_at, name, `; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v; want %s", err, want)
 	}
 }
 

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -141,6 +139,11 @@ func volumeEditCommand(e *env) *cli.Command {
 					if !maps.Equal(put.Config, was.Config) || put.Description != was.Description {
 						return fmt.Errorf("cannot change volume %s: another command has changed it meanwhile", args[1])
 					}
+					for k, v := range was.Config { // what is not the user's stays, also when it is left out
+						if _, given := next.Config[k]; !given && strings.HasPrefix(k, "volatile.") {
+							next.Config[k] = v
+						}
+					}
 					*put = next
 					return nil
 				})
@@ -172,12 +175,7 @@ func readVolume(text []byte) (pool.VolumePut, error) {
 		Project        string    `yaml:"project"`
 		CreatedAt      time.Time `yaml:"created_at"`
 	}
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	err := d.Decode(&file)
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the text is empty")
-	}
+	err := decodeEdited(text, &file, "config", "description", "expires_at", "name", "type", "used_by", "location", "content_type", "project", "created_at")
 	if file.Config == nil {
 		file.Config = map[string]string{}
 	}
