@@ -29,6 +29,9 @@ type blockGroup struct {
 	used            uint64
 	flags           uint64 // groupData, groupMetadata, groupSystem and the profile
 	extents         []DevExtent
+	// longest is the longest extent in it, hole its longest free piece, where it is
+	// one of data and readExtents has been called.
+	longest, hole uint64
 }
 
 // metadata says whether metadata is in it, alone or with data.

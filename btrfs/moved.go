@@ -9,22 +9,22 @@ import (
 // path writes anew: what is used in the block groups that it takes, each copy
 // counted. Until it has ended, that much is written besides what there is.
 func MovedByBalance(path string, b Balance) (uint64, error) {
-	return movedBy(path, func(l layout) uint64 { return l.used(b.takes) })
+	return movedBy(path, readLayout, func(l layout) uint64 { return l.used(b.takes) })
 }
 
 // MovedByShrink is how many bytes of the device Shrink to size writes anew at
 // most: what lies beyond it, where that can be moved at once; all that is used,
 // where block groups have to be rewritten to get there.
 func MovedByShrink(path string, size uint64) (uint64, error) {
-	return movedBy(path, func(l layout) uint64 {
+	return movedBy(path, readLayoutExtents, func(l layout) uint64 {
 		one := l.canShrink(size)
 		return l.used(func(g blockGroup) bool { return !one || g.end() > size })
 	})
 }
 
-func movedBy(path string, sum func(layout) uint64) (moved uint64, err error) {
+func movedBy(path string, read func(*os.File) (layout, error), sum func(layout) uint64) (moved uint64, err error) {
 	err = withDir(path, func(f *os.File) error {
-		l, err := readLayout(f)
+		l, err := read(f)
 		moved = sum(l)
 		return err
 	})

@@ -29,7 +29,7 @@ func MinimumSize(path string) (uint64, error) {
 		if len(info.Devices) != 1 {
 			return fmt.Errorf("it has %d devices", len(info.Devices))
 		}
-		l, err := readLayout(f)
+		l, err := readLayoutExtents(f)
 		size = l.minimum(info.Devices[0].TotalBytes)
 		return err
 	})
@@ -59,6 +59,15 @@ func readLayout(f *os.File) (layout, error) {
 		}
 	}
 	return l, nil
+}
+
+// readLayoutExtents is readLayout with the longest extents.
+func readLayoutExtents(f *os.File) (layout, error) {
+	l, err := readLayout(f)
+	if err == nil {
+		err = l.readExtents(f)
+	}
+	return l, err
 }
 
 // Shrink makes the file system at path use only the first size bytes of its one
@@ -111,7 +120,9 @@ func (s *shrinker) step(ctx context.Context) (bool, error) {
 			return fmt.Errorf("it has %d devices", len(info.Devices))
 		}
 		cur = info.Devices[0].TotalBytes
-		l, err = readLayout(f)
+		if cur > s.target {
+			l, err = readLayoutExtents(f)
+		}
 		return err
 	})
 	if err != nil || cur <= s.target {

@@ -18,6 +18,12 @@ const (
 	moveReserve = 16 << 20
 	// smallestHole is the shortest free piece of a device that is counted on.
 	smallestHole = 1 << 20
+	// smallExtent is the longest extent that is taken to fit wherever that much is
+	// free: those of compressed data are no longer.
+	smallExtent = 128 << 10
+	// compactSpare stays unallocated in a file system of the smallest size besides
+	// what moving needs, for a balance after it.
+	compactSpare = 8 << 20
 )
 
 // chunkMax is the longest block group that the kernel makes in a file system of
@@ -69,7 +75,8 @@ func (l layout) holes(end uint64) (sum uint64) {
 // whole file system, instead of the move. What becomes free by the moves
 // themselves is not counted.
 func (l layout) canMove(size uint64, move func(blockGroup) bool) bool {
-	var data, meta, system kindRoom
+	var meta, system kindRoom
+	dataMoved := false
 	for _, g := range l.groups {
 		switch {
 		case g.metadata():
@@ -77,14 +84,18 @@ func (l layout) canMove(size uint64, move func(blockGroup) bool) bool {
 		case g.system():
 			system.add(g, move(g))
 		default:
-			data.add(g, move(g))
+			dataMoved = dataMoved || g.used > 0 && move(g)
 		}
 	}
 	// The kernel makes block groups as long as it may: metadata takes all of the
 	// last one that it needs.
 	need := meta.missing(l.reserve+moveReserve, chunkMax(groupMetadata, size)) + system.missing(0, chunkMax(groupSystem, size))
-	need += data.missing(0, 0)
-	if data.moved+meta.moved > 0 && meta.copies == 0 {
+	room, ok := l.dataRoom(size, move)
+	if !ok {
+		return false
+	}
+	need += room
+	if (dataMoved || meta.moved > 0) && meta.copies == 0 {
 		return false // there is no file system without metadata
 	}
 	need += need / 64
@@ -92,6 +103,54 @@ func (l layout) canMove(size uint64, move func(blockGroup) bool) bool {
 	// than the block groups have together, those that are still to be moved included
 	// (gather_device_info in fs/btrfs/volumes.c).
 	return need == 0 || l.holes(size) >= need && size >= l.allocated()+need
+}
+
+// dataRoom is how many bytes of the device new block groups take for the data that
+// is moved, and false where the longest extent fits neither into a free piece of a
+// block group that stays nor into a new block group. Mixed ones are not looked at
+// but for that.
+func (l layout) dataRoom(size uint64, move func(blockGroup) bool) (uint64, bool) {
+	var moved, longest, free, copies uint64
+	for _, g := range l.groups {
+		if g.flags&groupData != 0 && move(g) {
+			longest = max(longest, g.longest)
+			if !g.metadata() {
+				moved, copies = moved+g.used, max(copies, g.copies())
+			}
+		}
+	}
+	fits := chunkMax(groupData, size) >= longest+longestNode
+	for _, g := range l.groups {
+		if g.flags&groupData == 0 || move(g) {
+			continue
+		}
+		fits = fits || g.hole >= longest
+		switch {
+		case g.metadata():
+		case longest <= smallExtent: // fits nearly everywhere
+			free += g.length - min(g.used, g.length)
+		case g.hole >= moved:
+			free += g.hole
+		default: // what is left of it may be just too short
+			free += subtract(g.hole, longest)
+		}
+	}
+	left := subtract(moved, free)
+	if longest > smallExtent && left > 0 && chunkMax(groupData, size) < longest+longestNode {
+		return 0, false
+	}
+	return packed(left, longest, chunkMax(groupData, size)) * copies, fits
+}
+
+// packed is how much so much data takes in block groups of unit bytes each, when
+// extents of up to longest bytes are not cut: each pair of block groups has more
+// than one of them full, and each lacks less than an extent.
+func packed(data, longest, unit uint64) uint64 {
+	if data == 0 || longest <= smallExtent {
+		return data
+	}
+	fill := max(subtract(unit, longest), unit/2, 1)
+	return (data + fill - 1) / fill * unit
 }
 
 // allocated is what the block groups have of the device.
@@ -218,20 +277,24 @@ func (l layout) minimum(cur uint64) uint64 {
 // compact is what is used, what the kernel reserves, and room to move a block
 // group of each kind, of the length that they have in a file system of that size.
 func (l layout) compact() uint64 {
-	var need uint64
+	var need, data, longest uint64
 	copies := map[uint64]uint64{groupData: 1, groupMetadata: 1, groupSystem: 1}
 	for _, g := range l.groups {
-		need += g.used * g.copies()
+		if longest = max(longest, g.longest); g.flags&groupData != 0 && !g.metadata() {
+			data += g.used
+		} else {
+			need += g.used * g.copies()
+		}
 		for kind, n := range copies {
 			if g.flags&kind != 0 {
 				copies[kind] = max(n, g.copies())
 			}
 		}
 	}
-	need += deviceReserved + (l.reserve+moveReserve)*copies[groupMetadata]
-	size := uint64(smallestResize)
+	need += deviceReserved + compactSpare + (l.reserve+moveReserve)*copies[groupMetadata]
+	size := max(smallestResize, 10*(longest+smallestHole)) // a new block group, of a tenth, has to hold any extent
 	for {
-		room := need
+		room := need + packed(data, longest, chunkMax(groupData, size))*copies[groupData]
 		for kind, n := range copies {
 			room += chunkMax(kind, size) * n
 		}

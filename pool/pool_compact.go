@@ -39,7 +39,8 @@ const (
 
 // CompactPool packs what is in a pool together, makes the pool smaller if asked
 // to, and gives its free blocks back to the host: balance, resize, trim.
-// A step that fails, or the end of ctx, leaves what the ones before have done.
+// A step that fails, or the end of ctx, leaves what the ones before have done;
+// a pool that cannot be made smaller is trimmed all the same.
 func (s *System) CompactPool(ctx context.Context, name string, o CompactOptions) (CompactResult, error) {
 	var out CompactResult
 	before, err := s.measure(ctx, name)
@@ -53,12 +54,14 @@ func (s *System) CompactPool(ctx context.Context, name string, o CompactOptions)
 	} else if err != nil {
 		return out, err
 	}
+	err = nil
 	if o.Shrink {
-		if err := s.shrinkCompact(ctx, name, o); err != nil {
-			return out, err
-		}
+		err = s.shrinkCompact(ctx, name, o)
 	}
-	if err := s.trimCompact(ctx, name); err != nil {
+	if ctx.Err() == nil { // what a shrink that failed has moved left free blocks, too
+		err = errors.Join(err, s.trimCompact(ctx, name))
+	}
+	if err != nil {
 		return out, err
 	}
 	after, err := s.measure(ctx, name)
@@ -96,7 +99,7 @@ func (s *System) shrinkCompact(ctx context.Context, name string, o CompactOption
 	if err = errors.Join(err, p.close()); err != nil || least >= size {
 		return err
 	}
-	return s.ResizePool(ctx, name, fmt.Sprintf("%dB", least), o.Progress)
+	return s.resizePool(ctx, name, fmt.Sprintf("%dB", least), true, o.Progress)
 }
 
 // roomySize is what a pool is shrunk to when no size was given, what it uses and

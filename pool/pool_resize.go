@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -51,6 +50,11 @@ func (r resizing) shrinks() bool { return r.To < r.From }
 // where the file system, or growing the file, has the new size, and takes the
 // file system back to its old one otherwise.
 func (s *System) ResizePool(ctx context.Context, name, size string, progress func(Progress)) error {
+	return s.resizePool(ctx, name, size, strings.TrimSpace(size) == "min", progress)
+}
+
+// resizePool is ResizePool; with least, sizes somewhat above are as good.
+func (s *System) resizePool(ctx context.Context, name, size string, least bool, progress func(Progress)) error {
 	p, err := s.openPool(ctx, name)
 	if err != nil {
 		return err
@@ -67,10 +71,11 @@ func (s *System) ResizePool(ctx context.Context, name, size string, progress fun
 	if p.rec, err = s.loadPool(name); err != nil { // as the one before left it
 		return err
 	}
-	r, err := s.planResize(ctx, p.rec, size)
-	if err == nil && r.To != r.From {
-		err = s.resize(ctx, p.rec, r, progress)
+	tries := 1
+	if least {
+		tries = leastTries
 	}
+	err = s.tryResize(ctx, p.rec, size, tries, progress)
 	if errors.Is(err, btrfs.ErrBusy) {
 		err = withHint(err, "poolctl pool balance %s --status tells of a balance, --cancel ends it", name)
 	}
@@ -179,42 +184,6 @@ func (s *System) wantedSize(rec state.PoolRecord, text string, have, room int64)
 	return n &^ 4095, nil
 }
 
-// checkResize refuses sizes that cannot be reached, before anything is changed.
-func (s *System) checkResize(ctx context.Context, rec state.PoolRecord, r resizing, room int64) error {
-	if r.To == r.From {
-		return nil
-	}
-	if r.To < minResize {
-		return withHint(fmt.Errorf("%s is too small: the kernel resizes btrfs to %s at least", FormatSize(r.To), FormatSize(minResize)), "a smaller pool can only be made new")
-	}
-	if r.shrinks() {
-		least, err := btrfs.MinimumSize(s.dir.MountPoint(rec.Name))
-		if err != nil {
-			return err
-		}
-		if r.To < int64(least) {
-			return withHint(fmt.Errorf("%s is too small for what is in it: the smallest size is %s now", FormatSize(r.To), FormatSize(int64(least))),
-				"poolctl pool resize %s min; poolctl pool usage shows what takes the space", rec.Name)
-		}
-		return s.needShrink(ctx, rec, uint64(r.To))
-	}
-	if rec.Kind == state.PoolDevice {
-		if r.To > room {
-			return withHint(fmt.Errorf("its device has only %s", FormatSize(room)), "poolctl pool resize %s max takes all of it", rec.Name)
-		}
-		return nil
-	}
-	var st unix.Stat_t
-	var host unix.Statfs_t
-	if err := errors.Join(unix.Stat(rec.Source, &st), unix.Statfs(rec.Source, &host)); err != nil {
-		return fmt.Errorf("%s: %w", rec.Source, err)
-	}
-	if free := int64(host.Bavail) * host.Bsize; r.To-st.Blocks*512 > free && !isTrue(rec.Config["reserve"]) {
-		s.noticef("pool %s may grow to %s, but %s has only %s free now", rec.Name, FormatSize(r.To), filepath.Dir(rec.Source), FormatSize(free))
-	}
-	return nil
-}
-
 // resize does it, journalled.
 func (s *System) resize(ctx context.Context, rec state.PoolRecord, r resizing, progress func(Progress)) error {
 	e, err := journal.Begin(ctx, s.journalDir(), "pool-resize", r)
@@ -255,8 +224,7 @@ func (s *System) shrinkFileSystem(ctx context.Context, rec state.PoolRecord, r r
 	}
 	err = btrfs.Shrink(ctx, s.dir.MountPoint(rec.Name), dev.ID, uint64(r.To), report)
 	if errors.Is(err, btrfs.ErrNoRoom) {
-		least, merr := btrfs.MinimumSize(s.dir.MountPoint(rec.Name))
-		return errors.Join(withHint(err, "it was written to meanwhile; the smallest size is %s now", FormatSize(int64(least))), merr)
+		return s.hintNoRoom(rec, r.To, err)
 	}
 	return err
 }
