@@ -10,14 +10,13 @@ import (
 	"poolctl/pool/crash"
 	"poolctl/pool/journal"
 	"poolctl/pool/state"
-	"poolctl/pool/tree"
 )
 
 // DeletePool deletes a pool with what it lies on: the file; the file system on a
 // device, which is left empty; in a subvolume what is the pool's, and the
 // subvolume itself if the pool made it and nothing else is in it. A pool that
-// holds instances or images is refused unless force; one with running instances
-// always. Only what is the pool's own is removed: another file, file system or
+// holds instances, virtual machines, volumes or images, or what somebody else put
+// into it, is refused unless force; one with running instances always. Only what is the pool's own is removed: another file, file system or
 // subvolume that has taken its place stays.
 //
 // Order: unmount (which can still be taken back), intent, record (the commit),
@@ -71,14 +70,7 @@ func (s *System) checkEmpty(ctx context.Context, rec state.PoolRecord, force boo
 	if err := s.mountPool(ctx, rec); err != nil {
 		return withHint(err, "with --force it is deleted without looking inside")
 	}
-	used, err := s.poolUsers(ctx, rec)
-	if err != nil {
-		return err
-	}
-	if len(used) > 0 {
-		return withHint(fmt.Errorf("%w: %d instances, snapshots, volumes and images are in it", ErrInUse, len(used)), "delete them first, or everything at once with --force")
-	}
-	return nil
+	return s.checkNobodys(ctx, rec)
 }
 
 // deletion is the intent of deleting a pool: what of it there is to delete. lost
@@ -173,43 +165,4 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opAdopt:         s.recoverAdopt,
 		"volume-rename": s.recoverVolumeRename,
 	}
-}
-
-// poolUsers is used_by of an attached pool.
-func (s *System) poolUsers(ctx context.Context, rec state.PoolRecord) ([]string, error) {
-	p, err := s.peek(rec)
-	if err != nil || p == nil {
-		return nil, err
-	}
-	defer func() { _ = p.Close() }()
-	used := []string{}
-	instances, err := p.Instances(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, in := range instances {
-		used = append(used, "/1.0/instances/"+in.Name)
-		for _, sn := range in.Snapshots {
-			used = append(used, "/1.0/instances/"+in.Name+"/snapshots/"+sn.Name)
-		}
-	}
-	volumes, err := p.Volumes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range volumes {
-		path := "/1.0/storage-pools/" + rec.Name + "/volumes/custom/" + v.Name
-		if v.Project != tree.DefaultProject {
-			path += "?project=" + v.Project
-		}
-		used = append(used, path)
-	}
-	images, err := p.Images()
-	if err != nil {
-		return nil, err
-	}
-	for _, im := range images {
-		used = append(used, "/1.0/images/"+im.Fingerprint)
-	}
-	return used, nil
 }

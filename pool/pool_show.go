@@ -73,7 +73,9 @@ func (s *System) showPool(ctx context.Context, rec state.PoolRecord) (Pool, erro
 			out.Status = "Unavailable"
 		}
 	} else if used, err := s.poolUsers(ctx, rec); err == nil {
-		out.UsedBy = used
+		for _, u := range used {
+			out.UsedBy = append(out.UsedBy, u.path)
+		}
 	} else if err = s.leftOut(ctx, rec.Name, err); err != nil {
 		return out, err
 	} else {

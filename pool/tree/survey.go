@@ -16,6 +16,7 @@ import (
 const (
 	dirMachines         = "virtual-machines"
 	dirMachineSnapshots = "virtual-machines-snapshots"
+	dirBuckets          = "buckets"
 )
 
 // Survey is what a pool holds besides its images, instances and custom volumes, as far as its directories tell.
@@ -48,7 +49,7 @@ func (t *Tree) CheckForeign() error {
 		}
 	}
 	for _, d := range []string{
-		dirContainers, dirSnapshots, dirImages, dirCustom, dirCustomSnapshots, dirMachines, dirMachineSnapshots, "buckets",
+		dirContainers, dirSnapshots, dirImages, dirCustom, dirCustomSnapshots, dirMachines, dirMachineSnapshots, dirBuckets,
 		dirOwn, dirOwn + "/images", dirOwn + "/" + dirVolumeRecords, dirOwn + "/staging",
 	} {
 		if err := t.checkDirectory(d); err != nil {
@@ -87,7 +88,7 @@ func (t *Tree) Survey() (Survey, error) {
 	own, err := exists(filepath.Join(t.mnt, dirOwn))
 	out.Own = own
 	if err == nil {
-		out.Machines, err = t.surveyed(dirMachines, dirMachineSnapshots)
+		out.Machines, err = t.Machines()
 	}
 	if err == nil {
 		out.Leftovers, err = t.leftovers()
@@ -97,6 +98,9 @@ func (t *Tree) Survey() (Survey, error) {
 	}
 	return out, nil
 }
+
+// Machines lists the virtual machines, as Survey does.
+func (t *Tree) Machines() ([]Surveyed, error) { return t.surveyed(dirMachines, dirMachineSnapshots) }
 
 func (t *Tree) surveyed(dir, snapshotsDir string) ([]Surveyed, error) {
 	names, err := t.surveyedNames(dir)
