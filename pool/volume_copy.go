@@ -244,7 +244,11 @@ func (s *System) checkMovable(ctx context.Context, o CopyVolumeOptions) error {
 	} else if !there {
 		return volumeNotFound(o.Pool, o.Volume)
 	}
-	if err := s.checkNotRunning(ctx, o.Pool, o.Volume); err != nil {
+	err := s.checkNotRunning(ctx, o.Pool, o.Volume)
+	if err == nil {
+		err = s.checkUnseenUsers(ctx, o.Pool, o.Volume)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot move volume %s/%s: %w", o.Pool, o.Volume, err)
 	}
 	return nil

@@ -74,7 +74,11 @@ func (s *System) DeleteVolume(ctx context.Context, pool, name string) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
-	if err := s.checkNoUsers(ctx, pool, v.vol.Name); err != nil {
+	err = s.checkNoUsers(ctx, pool, v.vol.Name)
+	if err == nil {
+		err = s.checkUnseenUsers(ctx, pool, v.vol.Name)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot delete volume %s: %w", v.vol.Name, err)
 	}
 	return v.DeleteVolume(ctx, v.vol.Name)

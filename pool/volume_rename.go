@@ -75,6 +75,9 @@ func (s *System) lockMoved(ctx context.Context, p *openedPool, from, toPool, to 
 	if pool == toPool && from == to {
 		return nil, fmt.Errorf("cannot rename volume %s to %s: %w", from, to, ErrExists)
 	}
+	if err := s.checkUnseenUsers(ctx, pool, from); err != nil {
+		return nil, fmt.Errorf("cannot rename volume %s to %s: %w", from, to, err)
+	}
 	before, err := s.volumeUsers(ctx, pool, from)
 	if err != nil {
 		return nil, err

@@ -2,10 +2,12 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"poolctl/pool/tree"
 )
@@ -167,4 +169,48 @@ func joinUsers(users []volumeUser) string {
 		names = append(names, u.String())
 	}
 	return strings.Join(names, ", ")
+}
+
+// checkUnseenUsers refuses a volume that an instance of a detached pool has a device
+// on, or may have: the device would be left behind. The pools are attached for it.
+func (s *System) checkUnseenUsers(ctx context.Context, pool, volume string) error {
+	_, detached, err := s.poolNames()
+	if err != nil {
+		return err
+	}
+	for _, name := range detached {
+		if name == pool {
+			continue // open
+		}
+		user, err := s.userInDetached(ctx, name, pool, volume)
+		switch {
+		case errors.Is(err, ErrNotFound): // deleted meanwhile
+		case err != nil:
+			return fmt.Errorf("pool %s is detached, and whether an instance in it uses the volume cannot be seen: %w", name, err)
+		case user != "":
+			return withHint(fmt.Errorf("%w: by instance %s in pool %s, which is detached", ErrInUse, user, name), "poolctl pool attach %s", name)
+		}
+	}
+	return nil
+}
+
+// userInDetached names an instance of a detached pool with a device on the volume.
+// The pool is detached again.
+func (s *System) userInDetached(ctx context.Context, name, pool, volume string) (user string, err error) {
+	short, cancel := context.WithTimeout(ctx, 10*time.Second) // whoever has it for himself may wait for us
+	defer cancel()
+	p, err := s.openPool(short, name)
+	if err != nil {
+		return "", err
+	}
+	defer s.detachAgain(ctx, name)
+	all, err := p.Instances(ctx)
+	for _, in := range all {
+		for _, dev := range in.ExpandedDevices {
+			if isVolumeDevice(dev, pool, volume) {
+				user = in.Name
+			}
+		}
+	}
+	return user, errors.Join(err, p.close())
 }
