@@ -84,11 +84,18 @@ func attachedNowhere(root *os.File, clone func() (*os.File, error)) (*os.File, e
 		view *os.File
 		err  error
 	}
-	done := make(chan result)
+	done := make(chan result, 1)
 	go func() {
-		// The thread ends with this goroutine, as it is never unlocked: it has a
-		// working directory of its own now.
+		// The thread ends with this goroutine, as it is not unlocked: it has a
+		// working directory of its own now. Go does not let the main thread end,
+		// and /proc/self is that one's.
 		goruntime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			view, err := attachedNowhere(root, clone) // on another one, as this one is taken
+			done <- result{view, err}
+			goruntime.UnlockOSThread()
+			return
+		}
 		view, err := attachHere(root, clone)
 		done <- result{view, err}
 	}()
@@ -105,8 +112,7 @@ func attachHere(root *os.File, clone func() (*os.File, error)) (_ *os.File, err 
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil { // and CLONE_FS with it
 		return nil, os.NewSyscallError("unshare", err)
 	}
-	// Go keeps the main thread, should this be it, and the namespace would hold
-	// all mounts that it has copied.
+	// What lasts until the thread has ended would keep all mounts that the namespace has copied.
 	defer func() {
 		if serr := unix.Setns(int(host.Fd()), unix.CLONE_NEWNS); serr != nil {
 			err = errors.Join(err, os.NewSyscallError("setns", serr))
