@@ -145,11 +145,13 @@ func (t *Tree) volumeBelongs(dir, name string) (belonging, error) {
 		return others, nil
 	case isLeftover(name):
 		return debris, nil
-	case dir == dirImages && ValidateFingerprint(name) != nil, dir == dirCustom && (!found || project == "" || volume == ""):
+	case dir == dirImages && !isFingerprint(name), dir == dirCustom && (!found || project == "" || volume == ""):
 		return others, nil
 	}
 	return counted, nil
 }
+
+func isFingerprint(name string) bool { return ValidateFingerprint(name) == nil }
 
 // namesIn lists a directory of the pool, sorted. One that is not there, or is no directory, is empty.
 func (t *Tree) namesIn(dir string) ([]string, error) {
