@@ -86,7 +86,12 @@ func protect(path string) error {
 	return btrfs.SetReadOnly(path, true)
 }
 
+// removeImageRecord removes what there is of an image besides its volume.
 func (t *Tree) removeImageRecord(fingerprint string) error {
+	if err := discard(context.Background(), t.originals(fingerprint)); err != nil {
+		return err
+	}
+	crash.Point("tree.imagedelete.originals")
 	err := os.Remove(t.imageRecordPath(fingerprint))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

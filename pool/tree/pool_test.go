@@ -120,6 +120,16 @@ func importImage(t *Tree, fp string) error {
 	if err := fillImage(s.Dir()); err != nil {
 		return errors.Join(err, s.Abort())
 	}
+	f, err := s.Original(OriginalRootfs)
+	if err != nil {
+		return errors.Join(err, s.Abort())
+	}
+	if _, err := f.WriteString("original"); err != nil {
+		return errors.Join(err, s.Abort())
+	}
+	if err := f.Close(); err != nil {
+		return errors.Join(err, s.Abort())
+	}
 	rec := ImageRecord{Fingerprint: fp, Aliases: []string{"test/1"}, Architecture: "x86_64", Type: "container", Size: 7}
 	if err := s.CommitImage(context.Background(), rec); err != nil {
 		return errors.Join(err, s.Abort())

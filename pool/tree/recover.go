@@ -65,6 +65,9 @@ func (t *Tree) recoverTorn(ctx context.Context, e *journal.Entry) error {
 			return err
 		}
 	}
+	if err := t.sweepOriginals(ctx); err != nil {
+		return err
+	}
 	owners, err := readNames(filepath.Join(t.mnt, dirContainers))
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"poolctl/btrfs"
 	"poolctl/pool/crash"
@@ -51,7 +52,7 @@ func (s *Stage) Dir() string { return s.entry.Path(entryVolume) }
 func (s *Stage) TempDir() string { return s.entry.Dir() }
 
 // CommitImage makes what was unpacked into Dir the image rec.Fingerprint: it syncs the pool, moves the volume into place,
-// makes it read-only and adds the record, which is the step that makes the image exist. An image that exists already is
+// makes it read-only and adds its original files and the record, which is the step that makes the image exist. An image that exists already is
 // fs.ErrExist. After an error Abort undoes the rest.
 func (s *Stage) CommitImage(ctx context.Context, rec ImageRecord) error {
 	if err := s.commit(ctx, rec); err != nil {
@@ -96,17 +97,20 @@ func (s *Stage) commit(ctx context.Context, rec ImageRecord) error {
 		return err
 	}
 	s.moved = volume
-	return s.tree.finishImage(s.entry.Path(entryRecord), rec.Fingerprint)
+	return s.tree.finishImage(s.entry, rec.Fingerprint)
 }
 
 // finishImage takes the last steps of a commit, once the volume is in its place.
-func (t *Tree) finishImage(record, fingerprint string) error {
+func (t *Tree) finishImage(e *journal.Entry, fingerprint string) error {
 	crash.Point("tree.commit.moved")
 	if err := btrfs.SetReadOnly(t.ImagePath(fingerprint), true); err != nil {
 		return err
 	}
 	crash.Point("tree.commit.readonly")
-	if err := os.Rename(record, t.imageRecordPath(fingerprint)); err != nil {
+	if err := t.placeOriginals(e, fingerprint); err != nil {
+		return err
+	}
+	if err := os.Rename(e.Path(entryRecord), t.imageRecordPath(fingerprint)); err != nil {
 		return err
 	}
 	crash.Point("tree.commit.done")
@@ -142,7 +146,7 @@ func (s *Stage) Abort() error {
 	ctx := context.Background()
 	var err error
 	if s.moved != "" {
-		err = discard(ctx, s.moved)
+		err = errors.Join(discard(ctx, s.moved), discard(ctx, s.tree.originals(filepath.Base(s.moved))))
 	}
 	if err == nil {
 		err = clearEntry(ctx, e)
@@ -186,7 +190,7 @@ func (t *Tree) rollForward(e *journal.Entry, fingerprint string) error {
 			return err
 		}
 	}
-	return t.finishImage(e.Path(entryRecord), fingerprint)
+	return t.finishImage(e, fingerprint)
 }
 
 // readStagedRecord reads a stage's record: nil when it is not there, or says nothing that could be an image.

@@ -72,6 +72,7 @@ func layout() []layoutDir {
 		{dirBuckets, 0o711},
 		{dirOwn, 0o700},
 		{filepath.Join(dirOwn, "images"), 0o700},
+		{filepath.Join(dirOwn, dirOriginals), 0o700},
 		{filepath.Join(dirOwn, dirVolumeRecords), 0o700},
 		{filepath.Join(dirOwn, "staging"), 0o700},
 	}

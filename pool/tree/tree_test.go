@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -55,6 +56,17 @@ func TestImages(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Fatal(diff, err)
 	}
+	original, err := p.OpenOriginal(fingerprint, OriginalRootfs)
+	must(t, err)
+	raw, err := io.ReadAll(original)
+	must(t, err, original.Close())
+	names, err := p.Originals(fingerprint)
+	if string(raw) != "original" || len(names) != 1 || err != nil {
+		t.Errorf("original %q, %q, %v", raw, names, err)
+	}
+	if _, err := p.OpenOriginal(fingerprint, OriginalMetadata); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an original that was not kept: %v", err)
+	}
 	ro, err := btrfs.IsReadOnly(p.ImagePath(fingerprint))
 	if !ro || err != nil {
 		t.Errorf("read-only: %v, %v", ro, err)
@@ -87,7 +99,7 @@ func checkEmpty(t *testing.T, p *testPool) {
 	if err != nil || len(left) != 0 {
 		t.Errorf("subvolumes left: %+v, %v", left, err)
 	}
-	for _, dir := range []string{p.staging(), p.mnt + "/.poolctl/images", p.mnt + "/containers-snapshots", p.mnt + "/containers"} {
+	for _, dir := range []string{p.staging(), p.mnt + "/.poolctl/images", p.mnt + "/.poolctl/originals", p.mnt + "/containers-snapshots", p.mnt + "/containers"} {
 		if names, err := readNames(dir); err != nil || len(names) != 0 {
 			t.Errorf("left in %s: %v, %v", dir, names, err)
 		}
