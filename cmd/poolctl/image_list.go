@@ -7,23 +7,23 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"poolctl/cmd/poolctl/internal/match"
 	"poolctl/cmd/poolctl/internal/output"
 	"poolctl/cmd/poolctl/internal/table"
 	"poolctl/pool"
 )
 
-const imageColumnsHelp = `Filters: part of an alias or fingerprint, or KEY=VALUE for the properties, where VALUE is a regular expression
-and KEY may be abbreviated. All of them have to match.
+const imageColumnsHelp = `Filters: part of an alias or fingerprint, or KEY=VALUE. KEY is a property, and may be abbreviated; VALUE is then a
+regular expression that has to match the whole value, unless it has ^ or $. Or KEY is a field, such as type, architecture,
+public, cached or auto_update, and VALUE its value. All filters have to match.
 
-Columns: l shortest alias, L all aliases, f fingerprint (short), F fingerprint, p public, d description,
-a architecture, t type, s size, u upload date`
+Columns: l shortest alias, L all aliases, f fingerprint (short), F fingerprint, p public, d description, e project,
+a architecture, t type, s size (in MiB), u upload date`
 
 func imageListCommand(e *env) *cli.Command {
 	var format, columns string
 	return &cli.Command{
 		Name: "list", Aliases: []string{"ls"}, Usage: "list a pool's or a remote's images", ArgsUsage: "[REMOTE:] [FILTER...]",
-		Description: example(imageColumnsHelp, "poolctl image list images: alpine arch=amd64", "poolctl image list -c lfs"),
+		Description: example(imageColumnsHelp, "poolctl image list images: alpine arch=amd64 type=container", "poolctl image list -c lfs"),
 		Flags: []cli.Flag{
 			formatFlag(&format, output.Table),
 			&cli.StringFlag{Name: "columns", Aliases: []string{"c"}, Usage: "`COLUMNS` to show", Value: "lfpdatsu", Destination: &columns},
@@ -106,6 +106,8 @@ func imageColumnOf(letter rune) (imageColumn, bool) {
 		return imageColumn{"PUBLIC", func(v imageView) string { return strings.ToLower(yesNo(v.Public)) }}, true
 	case 'd':
 		return imageColumn{"DESCRIPTION", func(v imageView) string { return v.Properties["description"] }}, true
+	case 'e':
+		return imageColumn{"PROJECT", func(imageView) string { return "default" }}, true
 	case 'a':
 		return imageColumn{"ARCHITECTURE", func(v imageView) string { return v.Architecture }}, true
 	case 't':
@@ -118,8 +120,9 @@ func imageColumnOf(letter rune) (imageColumn, bool) {
 	return imageColumn{}, false
 }
 
-// mebibytes is how lxc and incus write an image's size, whatever it is.
-func mebibytes(n int64) string { return fmt.Sprintf("%.2fMiB", float64(n)/(1<<20)) }
+// mebibytes is how lxc writes an image's size, whatever it is: incus has the
+// proper unit, MiB, but lists are to be those of lxc to the letter.
+func mebibytes(n int64) string { return fmt.Sprintf("%.2fMB", float64(n)/(1<<20)) }
 
 func shortestAlias(v imageView) string {
 	if v.more > 0 {
@@ -158,33 +161,7 @@ func imageList(views []imageView, filters []string, columns []imageColumn) outpu
 		}
 		l.Rows = append(l.Rows, row)
 	}
-	table.SortText(l.Rows)
+	table.SortNatural(l.Rows)
 	l.Values = shown
 	return l
-}
-
-func imageMatches(v imageView, filters []string) bool {
-	for _, f := range filters {
-		key, pattern, pair := strings.Cut(f, "=")
-		if pair && !match.Pairs(key, pattern, v.Properties) {
-			return false
-		}
-		if !pair && !imageNamed(v, f) {
-			return false
-		}
-	}
-	return true
-}
-
-// imageNamed says whether the word is part of the fingerprint or of an alias.
-func imageNamed(v imageView, word string) bool {
-	if strings.Contains(v.Fingerprint, word) {
-		return true
-	}
-	for _, a := range v.Aliases {
-		if strings.Contains(a.Name, word) {
-			return true
-		}
-	}
-	return false
 }

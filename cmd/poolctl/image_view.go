@@ -42,14 +42,17 @@ type imageSettings struct {
 	Profiles   []string          `json:"profiles" yaml:"profiles"`
 }
 
+// remoteImageView leaves the lists that are empty nil, so that JSON has null
+// there, as lxc's and incus's has it of a simplestreams server.
 func remoteImageView(im remotes.Image) imageView {
 	v := imageView{
-		Properties: im.Properties, Public: im.Public, ExpiresAt: im.ExpiresAt, Profiles: []string{}, Aliases: []pool.ImageAlias{},
-		Architecture: im.Arch, Filename: im.Filename, Fingerprint: im.Fingerprint, AltFingerprints: im.AltFingerprints,
+		Properties: im.Properties, Public: im.Public, ExpiresAt: im.ExpiresAt, Architecture: im.Arch, Filename: im.Filename, Fingerprint: im.Fingerprint, AltFingerprints: im.AltFingerprints,
 		Size: im.Size, Type: im.Type, CreatedAt: im.CreatedAt, UploadedAt: im.UploadedAt,
 	}
 	for _, a := range im.Aliases {
-		v.Aliases = append(v.Aliases, pool.ImageAlias{Name: a.Name})
+		if a.Display { // as lxc and incus: the others would name another architecture's image here
+			v.Aliases = append(v.Aliases, pool.ImageAlias{Name: a.Name})
+		}
 	}
 	v.shown, v.more = im.DisplayAlias()
 	return v

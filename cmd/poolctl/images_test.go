@@ -29,15 +29,15 @@ func sampleImages() []imageView {
 	}
 }
 
-const imagesListed = `+--------------------------+--------------+--------+---------------------------------------+--------------+-----------+---------+-------------------------------+
-|          ALIAS           | FINGERPRINT  | PUBLIC |              DESCRIPTION              | ARCHITECTURE |   TYPE    |  SIZE   |          UPLOAD DATE          |
-+--------------------------+--------------+--------+---------------------------------------+--------------+-----------+---------+-------------------------------+
-| alpine/arm64             | cd73881adaac | yes    | alpine v3.13 arm64 (20210218_0139)    | aarch64      | CONTAINER | 3.11MiB | Feb 18, 2021 at 12:00am (UTC) |
-+--------------------------+--------------+--------+---------------------------------------+--------------+-----------+---------+-------------------------------+
-| alpinelinux/3.8 (1 more) | ef1a4fe020b6 | yes    | Alpinelinux 3.8 amd64 (20220731_1101) | x86_64       | CONTAINER | 1.96MiB | Jul 31, 2022 at 12:00am (UTC) |
-+--------------------------+--------------+--------+---------------------------------------+--------------+-----------+---------+-------------------------------+
-|                          | 329e11d66dea | yes    | Alpinelinux 3.8 amd64 (20211214_1947) | x86_64       | CONTAINER | 1.92MiB | Dec 14, 2021 at 12:00am (UTC) |
-+--------------------------+--------------+--------+---------------------------------------+--------------+-----------+---------+-------------------------------+
+const imagesListed = `+--------------------------+--------------+--------+---------------------------------------+--------------+-----------+--------+-------------------------------+
+|          ALIAS           | FINGERPRINT  | PUBLIC |              DESCRIPTION              | ARCHITECTURE |   TYPE    |  SIZE  |          UPLOAD DATE          |
++--------------------------+--------------+--------+---------------------------------------+--------------+-----------+--------+-------------------------------+
+| alpine/arm64             | cd73881adaac | yes    | alpine v3.13 arm64 (20210218_0139)    | aarch64      | CONTAINER | 3.11MB | Feb 18, 2021 at 12:00am (UTC) |
++--------------------------+--------------+--------+---------------------------------------+--------------+-----------+--------+-------------------------------+
+| alpinelinux/3.8 (1 more) | ef1a4fe020b6 | yes    | Alpinelinux 3.8 amd64 (20220731_1101) | x86_64       | CONTAINER | 1.96MB | Jul 31, 2022 at 12:00am (UTC) |
++--------------------------+--------------+--------+---------------------------------------+--------------+-----------+--------+-------------------------------+
+|                          | 329e11d66dea | yes    | Alpinelinux 3.8 amd64 (20211214_1947) | x86_64       | CONTAINER | 1.92MB | Dec 14, 2021 at 12:00am (UTC) |
++--------------------------+--------------+--------+---------------------------------------+--------------+-----------+--------+-------------------------------+
 `
 
 func TestImageList(t *testing.T) {
@@ -52,6 +52,9 @@ func TestImageList(t *testing.T) {
 		{output.CSV, "f", []string{"3.8", "os=Alpine"}, ""},
 		{output.CSV, "f", []string{"os=Alpine.*"}, "329e11d66dea\nef1a4fe020b6\n"},
 		{output.CSV, "f", []string{"arch=aarch64"}, "cd73881adaac\n"},
+		{output.CSV, "f", []string{"architecture=aarch64", "type=container", "public=true"}, "cd73881adaac\n"},
+		{output.CSV, "f", []string{"type=virtual-machine"}, ""},
+		{output.CSV, "e", []string{"size=2016096"}, "default\n"},
 		{output.CSV, "f,L", []string{"rel=3.8", "ef1a"}, "ef1a4fe020b6,\"alpinelinux/3.8\nalpinelinux/3.8/default\"\n"},
 	} {
 		cols, err := imageColumnsOf(c.columns)
@@ -94,7 +97,7 @@ func TestImageText(t *testing.T) {
 		UpdateSource: &pool.ImageSource{Server: "https://localhost:1", Protocol: "simplestreams", Alias: "alpinelinux/3.8"},
 	})
 	want := `Fingerprint: ef1a4fe020b6
-Size: 1.96MiB
+Size: 1.96MB
 Architecture: x86_64
 Type: container
 Public: no

@@ -7,13 +7,7 @@ import (
 
 // SortNatural sorts rows by their cells from the left, numbers within the text
 // by their value (c2 before c10), empty cells last.
-func SortNatural(rows [][]string) { sortBy(rows, CompareNatural) }
-
-// SortText sorts rows by their cells from the left, byte by byte, empty cells
-// last.
-func SortText(rows [][]string) { sortBy(rows, strings.Compare) }
-
-func sortBy(rows [][]string, compare func(a, b string) int) {
+func SortNatural(rows [][]string) {
 	slices.SortStableFunc(rows, func(a, b []string) int {
 		for i := range min(len(a), len(b)) {
 			switch {
@@ -24,7 +18,7 @@ func sortBy(rows [][]string, compare func(a, b string) int) {
 			case b[i] == "":
 				return -1
 			}
-			if c := compare(a[i], b[i]); c != 0 {
+			if c := CompareNatural(a[i], b[i]); c != 0 {
 				return c
 			}
 		}
@@ -33,7 +27,8 @@ func sortBy(rows [][]string, compare func(a, b string) int) {
 }
 
 // CompareNatural compares text in which runs of digits count by their value; of
-// two that differ in leading zeros only, the byte order decides.
+// two with the same value the one with fewer leading zeros comes first, whatever
+// follows (NaturalLess of github.com/fvbommel/sortorder, which lxc and incus use).
 func CompareNatural(a, b string) int {
 	x, y := a, b
 	for x != "" && y != "" {
@@ -45,6 +40,9 @@ func CompareNatural(a, b string) int {
 			if c := strings.Compare(nx, ny); c != 0 {
 				return c
 			}
+			if dx != dy {
+				return dx - dy
+			}
 			x, y = x[dx:], y[dy:]
 			continue
 		}
@@ -53,10 +51,7 @@ func CompareNatural(a, b string) int {
 		}
 		x, y = x[1:], y[1:]
 	}
-	if len(x) != len(y) {
-		return len(x) - len(y) // one is the beginning of the other
-	}
-	return strings.Compare(a, b)
+	return len(x) - len(y) // one is the beginning of the other
 }
 
 // digits counts the digits that s begins with.

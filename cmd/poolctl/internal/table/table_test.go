@@ -2,7 +2,6 @@ package table
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -110,14 +109,9 @@ func TestSort(t *testing.T) {
 		return out
 	}
 	in := [][]string{{"c10"}, {""}, {"c2", "b"}, {"c2", "a"}, {"b"}, {"c02"}, {"c2", ""}, {"C3"}}
-	natural := slices.Clone(in)
-	SortNatural(natural)
-	if diff := cmp.Diff([]string{"C3", "b", "c02", "c2,a", "c2,b", "c2,", "c10", ""}, column(natural)); diff != "" {
-		t.Errorf("natural (-want +got):\n%s", diff)
-	}
-	SortText(in)
-	if diff := cmp.Diff([]string{"C3", "b", "c02", "c10", "c2,a", "c2,b", "c2,", ""}, column(in)); diff != "" {
-		t.Errorf("text (-want +got):\n%s", diff)
+	SortNatural(in)
+	if diff := cmp.Diff([]string{"C3", "b", "c2,a", "c2,b", "c2,", "c02", "c10", ""}, column(in)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
