@@ -42,6 +42,33 @@ var crashOps = map[string]struct {
 		run:    func(p *Tree) error { return p.DeleteImage(context.Background(), fingerprint) },
 		points: 7,
 	},
+	"image update": {
+		before: func(p *Tree) error { return importImage(p, fingerprint) },
+		run:    func(p *Tree) error { return changeImage(p, fingerprint) },
+		points: 5,
+	},
+	"image replace": {
+		before: func(p *Tree) error {
+			err := errors.Join(importImage(p, fingerprint), importImage(p, other))
+			return errors.Join(err, changeImage(p, fingerprint))
+		},
+		run: func(p *Tree) error {
+			_, err := p.ReplaceImage(context.Background(), fingerprint, other)
+			return err
+		},
+		points: 8,
+	},
+	"import of a new version": {
+		before: func(p *Tree) error { return errors.Join(importImage(p, fingerprint), changeImage(p, fingerprint)) },
+		run: func(p *Tree) error {
+			old, err := p.Image(fingerprint)
+			if err != nil {
+				return err
+			}
+			return importAs(p, other, func(r *ImageRecord) { r.TakeOver(old) })
+		},
+		points: 15,
+	},
 	"create": {
 		before: func(p *Tree) error { return importImage(p, fingerprint) },
 		run: func(p *Tree) error {

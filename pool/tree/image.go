@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,12 +14,15 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"poolctl/btrfs"
+	"poolctl/pool/crash"
+	"poolctl/pool/journal"
 )
 
 const (
 	// maxImageRecord and maxMetadata bound what is read of an image's record and of its metadata.yaml, in bytes.
 	maxImageRecord = 1 << 20
 	maxMetadata    = 1 << 20
+	opImageUpdate  = "image-update"
 )
 
 // ImageSource says where an image came from.
@@ -34,20 +38,28 @@ type ImageRecord struct {
 	// Fingerprint is the name of the image: the SHA-256 of its files, 64 hexadecimal digits.
 	Fingerprint string `json:"fingerprint"`
 	// AltFingerprints are those of the same root with other metadata files.
-	AltFingerprints []string          `json:"alt_fingerprints,omitempty"`
-	Aliases         []string          `json:"aliases"`
-	Properties      map[string]string `json:"properties"`
-	Architecture    string            `json:"architecture"` // x86_64
-	Type            string            `json:"type"`         // container, virtual-machine
-	Size            int64             `json:"size"`         // of the compressed files, in bytes; 0 = unknown
-	CreatedAt       time.Time         `json:"created_at"`
-	ExpiresAt       time.Time         `json:"expires_at"`
-	UploadedAt      time.Time         `json:"uploaded_at"`
-	LastUsedAt      time.Time         `json:"last_used_at"`
-	Source          *ImageSource      `json:"source,omitempty"`
-	Cached          bool              `json:"cached"` // pulled for an instance, not by the user
-	Public          bool              `json:"public"`
-	AutoUpdate      bool              `json:"auto_update"`
+	AltFingerprints []string `json:"alt_fingerprints,omitempty"`
+	Aliases         []string `json:"aliases"`
+	// AliasDescriptions has the descriptions of the aliases that have one.
+	AliasDescriptions map[string]string `json:"alias_descriptions,omitempty"`
+	Properties        map[string]string `json:"properties"`
+	Architecture      string            `json:"architecture"` // x86_64
+	Type              string            `json:"type"`         // container, virtual-machine
+	Size              int64             `json:"size"`         // of the compressed files, in bytes; 0 = unknown
+	CreatedAt         time.Time         `json:"created_at"`
+	ExpiresAt         time.Time         `json:"expires_at"`
+	UploadedAt        time.Time         `json:"uploaded_at"`
+	LastUsedAt        time.Time         `json:"last_used_at"`
+	Source            *ImageSource      `json:"source,omitempty"`
+	Cached            bool              `json:"cached"` // pulled for an instance, not by the user
+	Public            bool              `json:"public"`
+	AutoUpdate        bool              `json:"auto_update"`
+	// Profiles are those of new instances that name none; none for the default one.
+	Profiles []string `json:"profiles,omitempty"`
+	// ChangedProperties names the properties that a user has set or removed: a new version of the image keeps them.
+	ChangedProperties []string `json:"changed_properties,omitempty"`
+	// Replaces is the image whose place this one has taken and which is being deleted; "" for none.
+	Replaces string `json:"replaces,omitempty"`
 	// Adopted says that there is no record: the rest is what the image's metadata.yaml says.
 	Adopted bool `json:"-"`
 	// Damaged says why the record cannot be read; the image itself works, and the rest is what its metadata.yaml says.
@@ -55,14 +67,15 @@ type ImageRecord struct {
 }
 
 // Images lists the images, sorted by fingerprint. An image without a record, such as one that LXD made, is listed with
-// what its metadata.yaml says once it is read-only, which LXD and Incus make it last.
+// what its metadata.yaml says once it is read-only, which LXD and Incus make it last. One whose place another has taken is
+// not listed.
 func (t *Tree) Images() ([]ImageRecord, error) {
 	names, err := readNames(filepath.Join(t.mnt, dirImages))
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the images: %w", err)
 	}
 	slices.Sort(names)
-	images := []ImageRecord{}
+	images, replaced := []ImageRecord{}, map[string]bool{}
 	for _, name := range names {
 		if ValidateFingerprint(name) != nil {
 			continue
@@ -73,9 +86,12 @@ func (t *Tree) Images() ([]ImageRecord, error) {
 		} else if err != nil {
 			return nil, err
 		}
+		if rec.Replaces != "" {
+			replaced[rec.Replaces] = true
+		}
 		images = append(images, rec)
 	}
-	return images, nil
+	return slices.DeleteFunc(images, func(r ImageRecord) bool { return replaced[r.Fingerprint] }), nil
 }
 
 // Image returns the image of exactly that fingerprint; fs.ErrNotExist when there is none.
@@ -172,6 +188,16 @@ func addMetadata(rec *ImageRecord, raw []byte) error {
 // UpdateImage changes the record of an image and returns it as it is then. An image that had none gets one. An error of
 // change leaves the record as it was.
 func (t *Tree) UpdateImage(fingerprint string, change func(*ImageRecord) error) (ImageRecord, error) {
+	e, err := journal.BeginUnsynced(context.Background(), t.staging(), opImageUpdate, nil)
+	if err != nil {
+		return ImageRecord{}, fmt.Errorf("cannot update image %s: %w", fingerprint, err)
+	}
+	rec, err := t.changeImageRecord(e, fingerprint, change)
+	return rec, abandon(e, err)
+}
+
+// changeImageRecord is UpdateImage within an entry, where the new record is made.
+func (t *Tree) changeImageRecord(e *journal.Entry, fingerprint string, change func(*ImageRecord) error) (ImageRecord, error) {
 	rec, err := t.Image(fingerprint)
 	if err != nil {
 		return rec, err
@@ -185,8 +211,11 @@ func (t *Tree) UpdateImage(fingerprint string, change func(*ImageRecord) error) 
 	}
 	raw, err := encodeImageRecord(rec)
 	if err == nil {
-		path := t.imageRecordPath(fingerprint)
-		err = writeFile(filepath.Dir(path), filepath.Base(path), raw, 0o600)
+		err = writeFile(e.Dir(), entryNewRecord, raw, 0o600)
+	}
+	if err == nil {
+		crash.Point("tree.imageupdate.written")
+		err = os.Rename(e.Path(entryNewRecord), t.imageRecordPath(fingerprint))
 	}
 	if err != nil {
 		return rec, fmt.Errorf("cannot update image %s: %w", fingerprint, err)
@@ -197,6 +226,11 @@ func (t *Tree) UpdateImage(fingerprint string, change func(*ImageRecord) error) 
 func checkImageRecord(rec ImageRecord) error {
 	for _, f := range append([]string{rec.Fingerprint}, rec.AltFingerprints...) {
 		if err := ValidateFingerprint(f); err != nil {
+			return err
+		}
+	}
+	if rec.Replaces != "" {
+		if err := ValidateFingerprint(rec.Replaces); err != nil {
 			return err
 		}
 	}
@@ -216,5 +250,8 @@ func encodeImageRecord(rec ImageRecord) ([]byte, error) {
 		rec.Properties = map[string]string{}
 	}
 	raw, err := json.MarshalIndent(rec, "", "  ")
+	if err == nil && len(raw) >= maxImageRecord {
+		err = fmt.Errorf("its record would take %d bytes, and %d are the most", len(raw), maxImageRecord)
+	}
 	return append(raw, '\n'), err
 }

@@ -113,6 +113,21 @@ const metadata = "architecture: x86_64\ncreation_date: 1700000000\nproperties:\n
 
 // importImage commits a small image with a file rootfs/mark.
 func importImage(t *Tree, fp string) error {
+	return importAs(t, fp, func(*ImageRecord) {})
+}
+
+// changeImage gives an image an alias, with a description, and properties of the user's.
+func changeImage(t *Tree, fp string) error {
+	_, err := t.UpdateImage(fp, func(r *ImageRecord) error {
+		r.Aliases, r.AliasDescriptions = append(r.Aliases, "mine"), map[string]string{"mine": "of mine"}
+		r.Properties["os"], r.ChangedProperties = "mine", []string{"os", "gone"}
+		return nil
+	})
+	return err
+}
+
+// importAs is importImage with a record that is changed before the commit.
+func importAs(t *Tree, fp string, change func(*ImageRecord)) error {
 	s, err := t.StageImage(context.Background())
 	if err != nil {
 		return err
@@ -131,6 +146,7 @@ func importImage(t *Tree, fp string) error {
 		return errors.Join(err, s.Abort())
 	}
 	rec := ImageRecord{Fingerprint: fp, Aliases: []string{"test/1"}, Architecture: "x86_64", Type: "container", Size: 7}
+	change(&rec)
 	if err := s.CommitImage(context.Background(), rec); err != nil {
 		return errors.Join(err, s.Abort())
 	}

@@ -18,6 +18,8 @@ func (t *Tree) Recover(ctx context.Context) error {
 		"":               t.recoverTorn,
 		opImageStage:     t.recoverStage,
 		opImageDelete:    t.recoverImageDelete,
+		opImageReplace:   t.recoverImageReplace,
+		opImageUpdate:    clearHandler,
 		opCreate:         t.recoverOwner,
 		opRestore:        clearHandler, // the new volume before the exchange, the old one after it
 		opInstanceDelete: t.recoverOwner,

@@ -53,17 +53,35 @@ func (s *Stage) TempDir() string { return s.entry.Dir() }
 
 // CommitImage makes what was unpacked into Dir the image rec.Fingerprint: it syncs the pool, moves the volume into place,
 // makes it read-only and adds its original files and the record, which is the step that makes the image exist. An image that exists already is
-// fs.ErrExist. After an error Abort undoes the rest.
-func (s *Stage) CommitImage(ctx context.Context, rec ImageRecord) error {
+// fs.ErrExist. An image that rec replaces, which its record says, is deleted then. After an error Abort undoes the rest.
+func (s *Stage) CommitImage(ctx context.Context, rec ImageRecord) (err error) {
+	var replace *journal.Entry
+	args := replaceArgs{rec.Replaces, rec.Fingerprint}
+	if rec.Replaces != "" {
+		if replace, err = journal.Begin(ctx, s.tree.staging(), opImageReplace, args); err != nil {
+			return fmt.Errorf("cannot commit image %s: %w", rec.Fingerprint, err)
+		}
+	}
 	if err := s.commit(ctx, rec); err != nil {
-		return fmt.Errorf("cannot commit image %s: %w", rec.Fingerprint, err)
+		err = fmt.Errorf("cannot commit image %s: %w", rec.Fingerprint, err)
+		if replace != nil {
+			err = errors.Join(err, replace.Done())
+		}
+		return err
 	}
 	e := s.entry
 	s.entry = nil
 	if err := e.Done(); err != nil {
-		return fmt.Errorf("cannot commit image %s: %w", rec.Fingerprint, err)
+		err = fmt.Errorf("cannot commit image %s: %w", rec.Fingerprint, err)
+		if replace != nil {
+			err = errors.Join(err, replace.Close())
+		}
+		return err
 	}
-	return nil
+	if replace != nil {
+		_, err = s.tree.endReplace(context.WithoutCancel(ctx), replace, args)
+	}
+	return err
 }
 
 func (s *Stage) commit(ctx context.Context, rec ImageRecord) error {
@@ -167,6 +185,9 @@ func (t *Tree) recoverStage(ctx context.Context, e *journal.Entry) error {
 		if err := t.rollForward(e, rec.Fingerprint); err != nil {
 			return err
 		}
+		if err := t.finishReplacing(ctx, e, rec.Fingerprint); err != nil {
+			return err
+		}
 	}
 	return clearEntry(ctx, e)
 }
@@ -210,4 +231,17 @@ func parseStagedRecord(raw []byte) *ImageRecord {
 		return nil
 	}
 	return &rec
+}
+
+// finishReplacing deletes the image that a recovered one replaces: the entry of that may have been looked at before the
+// new image was there.
+func (t *Tree) finishReplacing(ctx context.Context, e *journal.Entry, fingerprint string) error {
+	rec, err := t.Image(fingerprint)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && rec.Replaces == "" {
+		return nil
+	}
+	if err == nil {
+		_, err = t.finishReplace(ctx, e, replaceArgs{rec.Replaces, fingerprint})
+	}
+	return err
 }

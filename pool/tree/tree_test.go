@@ -92,6 +92,63 @@ func TestImages(t *testing.T) {
 	checkEmpty(t, p)
 }
 
+// TestReplaceImage checks what a new version takes over, whether it was there before or comes by its commit.
+func TestReplaceImage(t *testing.T) {
+	p := newPool(t)
+	at := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	for name, replace := range map[string]func(old ImageRecord) error{
+		"there": func(ImageRecord) error {
+			must(t, importAs(p.Tree, other, func(r *ImageRecord) { r.Aliases = []string{"here"} }))
+			_, err := p.ReplaceImage(t.Context(), fingerprint, other)
+			return err
+		},
+		"new": func(old ImageRecord) error {
+			return importAs(p.Tree, other, func(r *ImageRecord) {
+				r.Aliases, r.Cached = []string{"here"}, true
+				r.Properties = map[string]string{"gone": "x", "os": "theirs", "serial": "2"}
+				r.TakeOver(old)
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			must(t, importImage(p.Tree, fingerprint), changeImage(p.Tree, fingerprint))
+			old, err := p.UpdateImage(fingerprint, func(r *ImageRecord) error {
+				r.LastUsedAt, r.AutoUpdate, r.Public, r.Profiles = at, true, true, []string{"p"}
+				return nil
+			})
+			must(t, err, replace(old))
+			got, err := p.Image(other)
+			want := ImageRecord{
+				Fingerprint: other, Aliases: []string{"here", "test/1", "mine"}, AliasDescriptions: map[string]string{"mine": "of mine"},
+				Properties: map[string]string{"os": "mine"}, ChangedProperties: []string{"os", "gone"}, Architecture: "x86_64", Type: "container",
+				Size: 7, LastUsedAt: at, AutoUpdate: true, Public: true, Profiles: []string{"p"},
+			}
+			if name == "new" {
+				want.Properties["serial"] = "2"
+			}
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Errorf("%s%v", diff, err)
+			}
+			if _, err := p.Image(fingerprint); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the old one: %v", err)
+			}
+			must(t, p.DeleteImage(t.Context(), other))
+			checkEmpty(t, p)
+		})
+	}
+	must(t, importImage(p.Tree, other))
+	if _, err := p.ReplaceImage(t.Context(), fingerprint, other); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("replacing what is not there: %v", err)
+	}
+	must(t, importImage(p.Tree, fingerprint))
+	if _, err := p.ReplaceImage(t.Context(), other, strings.Repeat("e", 64)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("replacing by what is not there: %v", err)
+	}
+	if all, err := p.Images(); len(all) != 2 || err != nil {
+		t.Errorf("after that: %v, %v", all, err)
+	}
+}
+
 // checkEmpty fails when a subvolume, or anything of ours, is left in the pool.
 func checkEmpty(t *testing.T, p *testPool) {
 	t.Helper()
