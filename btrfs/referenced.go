@@ -3,6 +3,7 @@ package btrfs
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -35,10 +36,52 @@ func Referenced(ctx context.Context, path string) (uint64, error) {
 	return n, nil
 }
 
-func referenced(ctx context.Context, f *os.File) (total uint64, err error) {
+func referenced(ctx context.Context, f *os.File) (uint64, error) {
+	m := measuring{seen: map[uint64]struct{}{}}
+	err := m.add(ctx, f)
+	return m.disk + m.trees, err
+}
+
+// ReferencedBytes is what several subvolumes reference together.
+type ReferencedBytes struct {
+	// Data is what the extents hold, each counted once; Disk what they take as they
+	// are stored, which is less when they are compressed.
+	Data, Disk uint64
+	// Trees is what the nodes of the trees take of that one which has the most:
+	// those of snapshots of each other are mostly the same.
+	Trees uint64
+}
+
+// ReferencedTogether counts the bytes that the subvolumes at these paths, with
+// all that are nested in them, reference together; otherwise as Referenced.
+func ReferencedTogether(ctx context.Context, paths ...string) (ReferencedBytes, error) {
+	m := measuring{seen: map[uint64]struct{}{}}
+	most := uint64(0)
+	for _, path := range paths {
+		f, err := openSubvolume(path)
+		if err == nil {
+			m.trees = 0
+			err = errors.Join(m.add(ctx, f), f.Close())
+			most = max(most, m.trees)
+		}
+		if err != nil {
+			return ReferencedBytes{}, fmt.Errorf("cannot measure %s: %w", path, err)
+		}
+	}
+	return ReferencedBytes{Data: m.data, Disk: m.disk, Trees: most}, nil
+}
+
+// measuring adds up what subvolumes reference.
+type measuring struct {
+	seen              map[uint64]struct{} // extents
+	data, disk, trees uint64
+}
+
+// add adds the subvolume f and all that are nested in it.
+func (m *measuring) add(ctx context.Context, f *os.File) error {
 	id, err := rootID(f)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	ids := []uint64{id}
 	s := newSearcher(f)
@@ -47,25 +90,25 @@ func referenced(ctx context.Context, f *os.File) (total uint64, err error) {
 		return true, ctx.Err()
 	})
 	if err != nil {
-		return 0, err
+		return err
 	}
-	seen := map[uint64]struct{}{}
 	for _, id := range ids {
 		item, err := s.first(rootTreeID, id, rootItemKey)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		total += rootBytes(item)
-		if err := dataExtents(ctx, f, id, func(start, size uint64) {
-			if _, again := seen[start]; !again {
-				seen[start] = struct{}{}
-				total += size
+		m.trees += rootBytes(item)
+		if err := dataExtents(ctx, f, id, func(e dataExtent) {
+			if _, again := m.seen[e.start]; !again {
+				m.seen[e.start] = struct{}{}
+				m.disk += e.size
+				m.data += e.holds
 			}
 		}); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return total, nil
+	return nil
 }
 
 // rootBytes is what the nodes of a tree take (bytes_used of struct
@@ -78,9 +121,12 @@ func rootBytes(item []byte) uint64 {
 	return binary.LittleEndian.Uint64(item[offset:])
 }
 
-// dataExtents calls fn with each reference of a subvolume to an extent of data:
-// its address and its size on disk.
-func dataExtents(ctx context.Context, f *os.File, root uint64, fn func(start, size uint64)) error {
+// dataExtent is an extent of data: its address, its size on disk, and how much it
+// holds.
+type dataExtent struct{ start, size, holds uint64 }
+
+// dataExtents calls fn with each reference of a subvolume to an extent of data.
+func dataExtents(ctx context.Context, f *os.File, root uint64, fn func(dataExtent)) error {
 	from := itemKey{ObjectID: firstFreeObjectID}
 	to := itemKey{lastFreeObjectID, math.MaxUint8, math.MaxUint64}
 	n := 0
@@ -91,9 +137,9 @@ func dataExtents(ctx context.Context, f *os.File, root uint64, fn func(start, si
 		if k.Type != extentDataKey {
 			return nil
 		}
-		start, size, err := parseExtent(data)
-		if err == nil && start != 0 {
-			fn(start, size)
+		e, err := parseExtent(data)
+		if err == nil && e.start != 0 {
+			fn(e)
 		}
 		return err
 	})
@@ -101,16 +147,19 @@ func dataExtents(ctx context.Context, f *os.File, root uint64, fn func(start, si
 
 // parseExtent reads struct btrfs_file_extent_item; start is 0 for a hole and for
 // data that is in the item.
-func parseExtent(data []byte) (start, size uint64, err error) {
+func parseExtent(data []byte) (e dataExtent, err error) {
 	const fixed, full = 21, 53
 	if len(data) < fixed {
-		return 0, 0, fmt.Errorf("cannot parse a file extent of %d bytes", len(data))
+		return e, fmt.Errorf("cannot parse a file extent of %d bytes", len(data))
 	}
 	if data[20] == extentInline {
-		return 0, 0, nil
+		return e, nil
 	}
 	if len(data) < full {
-		return 0, 0, fmt.Errorf("cannot parse a file extent of %d bytes", len(data))
+		return e, fmt.Errorf("cannot parse a file extent of %d bytes", len(data))
 	}
-	return binary.LittleEndian.Uint64(data[fixed:]), binary.LittleEndian.Uint64(data[29:]), nil
+	return dataExtent{
+		start: binary.LittleEndian.Uint64(data[fixed:]), size: binary.LittleEndian.Uint64(data[29:]),
+		holds: binary.LittleEndian.Uint64(data[8:]), // ram_bytes
+	}, nil
 }

@@ -30,6 +30,9 @@ func (s *System) AdminInit(ctx context.Context, o InitOptions) (err error) {
 }
 
 func (s *System) initPool(ctx context.Context, o InitOptions) (made bool, err error) {
+	if err := state.ValidateName("pool", o.PoolName); err != nil {
+		return false, fmt.Errorf("cannot create pool %q: %w", o.PoolName, err)
+	}
 	if _, err := s.dir.LoadPool(o.PoolName); errors.Is(err, fs.ErrNotExist) {
 		config := map[string]string{}
 		if o.PoolSource != "" {

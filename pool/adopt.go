@@ -41,7 +41,7 @@ type adopting struct {
 func (s *System) AdoptPool(ctx context.Context, path, name string) (_ string, err error) {
 	c, about, err := s.lookForAdoption(ctx, path)
 	if err != nil {
-		return "", fmt.Errorf("cannot adopt %s: %w", path, err)
+		return "", fmt.Errorf("cannot adopt %s: %w", pathName(path), err)
 	}
 	former := about.name
 	if name == "" {
@@ -70,6 +70,9 @@ func (s *System) lookForAdoption(ctx context.Context, path string) (candidate, a
 		return c, about{}, err
 	}
 	if err := refuseLook(c.rec); err != nil {
+		return c, about{}, err
+	}
+	if err := needAdoption(c.rec); err != nil {
 		return c, about{}, err
 	}
 	u, err := s.openUntouched(ctx, path)

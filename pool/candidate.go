@@ -30,6 +30,9 @@ type candidate struct {
 // candidateAt looks at a file, block device or subvolume: is there a btrfs file
 // system, all of it? Nothing is changed, nothing attached.
 func (s *System) candidateAt(path string) (c candidate, err error) {
+	if path == "" {
+		return c, withHint(errors.New("the path is empty"), "give the file, the block device or the subvolume that holds the pool")
+	}
 	if c.rec.Source, err = filepath.Abs(path); err != nil {
 		return c, err
 	}
@@ -93,6 +96,14 @@ func statError(err error) error {
 		return pathErr.Err
 	}
 	return err
+}
+
+// pathName is a path for an error, one that is empty too.
+func pathName(path string) string {
+	if path == "" {
+		return `""`
+	}
+	return path
 }
 
 // sizeOf is the size of a file or block device in bytes.

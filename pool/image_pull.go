@@ -156,7 +156,9 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	if want.Type != "" && want.Type != "container" {
 		return rec, withHint(fmt.Errorf("it is a %s image", want.Type), "poolctl runs system containers")
 	}
-	if err := s.needSpace(ctx, p.rec, imageNeed(want)); err != nil {
+	need := imageNeed(want)
+	need.size = o.size
+	if err := s.needSpace(ctx, p.rec, need); err != nil {
 		return rec, err
 	}
 	stage, err := p.StageImage(ctx)

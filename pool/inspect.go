@@ -56,12 +56,12 @@ const typeMachine = "virtual-machine"
 func (s *System) Inspect(ctx context.Context, path string) (_ Inspection, err error) {
 	u, err := s.openUntouched(ctx, path)
 	if err != nil {
-		return Inspection{}, fmt.Errorf("cannot inspect %s: %w", path, err)
+		return Inspection{}, fmt.Errorf("cannot inspect %s: %w", pathName(path), err)
 	}
 	defer func() { err = errors.Join(err, u.close()) }()
 	out, err := u.inspect(ctx)
 	if err != nil {
-		return Inspection{}, fmt.Errorf("cannot inspect %s: %w", path, err)
+		return Inspection{}, fmt.Errorf("cannot inspect %s: %w", pathName(path), err)
 	}
 	if out.Log {
 		s.noticef("%s was not unmounted: what was written to it last is in its log, which is replayed when it is attached, and not shown here", path)

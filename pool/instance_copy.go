@@ -52,6 +52,9 @@ func (s *System) Copy(ctx context.Context, o CopyOptions) (name string, err erro
 	if !s.canHold(ctx, p, o.Name, rec.Limit) {
 		rec.Limit = 0
 	}
+	if err := s.needSpace(ctx, p.rec, sharingNeed("a copy of "+what.Ref())); err != nil {
+		return "", fmt.Errorf("cannot copy %s to %s: %w", what.Ref(), o.Name, err)
+	}
 	if err := p.CopyInstance(ctx, rec, what); err != nil {
 		return "", s.hintFull(p.rec, err)
 	}

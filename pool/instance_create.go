@@ -63,6 +63,9 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 	if rec.Limit, err = s.limitOf(ctx, p, rec); err != nil {
 		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
 	}
+	if err := s.needSpace(ctx, p.rec, sharingNeed("an instance")); err != nil {
+		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
+	}
 	if err := p.CreateInstance(ctx, rec, image.Fingerprint); err != nil {
 		return "", s.hintFull(p.rec, createError(err, o.Name, image, rec.Limit))
 	}
@@ -152,7 +155,7 @@ func (s *System) cachedImage(ctx context.Context, p *openedPool, c *remotes.Clie
 	}
 	rec, err = p.Image(want.Fingerprint)
 	if errors.Is(err, fs.ErrNotExist) {
-		rec, err = s.download(ctx, p, c, want, src, PullOptions{Progress: o.Progress}, true)
+		rec, err = s.download(ctx, p, c, want, src, PullOptions{Progress: o.Progress, size: s.sizeOfNew(o, p.rec)}, true)
 	} else if err == nil {
 		rec, err = touchImage(p, rec)
 	}
@@ -197,6 +200,25 @@ func (s *System) localImage(ctx context.Context, p *openedPool, ref string, o Cr
 		return rec, nil, err
 	}
 	return s.cachedImage(ctx, p, c, want, tree.ImageSource(*elsewhere.UpdateSource), o)
+}
+
+// sizeOfNew is the size that a new instance is going to have; 0 for none. It is
+// for what is refused before an image is downloaded: what is wrong with the
+// options is told when the instance is made.
+func (s *System) sizeOfNew(o CreateOptions, pool state.PoolRecord) int64 {
+	profiles := o.Profiles
+	if profiles == nil {
+		profiles = []string{defaultProfile}
+	}
+	rec, err := s.newRecord(o, pool, profiles, tree.ImageRecord{})
+	if err != nil {
+		return 0
+	}
+	size, err := rootSize(rec.ExpandedDevices)
+	if err != nil {
+		return 0
+	}
+	return size
 }
 
 // touchImage notes that an image was used now, at most once a minute.

@@ -244,11 +244,11 @@ func mountTarget(dir string) (string, error) {
 		return "", err
 	}
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
-		return "", err
+		return "", fmt.Errorf("%s: %w", dir, statError(err))
 	}
 	fi, err := os.Stat(abs)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s: %w", dir, statError(err))
 	}
 	if !fi.IsDir() {
 		return "", fmt.Errorf("%s is not a directory", dir)

@@ -138,6 +138,8 @@ func meanGroup(mp string) uint64 {
 
 func balanceHint(name string, err error) error {
 	switch {
+	case errors.Is(err, btrfs.ErrNoBalance):
+		return btrfs.ErrNoBalance // without the mount point
 	case errors.Is(err, btrfs.ErrBusy):
 		return withHint(err, "poolctl pool balance %s --status tells of a balance; --resume goes on with one that is paused, --cancel ends it", name)
 	case errors.Is(err, btrfs.ErrPaused):

@@ -44,7 +44,7 @@ func (s *System) PoolValue(_ context.Context, name, key string) (string, error) 
 	}
 	value, set := rec.Config[key]
 	if _, err := findPoolKey(key); err != nil && !set {
-		return "", err
+		return "", fmt.Errorf("cannot read %s of pool %s: %w", shellWord(key), name, err)
 	}
 	return value, nil
 }

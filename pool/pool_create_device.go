@@ -39,19 +39,35 @@ func planDevice(p *poolPlan, wipe string) error {
 // volume group, or claimed by another program (O_EXCL in open(2)).
 func claimDevice(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_EXCL|unix.O_NONBLOCK, 0)
-	switch {
-	case errors.Is(err, unix.EBUSY):
-		return nil, withHint(fmt.Errorf("%s is %w: mounted, swapped to, or part of something", path, ErrInUse), "lsblk %s shows what it is used for", path)
-	case errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES):
-		return nil, fmt.Errorf("%s is read-only", path)
-	case err != nil:
-		return nil, err
+	if err != nil {
+		return nil, claimError(path, err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return nil, errors.Join(fmt.Errorf("%s is no block device", path), err, f.Close())
 	}
 	return f, nil
+}
+
+// claimError says why a device cannot be claimed.
+func claimError(path string, err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return withHint(fmt.Errorf("%s is %w: mounted, swapped to, or part of something", path, ErrInUse), "lsblk %s shows what it is used for", path)
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("%s is read-only", path)
+	case errors.Is(err, unix.EACCES): // of a device that is read-only, and of a mount with nodev
+		if f, rerr := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0); rerr == nil {
+			_ = f.Close()
+			return fmt.Errorf("%s is read-only", path)
+		}
+		return withHint(fmt.Errorf("%s cannot be opened: %w", path, unix.EACCES), "a mount with the option nodev lets no device through: findmnt -T %s", path)
+	case errors.Is(err, unix.EPERM):
+		return withHint(fmt.Errorf("%s cannot be opened: %w", path, unix.EPERM), "poolctl runs where this device is not allowed: in a container, or a unit with DevicePolicy=")
+	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOMEDIUM):
+		return fmt.Errorf("there is no device behind %s: %w", path, statError(err))
+	}
+	return fmt.Errorf("%s cannot be opened: %w", path, statError(err))
 }
 
 // checkDevice looks at the size of a claimed device, and at what it holds

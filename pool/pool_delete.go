@@ -22,6 +22,9 @@ import (
 // Order: unmount (which can still be taken back), intent, record (the commit),
 // source. Killed after the intent, the next command finishes it.
 func (s *System) DeletePool(ctx context.Context, name string, force bool) error {
+	if _, err := s.loadPool(name); err != nil { // before a lock of that name is made
+		return err
+	}
 	unlock, err := s.dir.LockPool(ctx, name, false)
 	if err != nil {
 		return err

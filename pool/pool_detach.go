@@ -23,6 +23,9 @@ const releaseWait = 2 * time.Second
 // mounts, also in other mount namespaces, and processes. A detached pool stays
 // so until a command names it.
 func (s *System) DetachPool(ctx context.Context, name string) error {
+	if _, err := s.loadPool(name); err != nil { // before a lock of that name is made
+		return err
+	}
 	unlock, err := s.dir.LockPool(ctx, name, false)
 	if err != nil {
 		return err
@@ -44,6 +47,9 @@ func (s *System) detachLocked(ctx context.Context, name string) error {
 // ReleasePool unmounts a pool as DetachPool does, but leaves it one that is
 // wanted: the next command that needs it, or the next boot, attaches it again.
 func (s *System) ReleasePool(ctx context.Context, name string) error {
+	if _, err := s.loadPool(name); err != nil { // before a lock of that name is made
+		return err
+	}
 	unlock, err := s.dir.LockPool(ctx, name, false)
 	if err != nil {
 		return err

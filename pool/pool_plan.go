@@ -115,7 +115,7 @@ func (s *System) locateSource(name string, config map[string]string) (kind, path
 	case err == nil:
 		return "", "", withHint(fmt.Errorf("%s: %w", path, ErrExists), "poolctl never overwrites a file: choose another source=, or move it away; poolctl pool adopt takes in a pool's file")
 	case !errors.Is(err, fs.ErrNotExist):
-		return "", "", err
+		return "", "", fmt.Errorf("%s: %w", path, statError(err))
 	}
 	if _, err := os.Lstat(path); err == nil {
 		return "", "", fmt.Errorf("%s is a symbolic link to nothing", path)
@@ -125,9 +125,12 @@ func (s *System) locateSource(name string, config map[string]string) (kind, path
 
 // locateNew says what is to be made at a path where there is nothing.
 func (s *System) locateNew(src, path string, config map[string]string) (kind, where string, err error) {
-	parent, err := filepath.EvalSymlinks(filepath.Dir(path))
-	if err != nil {
-		return "", "", err
+	dir := filepath.Dir(path)
+	parent, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", "", withHint(fmt.Errorf("there is no directory %s", dir), "mkdir -p %s", shellWord(dir))
+	} else if err != nil {
+		return "", "", fmt.Errorf("%s: %w", dir, statError(err))
 	}
 	where = filepath.Join(parent, filepath.Base(path))
 	if err := s.checkOutsidePools(where); err != nil {
@@ -185,15 +188,13 @@ func (s *System) planFile(p *poolPlan) error {
 	if _, err := os.Lstat(p.rec.Source); err == nil { // the default one, of a pool that is no more
 		return withHint(fmt.Errorf("%s: %w", p.rec.Source, ErrExists), "poolctl never overwrites a file: choose another source=, or move it away; poolctl pool adopt takes in a pool's file")
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return fmt.Errorf("%s: %w", dir, err)
+	free, err := freeAt(dir)
+	if err != nil {
+		return err
 	}
-	free := int64(st.Bavail) * st.Bsize
 	p.size = defaultPoolSize(free)
 	text := p.rec.Config["size"]
 	if text != "" {
-		var err error
 		if p.size, err = ParseSize(text); err != nil {
 			return err
 		}
@@ -203,13 +204,17 @@ func (s *System) planFile(p *poolPlan) error {
 	if p.size < minPoolSize {
 		return withHint(fmt.Errorf("size %s is too small for btrfs", FormatSize(p.size)), "the smallest pool is %s", FormatSize(minPoolSize))
 	}
-	if free < minPoolSize {
-		return fmt.Errorf("%s has only %s free", dir, FormatSize(free))
+	p.size &^= 4096 - 1
+	if isTrue(p.rec.Config["reserve"]) {
+		return needReserved(p.rec.Source, p.size)
+	}
+	plan, err := planHost("", "the smallest pool", p.rec.Source, minPoolSize)
+	if err != nil || plan.Problem != "" {
+		return errors.Join(err, plan.Err())
 	}
 	if p.size > free {
 		s.noticef("pool %s may grow to %s, but %s has only %s free now", p.rec.Name, FormatSize(p.size), dir, FormatSize(free))
 	}
-	p.size &^= 4096 - 1
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -17,14 +16,11 @@ import (
 // be free; nothing is taken otherwise.
 func reserveFile(f *os.File, path string) error {
 	var st unix.Stat_t
-	var fsys unix.Statfs_t
-	if err := errors.Join(unix.Fstat(int(f.Fd()), &st), unix.Fstatfs(int(f.Fd()), &fsys)); err != nil {
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	missing, free := st.Size-st.Blocks*512, int64(fsys.Bavail)*fsys.Bsize
-	if missing > free {
-		return withHint(fmt.Errorf("cannot reserve the space of %s: it needs %s more, and %s has %s free", path, FormatSize(missing), filepath.Dir(path), FormatSize(free)),
-			"make room there, choose a smaller size, or leave the pool's file sparse")
+	if err := needReserved(path, st.Size-st.Blocks*512); err != nil {
+		return err
 	}
 	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, st.Size)
 	for errors.Is(err, unix.EINTR) {
@@ -37,6 +33,19 @@ func reserveFile(f *os.File, path string) error {
 		return withHint(fmt.Errorf("cannot reserve the space of %s: its file system cannot", path), "leave the pool's file sparse, or put it elsewhere")
 	}
 	return fmt.Errorf("cannot reserve the space of %s: %w", path, err)
+}
+
+// needReserved is the guard before a file is given so many bytes more of the host.
+func needReserved(path string, missing int64) error {
+	plan, err := planHost("", "reserving it", path, missing)
+	if err == nil && plan.Problem != "" {
+		plan.Hint = "make room there, choose a smaller size, or leave the pool's file sparse"
+		err = plan.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot reserve the space of %s: %w", path, err)
+	}
+	return nil
 }
 
 // applyReserve takes the space of a pool's file when reserve becomes true. When

@@ -86,7 +86,7 @@ func (s *System) resizePool(ctx context.Context, name, size string, least bool, 
 }
 
 // planResize says which size is meant and refuses what cannot be.
-func (s *System) planResize(ctx context.Context, rec state.PoolRecord, size string) (resizing, error) {
+func (s *System) planResize(rec state.PoolRecord, size string) (resizing, error) {
 	r := resizing{Name: rec.Name, UUID: rec.UUID}
 	if rec.Kind == state.PoolDirectory {
 		return r, withHint(errors.New("it is a subvolume of a file system that is not poolctl's"), "resize that file system, which is mounted from elsewhere")
@@ -108,7 +108,7 @@ func (s *System) planResize(ctx context.Context, rec state.PoolRecord, size stri
 		return r, err
 	}
 	r.Size = sizeText(strings.TrimSpace(size), r.To)
-	return r, s.checkResize(ctx, rec, r, room)
+	return r, s.checkResize(rec, r, room)
 }
 
 // sizeText is a size for the configuration: as the user wrote it, else in a unit
@@ -180,6 +180,9 @@ func (s *System) wantedSize(rec state.PoolRecord, text string, have, room int64)
 	}
 	if n <= 0 {
 		return 0, withHint(fmt.Errorf("that is less than nothing: it has %s", FormatSize(have)), "poolctl pool resize %s min makes it as small as it can be", rec.Name)
+	}
+	if n < 4096 { // which is refused as it was written
+		return n, nil
 	}
 	return n &^ 4095, nil
 }

@@ -2,18 +2,14 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"poolctl/btrfs"
 	"poolctl/pool/state"
 )
 
 // checkResize refuses sizes that cannot be reached, before anything is changed.
-func (s *System) checkResize(ctx context.Context, rec state.PoolRecord, r resizing, room int64) error {
+func (s *System) checkResize(rec state.PoolRecord, r resizing, room int64) error {
 	if r.To == r.From {
 		return nil
 	}
@@ -29,21 +25,78 @@ func (s *System) checkResize(ctx context.Context, rec state.PoolRecord, r resizi
 			return withHint(fmt.Errorf("%s is too small for what is in it: the smallest size is %s now", FormatSize(r.To), FormatSize(int64(least))),
 				"poolctl pool resize %s min; poolctl pool usage shows what takes the space", rec.Name)
 		}
-		return s.needShrink(ctx, rec, uint64(r.To))
-	}
-	if rec.Kind == state.PoolDevice {
-		if r.To > room {
-			return withHint(fmt.Errorf("its device has only %s", FormatSize(room)), "poolctl pool resize %s max takes all of it", rec.Name)
-		}
 		return nil
 	}
-	var st unix.Stat_t
-	var host unix.Statfs_t
-	if err := errors.Join(unix.Stat(rec.Source, &st), unix.Statfs(rec.Source, &host)); err != nil {
-		return fmt.Errorf("%s: %w", rec.Source, err)
-	}
-	if free := int64(host.Bavail) * host.Bsize; r.To-st.Blocks*512 > free && !isTrue(rec.Config["reserve"]) {
-		s.noticef("pool %s may grow to %s, but %s has only %s free now", rec.Name, FormatSize(r.To), filepath.Dir(rec.Source), FormatSize(free))
+	if rec.Kind == state.PoolDevice && r.To > room {
+		return withHint(fmt.Errorf("its device has only %s", FormatSize(room)), "poolctl pool resize %s max takes all of it", rec.Name)
 	}
 	return nil
+}
+
+// needResize is the guard before a resize: the host has to have room for what a
+// shrink moves, and for what a pool is given that has its space reserved. A file
+// that is sparse may be larger than what there is now, which is told.
+func (s *System) needResize(ctx context.Context, rec state.PoolRecord, r resizing) error {
+	switch {
+	case r.shrinks():
+		return s.needShrink(ctx, rec, uint64(r.To))
+	case r.To == r.From || rec.Kind != state.PoolFile:
+		return nil
+	}
+	plan, err := planGrowth(rec, r.To)
+	if err != nil {
+		return err
+	}
+	if plan.Warning != "" {
+		s.notice(plan.Warning)
+	}
+	return plan.Err()
+}
+
+// planGrowth is the plan for a pool's file that becomes size bytes large.
+func planGrowth(rec state.PoolRecord, size int64) (SpacePlan, error) {
+	st, lost := ownFile(rec)
+	if lost != nil {
+		return SpacePlan{}, lost
+	}
+	plan, err := planHost(rec.Name, "growing it", rec.Source, size-st.Blocks*512)
+	if err != nil || plan.Problem == "" {
+		return plan, err
+	}
+	if isTrue(rec.Config["reserve"]) {
+		plan.Problem = fmt.Sprintf("cannot reserve its space: %s has %s free, and growing it takes %s more", plan.HostPath, FormatSize(plan.HostFree), FormatSize(plan.HostGrowth))
+		plan.Hint = "make room there, or choose a smaller size; poolctl pool unset " + rec.Name + " reserve leaves the file sparse"
+		return plan, nil
+	}
+	plan.Problem, plan.Hint = "", ""
+	plan.Warning = fmt.Sprintf("pool %s may grow to %s, but %s has only %s free now", rec.Name, FormatSize(size), plan.HostPath, FormatSize(plan.HostFree))
+	return plan, nil
+}
+
+// PlanResize says what a resize would take, and refuses what ResizePool refuses;
+// nothing is changed.
+func (s *System) PlanResize(ctx context.Context, name, size string) (SpacePlan, error) {
+	p, err := s.openPool(ctx, name)
+	if err != nil {
+		return SpacePlan{}, err
+	}
+	defer func() { _ = p.close() }()
+	r, err := s.planResize(p.rec, size)
+	var plan SpacePlan
+	switch {
+	case err != nil:
+	case r.shrinks():
+		var moved uint64
+		if moved, err = btrfs.MovedByShrink(s.dir.MountPoint(name), uint64(r.To)); err == nil {
+			plan, err = s.planSpace(ctx, p.rec, spaceNeed{what: "shrinking it", moved: int64(moved)})
+		}
+	case p.rec.Kind == state.PoolFile:
+		plan, err = planGrowth(p.rec, r.To)
+	default:
+		plan, err = s.planSpace(ctx, p.rec, spaceNeed{what: "growing it"})
+	}
+	if err != nil {
+		return plan, fmt.Errorf("cannot resize pool %s: %w", name, err)
+	}
+	return plan, nil
 }

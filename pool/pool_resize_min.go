@@ -16,7 +16,10 @@ const leastTries = 4
 // densely as was planned, tries sizes somewhat larger, so many in all.
 func (s *System) tryResize(ctx context.Context, rec state.PoolRecord, size string, tries int, progress func(Progress)) error {
 	for ; ; tries-- {
-		r, err := s.planResize(ctx, rec, size)
+		r, err := s.planResize(rec, size)
+		if err == nil {
+			err = s.needResize(ctx, rec, r)
+		}
 		if err == nil && r.To != r.From {
 			err = s.resize(ctx, rec, r, progress)
 		}

@@ -72,6 +72,9 @@ func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap str
 	if err = snapshotError(err, name); err == nil {
 		err = s.checkNoLook(name)
 	}
+	if err == nil {
+		err = s.needSpace(ctx, in.openedPool.rec, sharingNeed("restoring it"))
+	}
 	wasRunning := s.isRunning(name)
 	if err == nil && wasRunning {
 		err = s.stopLocked(ctx, in, StopOptions{})

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"math"
 	"path/filepath"
 	"time"
@@ -14,7 +12,6 @@ import (
 
 	"poolctl/btrfs"
 	"poolctl/pool/state"
-	"poolctl/remotes"
 )
 
 // spaceNeed is what an operation is going to write, in bytes.
@@ -24,9 +21,14 @@ type spaceNeed struct {
 	// least is written to the pool in any case; most is an estimate of how much
 	// it can become. least 0: nothing is written to the pool.
 	least, most int64
+	// trees is the metadata that is written at least; with least, an estimate for so
+	// much data is made besides, and the larger counts.
+	trees int64
 	// moved is written elsewhere in the pool, which has it back afterwards: it is the
 	// host only that needs room for it.
 	moved int64
+	// size is the limit of what is written to; 0 for none.
+	size int64
 	// target is a directory on the host that a file of targetSize bytes is
 	// written to; "" for none.
 	target     string
@@ -47,6 +49,10 @@ type SpacePlan struct {
 	PoolFree     int64 `json:"pool_free" yaml:"pool_free"`
 	MetadataFree int64 `json:"metadata_free" yaml:"metadata_free"`
 	Unallocated  int64 `json:"unallocated" yaml:"unallocated"`
+	// QuotaFree is what a quota around the pool leaves to it; -1 for none.
+	QuotaFree int64 `json:"quota_free" yaml:"quota_free"`
+	// Size is the limit of what is written to; 0 for none.
+	Size int64 `json:"size" yaml:"size"`
 	// HostGrowth is by how much the pool's file may grow, at most by its holes;
 	// HostFree what the file system around it has. 0 and -1 where nothing grows.
 	HostPath   string `json:"host_path,omitempty" yaml:"host_path,omitempty"`
@@ -68,8 +74,16 @@ func (p SpacePlan) Err() error {
 	if p.Problem == "" {
 		return nil
 	}
-	return withHint(errors.New(p.Problem), "%s", p.Hint)
+	return withHint(noSpaceError(p.Problem), "%s", p.Hint)
 }
+
+// noSpaceError is the refusal of what does not fit: ENOSPC, told before it happens.
+type noSpaceError string
+
+func (e noSpaceError) Error() string { return string(e) }
+
+// Is says so to errors.Is.
+func (e noSpaceError) Is(target error) bool { return target == unix.ENOSPC }
 
 // needSpace is the guard before everything that writes much: it refuses, with
 // the numbers, what cannot fit.
@@ -89,18 +103,22 @@ func (s *System) needSpace(ctx context.Context, rec state.PoolRecord, need space
 // up the pool, and where a file is to be written. A pool that is short waits for
 // what was deleted a moment ago to be freed.
 func (s *System) planSpace(ctx context.Context, rec state.PoolRecord, need spaceNeed) (SpacePlan, error) {
-	usage, err := awaitSpace(ctx, s.dir.MountPoint(rec.Name), uint64(need.least))
+	mp := s.dir.MountPoint(rec.Name)
+	usage, err := awaitSpace(ctx, mp, func(u btrfs.Usage) bool { return poolFree(u) >= need.least && metadataFree(u) >= need.metadata() })
 	if err != nil {
 		return SpacePlan{}, err
 	}
 	plan := SpacePlan{
-		What: need.what, Pool: rec.Name, Least: need.least, Most: max(need.least, need.most), PoolFree: int64(usage.Free),
-		Unallocated: int64(usage.Unallocated), MetadataFree: metadataFree(usage), HostFree: -1, TargetFree: -1, TargetPath: need.target, TargetSize: need.targetSize,
+		What: need.what, Pool: rec.Name, Least: need.least, Most: max(need.least, need.most), Metadata: need.metadata(), PoolFree: poolFree(usage),
+		Unallocated: int64(usage.Unallocated), MetadataFree: metadataFree(usage), Size: need.size, QuotaFree: -1, HostFree: -1, TargetFree: -1,
+		TargetPath: need.target, TargetSize: need.targetSize,
 	}
-	if need.least > 0 {
-		plan.Metadata = metadataNeed(plan.Most)
+	if rec.Kind == state.PoolDirectory {
+		if plan.QuotaFree, err = quotaAround(mp); err != nil {
+			return plan, err
+		}
 	}
-	if rec.Kind == state.PoolFile && (need.least > 0 || need.moved > 0 || need.target == "") {
+	if rec.Kind == state.PoolFile && (need.least > 0 || need.trees > 0 || need.moved > 0 || need.target == "") {
 		if err := plan.lookAtHost(rec.Source, need.moved); err != nil {
 			return plan, err
 		}
@@ -126,7 +144,13 @@ func (p *SpacePlan) lookAtHost(file string, moved int64) error {
 		return err
 	}
 	p.HostPath, p.HostFree = filepath.Dir(file), free
-	if written := p.Most + moved; p.Least > 0 || moved > 0 {
+	written := moved
+	if p.Least > 0 {
+		written += p.Most
+	} else if p.Metadata > 0 {
+		written += p.Metadata
+	}
+	if written > 0 {
 		p.HostGrowth = min(max(st.Size-st.Blocks*512, 0), hostGrowth(written))
 	}
 	return nil
@@ -156,7 +180,17 @@ func (p *SpacePlan) judge() {
 		refuse(fmt.Sprintf("poolctl pool balance %[1]s makes room for it out of free data space; poolctl pool resize %[1]s SIZE makes the pool larger", p.Pool),
 			"pool %s has room for %s of metadata, and %s takes about %s", p.Pool, FormatSize(p.MetadataFree), p.What, FormatSize(p.Metadata))
 	}
+	if p.Size > 0 && p.Least > p.Size {
+		refuse("give it a larger size", "the size is %s, and %s takes at least %s", FormatSize(p.Size), p.What, FormatSize(p.Least))
+	}
+	if p.QuotaFree >= 0 && p.Least+p.Metadata > p.QuotaFree {
+		refuse("btrfs qgroup show -reF shows the quotas of the file system that the pool is in",
+			"a quota around pool %s leaves %s to it, and %s takes at least %s", p.Pool, FormatSize(p.QuotaFree), p.What, FormatSize(p.Least+p.Metadata))
+	}
 	if p.HostPath != "" && p.HostGrowth > p.HostFree {
+		if p.Least == 0 && p.Metadata == 0 && p.Pool == "" {
+			refuse("make room there", "%s has %s free, and %s takes %s more", p.HostPath, FormatSize(p.HostFree), p.What, FormatSize(p.HostGrowth))
+		}
 		refuse("make room there, when it is full the kernel gives up the pool's file system; poolctl pool trim "+p.Pool+" returns what the pool does not use",
 			"%s has %s free on the host, and pool %s may have to grow by %s", p.HostPath, FormatSize(p.HostFree), p.Pool, FormatSize(p.HostGrowth))
 	}
@@ -166,6 +200,15 @@ func (p *SpacePlan) judge() {
 	if p.Problem == "" && p.Most > p.PoolFree {
 		p.Warning = fmt.Sprintf("%s may not fit: pool %s has %s free, and it can take up to %s", p.What, p.Pool, FormatSize(p.PoolFree), FormatSize(p.Most))
 	}
+}
+
+// poolFree is the room for data. The first MiB of a device counts as unallocated,
+// and no block group is made there (BTRFS_DEVICE_RANGE_RESERVED).
+func poolFree(u btrfs.Usage) int64 {
+	if u.Unallocated == 0 {
+		return int64(u.Free)
+	}
+	return max(int64(u.Free)-1<<20, 0)
 }
 
 // metadataFree is the room for trees: what their block groups have left beside
@@ -182,37 +225,17 @@ func metadataFree(u btrfs.Usage) int64 {
 	return max(left, 0) + int64(u.Unallocated/copies)
 }
 
+// metadata is how much of the trees is written.
+func (n spaceNeed) metadata() int64 {
+	if n.least > 0 {
+		return max(n.trees, metadataNeed(max(n.least, n.most)))
+	}
+	return n.trees
+}
+
 // metadataNeed is what the trees of so much data take: a fiftieth, as measured of
 // root file systems with many small files, and what a transaction needs.
 func metadataNeed(data int64) int64 { return data/50 + 1<<20 }
-
-// imageNeed is what an image takes in a pool, known by the size of its files.
-func imageNeed(want remotes.Image) spaceNeed {
-	return spaceNeed{what: "image " + want.Fingerprint[:12], least: want.Size, most: unpackedSize(want.Size)}
-}
-
-// needBackup is needSpace for a backup that is read from a file: unpacked it takes
-// as much at least. Of a pipe the size is not known.
-func (s *System) needBackup(ctx context.Context, p *openedPool, r io.Reader) error {
-	f, ok := r.(interface{ Stat() (fs.FileInfo, error) })
-	if !ok {
-		return nil
-	}
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return err
-	}
-	return s.needSpace(ctx, p.rec, spaceNeed{what: "the backup", least: info.Size(), most: unpackedSize(info.Size())})
-}
-
-// unpackedSize is how large an image can become: xz's are 2.5 to 4 times as large
-// unpacked (Alpine, Debian, Ubuntu).
-func unpackedSize(compressed int64) int64 {
-	if compressed > math.MaxInt64/8 {
-		return math.MaxInt64 / 2
-	}
-	return 4 * compressed
-}
 
 // hostGrowth is how much larger so much data may make a pool's file: btrfs writes
 // its trees anew, twice, beside the old ones.
@@ -256,12 +279,12 @@ func whatIsFull(rec state.PoolRecord, err error) (what, hint string) {
 	return fmt.Sprintf("pool %s is full", rec.Name), fmt.Sprintf("poolctl pool info %[1]s shows the space; poolctl pool resize %[1]s SIZE makes it larger", rec.Name)
 }
 
-// awaitSpace asks for the space of a pool. When less than need is free, it waits
-// for what was deleted a moment ago to be freed, 10 s at most.
-func awaitSpace(ctx context.Context, mnt string, need uint64) (btrfs.Usage, error) {
+// awaitSpace asks for the space of a pool. When that is not enough, it waits for
+// what was deleted a moment ago to be freed, 10 s at most.
+func awaitSpace(ctx context.Context, mnt string, enough func(btrfs.Usage) bool) (btrfs.Usage, error) {
 	for end := time.Now().Add(10 * time.Second); ; {
 		usage, err := btrfs.GetUsage(mnt)
-		if err != nil || usage.Free >= need {
+		if err != nil || enough(usage) {
 			return usage, err
 		}
 		deleting, err := btrfs.Deleting(mnt)
@@ -280,29 +303,4 @@ func awaitSpace(ctx context.Context, mnt string, need uint64) (btrfs.Usage, erro
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-// PlanPull says what a pull of an image would take, without downloading it. One
-// that is in the pool already takes nothing.
-func (s *System) PlanPull(ctx context.Context, ref string, o PullOptions) (SpacePlan, error) {
-	c, _, name, err := s.pullSource(ref, o)
-	if err != nil {
-		return SpacePlan{}, err
-	}
-	p, err := s.openTarget(ctx, o.Pool)
-	if err != nil {
-		return SpacePlan{}, err
-	}
-	defer func() { _ = p.close() }()
-	want, err := c.Find(ctx, name, remotes.Want{Arch: o.Arch})
-	if err != nil {
-		return SpacePlan{}, err
-	}
-	need := imageNeed(want)
-	if _, err := p.Image(want.Fingerprint); err == nil {
-		need = spaceNeed{what: need.what + ", which is there already,"}
-	} else if ignoreNotExist(err) != nil {
-		return SpacePlan{}, err
-	}
-	return s.planSpace(ctx, p.rec, need)
 }

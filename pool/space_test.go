@@ -64,7 +64,7 @@ func TestHostSpaceIsAskedFor(t *testing.T) {
 func TestSpacePlan(t *testing.T) {
 	const mib = 1 << 20
 	roomy := SpacePlan{
-		What: "image 0123", Pool: "p", Least: 50 * mib, Most: 200 * mib, Metadata: 5 * mib, PoolFree: 500 * mib, MetadataFree: 100 * mib,
+		What: "image 0123", Pool: "p", Least: 50 * mib, Most: 200 * mib, Metadata: 5 * mib, PoolFree: 500 * mib, MetadataFree: 100 * mib, QuotaFree: -1,
 		HostPath: "/srv", HostGrowth: 216 * mib, HostFree: 1000 * mib, TargetFree: -1,
 	}
 	for _, c := range []struct {

@@ -129,6 +129,7 @@ type PullOptions struct {
 	Aliases  []string // local aliases to give it
 	Arch     string   // "" = the host's
 	Progress func(Progress)
+	size     int64 // of the instance that it is for; 0 for none
 }
 
 // Progress is one step of a long operation.

@@ -31,38 +31,64 @@ func (o CopyVolumeOptions) ref() string {
 }
 
 func (s *System) copyVolume(ctx context.Context, o CopyVolumeOptions) (err error) {
-	from := tree.VolumeSource{Name: customName(o.Volume), Snapshot: o.Snapshot, Snapshots: !o.VolumeOnly && o.Snapshot == ""}
-	if o.Name = customName(o.Name); o.Pool == o.ToPool && from.Name == o.Name {
-		return fmt.Errorf("volume %s in pool %s: %w", o.Name, o.ToPool, ErrExists)
-	}
-	p, target, closePools, err := s.openTwo(ctx, o.Pool, o.ToPool)
+	c, err := s.openVolumeCopy(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closePools()) }()
-	if _, err := p.Volume(from.Name); err != nil { // before locks of these names are made
-		return volumeError(err, o.Pool, from.Name)
+	defer func() { err = errors.Join(err, c.close()) }()
+	need, err := copyNeed(ctx, c.p, c.target, c.from, c.v)
+	if err == nil {
+		err = s.needSpace(ctx, c.target.rec, need)
+	}
+	if err != nil {
+		return err
+	}
+	setup := func(path string) error { return s.limitVolume(ctx, c.target, c.v.Name, path, c.v.Config, true) }
+	if c.p == c.target {
+		return c.p.CopyVolume(ctx, c.v, c.from, setup)
+	}
+	return s.sendVolume(ctx, c.p, c.target, c.from, c.v, setup, o.Progress)
+}
+
+// volumeCopy is a copy that is about to be made: the pools open, both volumes
+// locked, and everything checked.
+type volumeCopy struct {
+	p, target *openedPool
+	from      tree.VolumeSource
+	v         tree.Volume // the record of the copy
+	close     func() error
+}
+
+func (s *System) openVolumeCopy(ctx context.Context, o CopyVolumeOptions) (c volumeCopy, err error) {
+	c.from = tree.VolumeSource{Name: customName(o.Volume), Snapshot: o.Snapshot, Snapshots: !o.VolumeOnly && o.Snapshot == ""}
+	if o.Name = customName(o.Name); o.Pool == o.ToPool && c.from.Name == o.Name {
+		return c, fmt.Errorf("volume %s in pool %s: %w", o.Name, o.ToPool, ErrExists)
 	}
 	if err := tree.ValidateVolumeName(o.Name); err != nil {
-		return err
+		return c, err
 	}
-	unlock, err := s.lockVolumePair(ctx, o.Pool, from.Name, o.ToPool, o.Name)
+	if c.p, c.target, c.close, err = s.openTwo(ctx, o.Pool, o.ToPool); err != nil {
+		return c, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	if _, err := c.p.Volume(c.from.Name); err != nil { // before locks of these names are made
+		return c, volumeError(err, o.Pool, c.from.Name)
+	}
+	unlock, err := s.lockVolumePair(ctx, o.Pool, c.from.Name, o.ToPool, o.Name)
 	if err != nil {
-		return err
+		return c, err
 	}
-	defer unlock()
-	if _, err := target.Volume(o.Name); err == nil {
-		return fmt.Errorf("volume %s in pool %s: %w", o.Name, o.ToPool, ErrExists)
+	closePools := c.close
+	c.close = func() error { unlock(); return closePools() }
+	if _, err := c.target.Volume(o.Name); err == nil {
+		return c, fmt.Errorf("volume %s in pool %s: %w", o.Name, o.ToPool, ErrExists)
 	}
-	v, err := copiedVolume(p, from, o)
-	if err != nil {
-		return err
-	}
-	setup := func(path string) error { return s.limitVolume(ctx, target, v.Name, path, v.Config, true) }
-	if p == target {
-		return p.CopyVolume(ctx, v, from, setup)
-	}
-	return s.sendVolume(ctx, p, target, from, v, setup, o.Progress)
+	c.v, err = copiedVolume(c.p, c.from, o)
+	return c, err
 }
 
 // openTwo opens two pools, which may be one. Those that open two do so in the
@@ -118,14 +144,7 @@ func copiedVolume(p *openedPool, from tree.VolumeSource, o CopyVolumeOptions) (t
 
 // sendVolume makes a custom volume in another pool of everything that from names.
 func (s *System) sendVolume(ctx context.Context, p, target *openedPool, from tree.VolumeSource, v tree.Volume, setup func(string) error, progress func(Progress)) (err error) {
-	if err := s.checkVolumeRoom(ctx, p, target, from); err != nil {
-		return err
-	}
-	names := make([]string, 0, len(v.Snapshots))
-	for _, sn := range v.Snapshots {
-		names = append(names, sn.Name)
-	}
-	frozen, err := p.FreezeVolume(ctx, from, names)
+	frozen, err := p.FreezeVolume(ctx, from, snapshotNames(v))
 	if err != nil {
 		return err
 	}
@@ -185,20 +204,24 @@ func (c *counter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// checkVolumeRoom refuses a copy to a pool that has no room for it.
-func (s *System) checkVolumeRoom(ctx context.Context, p, target *openedPool, from tree.VolumeSource) error {
-	path := p.VolumePath(from.Name)
-	if from.Snapshot != "" {
-		var err error
-		if path, err = p.VolumeSnapshotPath(from.Name, from.Snapshot); err != nil {
-			return volumeSnapshotError(err, p.rec.Name, from.Name, from.Snapshot)
-		}
+// copyNeed is what a copy of a volume takes that is to have the record v.
+func copyNeed(ctx context.Context, p, target *openedPool, from tree.VolumeSource, v tree.Volume) (spaceNeed, error) {
+	if p == target {
+		return sharingNeed("a copy of volume " + from.Ref()), nil
 	}
-	need, err := btrfs.Referenced(ctx, path)
-	if err != nil {
-		return err
+	if err := btrfs.Sync(p.Path()); err != nil { // what is not written yet has no extents
+		return spaceNeed{}, err
 	}
-	return s.needSpace(ctx, target.rec, spaceNeed{what: "volume " + from.Name, least: int64(need), most: int64(need)})
+	return volumeNeed(ctx, p, from, snapshotNames(v))
+}
+
+// snapshotNames are the names of a volume's snapshots.
+func snapshotNames(v tree.Volume) []string {
+	names := make([]string, 0, len(v.Snapshots))
+	for _, sn := range v.Snapshots {
+		names = append(names, sn.Name)
+	}
+	return names
 }
 
 // MoveVolume gives a custom volume another pool, another name or both, with its

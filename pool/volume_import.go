@@ -46,7 +46,7 @@ func (s *System) ImportVolume(ctx context.Context, o ImportVolumeOptions, r io.R
 	}
 	if err != nil {
 		err = fmt.Errorf("cannot import a volume: %w", err)
-		if errors.Is(err, unix.ENOSPC) {
+		if refused := noSpaceError(""); errors.Is(err, unix.ENOSPC) && !errors.As(err, &refused) {
 			err = withHint(err, "pool %s is full: poolctl pool resize %s", o.Pool, o.Pool)
 		}
 		return "", err

@@ -210,6 +210,12 @@ func (s *System) RestoreVolume(ctx context.Context, pool, volume, snap string) (
 	if err := s.checkNotRunning(ctx, pool, v.vol.Name); err != nil {
 		return fmt.Errorf("cannot restore %s/%s: %w", v.vol.Name, snap, err)
 	}
+	if _, err := v.VolumeSnapshotPath(v.vol.Name, snap); err != nil {
+		return volumeSnapshotError(err, pool, v.vol.Name, snap)
+	}
+	if err := s.needSpace(ctx, v.rec, sharingNeed("restoring it")); err != nil {
+		return fmt.Errorf("cannot restore %s/%s: %w", v.vol.Name, snap, err)
+	}
 	err = v.RestoreVolume(ctx, v.vol.Name, snap, func(path string) error {
 		return s.limitVolume(ctx, v.openedPool, v.vol.Name, path, v.vol.Config, true)
 	})

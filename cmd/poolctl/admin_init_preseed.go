@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"go.yaml.in/yaml/v3"
-
 	"poolctl/pool"
 )
 
@@ -78,9 +76,10 @@ func readPreseed(r io.Reader) (preseedFile, error) {
 	if len(text) > preseedLimit {
 		return file, fmt.Errorf("it is larger than %d bytes", preseedLimit)
 	}
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	if err := d.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
+	if len(bytes.TrimSpace(text)) == 0 { // as Incus: nothing is asked for
+		return file, nil
+	}
+	if err := decodeEdited(text, &file, "storage_pools", "networks", "profiles", "config"); err != nil {
 		return file, err
 	}
 	for _, n := range file.Networks {

@@ -20,7 +20,7 @@ func imagePullCommand(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "alias", Usage: "`NAME` to give it; may be repeated", Destination: &aliases},
 			&cli.StringFlag{Name: "storage", Aliases: []string{"s"}, Usage: "`POOL` to pull it into", Destination: &target},
-			&cli.BoolFlag{Name: "plan", Usage: "only show the space that it takes and what there is; fails when it does not fit", Destination: &plan},
+			planFlag(&plan),
 			formatFlag(&format, output.YAML),
 		},
 		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) error {
@@ -29,7 +29,7 @@ func imagePullCommand(e *env) *cli.Command {
 			}
 			o := pool.PullOptions{Pool: target, Aliases: aliases.Value()}
 			if plan {
-				return e.planPull(ctx, s, args[0], o, format)
+				return e.printPlan(format, func() (pool.SpacePlan, error) { return s.PlanPull(ctx, args[0], o) })
 			}
 			update, done := e.progress()
 			o.Progress = update
@@ -42,16 +42,4 @@ func imagePullCommand(e *env) *cli.Command {
 			return nil
 		}),
 	}
-}
-
-// planPull shows what a pull would take.
-func (e *env) planPull(ctx context.Context, s *pool.System, ref string, o pool.PullOptions, format string) error {
-	p, err := s.PlanPull(ctx, ref, o)
-	if err != nil {
-		return err
-	}
-	if err := output.Value(e.stdout, format, p); err != nil {
-		return err
-	}
-	return p.Err()
 }

@@ -1,13 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"regexp"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 	"go.yaml.in/yaml/v3"
@@ -73,24 +68,4 @@ func readPoolConfig(text []byte) (pool.PoolConfig, error) {
 	}
 	err := decodeEdited(text, &file, "config", "description", "name", "driver", "used_by", "status", "locations")
 	return file.PoolConfig, err
-}
-
-// unknownField is how package yaml tells of a field that into has not.
-var unknownField = regexp.MustCompile(`^line (\d+): field (.*) not found in type (?s:.*)$`)
-
-// decodeEdited reads YAML that somebody has written, which has no fields but those.
-func decodeEdited(text []byte, into any, fields ...string) error {
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	err := d.Decode(into)
-	if errors.Is(err, io.EOF) {
-		return errors.New("the text is empty")
-	}
-	var typeErr *yaml.TypeError
-	if errors.As(err, &typeErr) && len(typeErr.Errors) > 0 {
-		if m := unknownField.FindStringSubmatch(typeErr.Errors[0]); m != nil {
-			return fmt.Errorf("line %s: unknown field %q: the fields are %s", m[1], m[2], strings.Join(fields, ", "))
-		}
-	}
-	return err
 }

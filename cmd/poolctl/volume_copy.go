@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"poolctl/cmd/poolctl/internal/output"
 	"poolctl/pool"
 )
 
@@ -22,12 +23,16 @@ func copyVolumeOptions(command string, args []string) (o pool.CopyVolumeOptions,
 }
 
 func volumeCopyCommand(e *env) *cli.Command {
-	var only bool
+	var only, plan bool
+	var format string
 	return &cli.Command{
 		Name: "copy", Aliases: []string{"cp"}, Usage: "copy a custom volume, or a snapshot of one", ArgsUsage: "POOL/VOLUME[/SNAPSHOT] POOL/VOLUME",
 		Description: example("The source may be in use. In one pool the copy shares all data and is made at once.",
 			"poolctl pool volume copy default/data default/data2", "poolctl pool volume copy default/data/snap0 fast/data"),
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "volume-only", Usage: "leave the snapshots out", Destination: &only}},
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "volume-only", Usage: "leave the snapshots out", Destination: &only},
+			planFlag(&plan), formatFlag(&format, output.YAML),
+		},
 		Action: e.action(2, 2, func(ctx context.Context, s *pool.System, args []string) error {
 			o, err := copyVolumeOptions("pool volume copy", args)
 			if err != nil {
@@ -36,8 +41,12 @@ func volumeCopyCommand(e *env) *cli.Command {
 			if only && o.Snapshot != "" {
 				return badUsage("pool volume copy", "--volume-only is for a volume, %s is a snapshot", args[0])
 			}
+			o.VolumeOnly = only
+			if plan {
+				return e.printPlan(format, func() (pool.SpacePlan, error) { return s.PlanCopyVolume(ctx, o) })
+			}
 			update, done := e.progress()
-			o.VolumeOnly, o.Progress = only, update
+			o.Progress = update
 			err = s.CopyVolume(ctx, o)
 			done(err == nil)
 			if err == nil {

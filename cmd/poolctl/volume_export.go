@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"poolctl/cmd/poolctl/internal/output"
 	"poolctl/pool"
 )
 
@@ -52,19 +56,25 @@ func volumeExportCommand(e *env) *cli.Command {
 }
 
 func volumeImportCommand(e *env) *cli.Command {
+	var plan bool
+	var format string
 	return &cli.Command{
 		Name: "import", Usage: "make a custom volume of a backup file", ArgsUsage: "POOL FILE [VOLUME]",
 		Description: example("FILE is one of export, or of LXD's or Incus's; \"-\" is standard input. The volume is called as it was unless VOLUME is given.",
 			"poolctl pool volume import default data.tar.zst", "poolctl pool volume import default backup.tar.gz data2"),
+		Flags: []cli.Flag{planFlag(&plan), formatFlag(&format, output.YAML)},
 		Action: e.action(2, 3, func(ctx context.Context, s *pool.System, args []string) error {
 			in := e.stdin
 			if args[1] != "-" {
-				f, err := os.Open(args[1])
+				f, err := openBackup(args[1])
 				if err != nil {
 					return err
 				}
 				defer func() { _ = f.Close() }()
 				in = f
+			}
+			if plan {
+				return e.printPlan(format, func() (pool.SpacePlan, error) { return s.PlanImportVolume(ctx, args[0], in) })
 			}
 			update, done := e.progress()
 			name, err := s.ImportVolume(ctx, pool.ImportVolumeOptions{Pool: args[0], Name: optional(args, 2), Progress: update}, in)
@@ -75,4 +85,28 @@ func volumeImportCommand(e *env) *cli.Command {
 			return err
 		}),
 	}
+}
+
+// openBackup opens a file that is to be imported. A directory is none; what a
+// pipe holds is read.
+func openBackup(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err == nil {
+		var info fs.FileInfo
+		if info, err = f.Stat(); err == nil && info.IsDir() {
+			err = errors.New("it is a directory")
+		}
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok { // which would name the path again
+		err = pathErr.Err
+	}
+	if err != nil && path == "" {
+		return nil, fmt.Errorf("cannot import %q: %w", path, err)
+	} else if err != nil {
+		return nil, fmt.Errorf("cannot import %s: %w", path, err)
+	}
+	return f, nil
 }

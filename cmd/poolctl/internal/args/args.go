@@ -102,7 +102,7 @@ func (w *walk) read(words []string) error {
 				return err
 			}
 			i += used
-		case strings.HasPrefix(word, "-") && len(word) > 1:
+		case strings.HasPrefix(word, "-") && len(word) > 1 && (word[1] < '0' || word[1] > '9'): // no flag is a digit: -5GiB is a size
 			used, err := w.short(word[1:], words[i+1:])
 			if err != nil {
 				return err

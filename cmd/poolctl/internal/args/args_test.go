@@ -58,6 +58,7 @@ func TestCanonical(t *testing.T) {
 		"stop -f=false c1":                "stop --force=false -- c1",
 		"stop --timeout -1 c1":            "stop --timeout=-1 -- c1",
 		"stop -- -f":                      "stop -- -f",
+		"stop c1 -5GiB":                   "stop -- c1 -5GiB",
 		"stop - c1":                       "stop -- - c1",
 		"stop --force c1 -- --force":      "stop --force -- c1 --force",
 		"init a c1 -c a=1 -c b=2,3":       "create --config=a=1 --config=b=2,3 -- a c1",
