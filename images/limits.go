@@ -1,6 +1,9 @@
 package images
 
-import "poolctl/images/tarball"
+import (
+	"poolctl/images/qcow2"
+	"poolctl/images/tarball"
+)
 
 // Limits bound what an image may ask for. Fields that are zero take the default.
 type Limits struct {
@@ -14,6 +17,8 @@ type Limits struct {
 	// MetadataBytes is the sum of the sizes of metadata.yaml and the templates.
 	// Default 16 MiB.
 	MetadataBytes int64
+	// DiskBytes is the size of a virtual machine's disk. Default 1 TiB.
+	DiskBytes int64
 	// PathLen is the length of a name in bytes. Default 4096.
 	PathLen int
 	// Depth is the number of components of a name. Default 256.
@@ -28,7 +33,10 @@ func (l Limits) withDefaults() Limits {
 	if l.MetadataBytes <= 0 {
 		l.MetadataBytes = DefaultMetadataBytes
 	}
-	return Limits{Entries: t.Entries, Bytes: t.Bytes, MetadataBytes: l.MetadataBytes, PathLen: t.PathLen, Depth: t.Depth}
+	if l.DiskBytes <= 0 {
+		l.DiskBytes = qcow2.DefaultVirtualSize
+	}
+	return Limits{Entries: t.Entries, Bytes: t.Bytes, MetadataBytes: l.MetadataBytes, DiskBytes: l.DiskBytes, PathLen: t.PathLen, Depth: t.Depth}
 }
 
 func (l Limits) rootBudget() *tarball.Budget {

@@ -26,6 +26,8 @@ type Request struct {
 	Unified          *Part
 	// Fingerprint is the expected one, in lower-case hexadecimal; "" accepts any.
 	Fingerprint string
+	// Type is TypeContainer or TypeVM when only such an image will do; "" takes both.
+	Type string
 	// Dir is an existing empty directory or subvolume.
 	Dir string
 	// TempDir is where a squashfs is kept whose end cannot be read before its
@@ -49,6 +51,8 @@ type Result struct {
 	Fingerprint string
 	Size        int64 // compressed bytes of all parts
 	Metadata    *Metadata
+	// VirtualSize is the size in bytes of a virtual machine's disk; 0 = a container.
+	VirtualSize int64
 	// DevicesLeftOut counts the device nodes that were not made: the contents of
 	// /dev in tar archives do not count, they are never unpacked.
 	DevicesLeftOut int

@@ -19,7 +19,8 @@ import (
 )
 
 // Unpack verifies and unpacks an image into r.Dir, which then holds rootfs/,
-// metadata.yaml and templates/. Reading, decompressing, hashing and writing go on
+// metadata.yaml and templates/; of a virtual machine's image root.img, a raw disk,
+// in place of rootfs/. Reading, decompressing, hashing and writing go on
 // at the same time. On an error the directory's content is undefined, and the
 // caller is to remove it; no process and no temporary file is left.
 //
@@ -72,6 +73,8 @@ type unpacker struct {
 	hash   hash.Hash
 	size   int64
 	left   int
+	// virtual is the size of a virtual machine's disk, in bytes.
+	virtual int64
 }
 
 func newUnpacker(r Request) (*unpacker, error) {
@@ -175,7 +178,7 @@ func (u *unpacker) finish() (Result, error) {
 	}
 	return Result{
 		Fingerprint: hex.EncodeToString(u.hash.Sum(nil)), Size: u.size,
-		Metadata: m, DevicesLeftOut: u.left,
+		Metadata: m, DevicesLeftOut: u.left, VirtualSize: u.virtual,
 	}, nil
 }
 
@@ -190,10 +193,11 @@ func (u *unpacker) metadata(ctx context.Context, _ *source, r *bufio.Reader) err
 	}, ex)
 }
 
-// unified unpacks an archive that holds both.
+// unified unpacks an archive that holds both: a root in rootfs/, or the disk of a
+// virtual machine in rootfs.img.
 func (u *unpacker) unified(ctx context.Context, _ *source, r *bufio.Reader) error {
 	budget := u.req.Limits.rootBudget()
-	meta, root := u.metadataExtractor(), tarball.New(u.rootfs, rootPolicy(), budget)
+	meta, root, disk := u.metadataExtractor(), tarball.New(u.rootfs, rootPolicy(), budget), u.diskExtractor(budget)
 	err := u.archive(ctx, r, budget, func(name string) (*tarball.Extractor, string, error) {
 		if name == rootfsDir {
 			return root, ".", nil
@@ -201,12 +205,27 @@ func (u *unpacker) unified(ctx context.Context, _ *source, r *bufio.Reader) erro
 		if rel, ok := cutDir(name, rootfsDir); ok {
 			return root, rel, nil
 		}
+		if name == packedDisk {
+			return disk, name, nil
+		}
 		if isMetadata(name) {
 			return meta, name, nil
 		}
 		return nil, "", nil
-	}, meta, root)
-	return errors.Join(err, notEmpty(err, root))
+	}, meta, root, disk)
+	switch {
+	case err != nil:
+		return err
+	case disk.Added == 0 && u.req.Type == TypeVM:
+		return errors.New("there is no disk in the image")
+	case disk.Added == 0:
+		return notEmpty(nil, root)
+	case root.Added > 0:
+		return errors.New("there are a root file system and a disk in the image")
+	case u.req.Type == TypeContainer:
+		return &compress.UnsupportedError{Format: compress.QCOW2}
+	}
+	return u.packedDisk(ctx)
 }
 
 // notEmpty refuses an archive without a root: it is not that of a container.
@@ -217,13 +236,21 @@ func notEmpty(err error, root *tarball.Extractor) error {
 	return nil
 }
 
-// root unpacks the root file of a split image: a squashfs or an archive.
+// root unpacks the root file of a split image: a squashfs, an archive, or the disk
+// of a virtual machine.
 func (u *unpacker) root(ctx context.Context, src *source, r *bufio.Reader) error {
 	head, err := peek(r)
 	if err != nil {
 		return err
 	}
-	if compress.Detect(head) != compress.Squashfs {
+	format := compress.Detect(head)
+	if err := u.checkType(format); err != nil {
+		return err
+	}
+	if format == compress.QCOW2 {
+		return u.disk(ctx, src, r)
+	}
+	if format != compress.Squashfs {
 		budget := u.req.Limits.rootBudget()
 		ex := tarball.New(u.rootfs, rootPolicy(), budget)
 		all := func(name string) (*tarball.Extractor, string, error) { return ex, name, nil }

@@ -27,6 +27,12 @@ type AttachOptions struct {
 	// NoDirectIO leaves the page cache of the backing file in use. Without it
 	// direct I/O is used where the file's file system can.
 	NoDirectIO bool
+	// Offset and SizeLimit are the part of the file that is shown, in bytes; a
+	// SizeLimit of 0 is "to the end".
+	Offset, SizeLimit uint64
+	// SmallBlocks keeps the logical blocks at 512 bytes, for file systems that were
+	// made on a disk with such.
+	SmallBlocks bool
 }
 
 // Attach attaches the regular file at path to a free loop device and returns
@@ -199,15 +205,17 @@ func settings(o AttachOptions) []unix.LoopConfig {
 	if o.ReadOnly {
 		flags |= losetup.FlagsReadOnly
 	}
-	buffered := []unix.LoopConfig{
-		{Size: blockSize, Info: unix.LoopInfo64{Flags: flags}},
-		{Info: unix.LoopInfo64{Flags: flags}},
+	info := unix.LoopInfo64{Flags: flags, Offset: o.Offset, Sizelimit: o.SizeLimit}
+	small := unix.LoopConfig{Info: info}
+	if o.SmallBlocks {
+		return []unix.LoopConfig{small}
 	}
+	buffered := []unix.LoopConfig{{Size: blockSize, Info: info}, small}
 	if o.NoDirectIO {
 		return buffered
 	}
-	direct := unix.LoopConfig{Size: blockSize, Info: unix.LoopInfo64{Flags: flags | losetup.FlagsDirectIO}}
-	return append([]unix.LoopConfig{direct}, buffered...)
+	info.Flags |= losetup.FlagsDirectIO
+	return append([]unix.LoopConfig{{Size: blockSize, Info: info}}, buffered...)
 }
 
 // sleep waits, or returns ctx's error when that ends first.

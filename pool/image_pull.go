@@ -30,7 +30,7 @@ func (s *System) PullImage(ctx context.Context, ref string, o PullOptions) (Imag
 	defer func() { _ = p.close() }()
 	src := tree.ImageSource{Remote: r.Name, Server: r.URL, Alias: name, Protocol: r.Protocol}
 	var rec tree.ImageRecord
-	err = findFresh(ctx, c, name, remotes.Want{Arch: o.Arch}, func(want remotes.Image) (err error) {
+	err = findFresh(ctx, c, name, remotes.Want{Arch: o.Arch, Type: o.Type}, func(want remotes.Image) (err error) {
 		rec, err = s.ensureImage(ctx, p, c, want, src, o)
 		if err != nil {
 			err = fmt.Errorf("cannot pull %s: %w", ref, err)
@@ -153,9 +153,6 @@ func (s *System) download(ctx context.Context, p *openedPool, c *remotes.Client,
 // downloadOnce pulls the image's files through the unpacker into a staging
 // subvolume and commits it. The caller holds the image's lock.
 func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o PullOptions, cached bool) (rec tree.ImageRecord, err error) {
-	if want.Type != "" && want.Type != "container" {
-		return rec, withHint(fmt.Errorf("it is a %s image", want.Type), "poolctl runs system containers")
-	}
 	need := imageNeed(want)
 	need.size = o.size
 	if err := s.needSpace(ctx, p.rec, need); err != nil {
@@ -181,7 +178,7 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	now := time.Now().UTC()
 	rec = tree.ImageRecord{
 		Fingerprint: want.Fingerprint, AltFingerprints: want.AltFingerprints, Aliases: o.Aliases, Properties: want.Properties,
-		Architecture: want.Arch, Type: "container", Size: res.Size, CreatedAt: want.CreatedAt, ExpiresAt: want.ExpiresAt,
+		Architecture: want.Arch, Type: want.Type, Size: res.Size, VirtualSize: res.VirtualSize, CreatedAt: want.CreatedAt, ExpiresAt: want.ExpiresAt,
 		UploadedAt: now, Source: &src, Cached: cached, AutoUpdate: cached,
 	}
 	if cached {
@@ -195,7 +192,7 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 
 // request says to the unpacker which files to take and where from.
 func request(c *remotes.Client, want remotes.Image, stage *tree.Stage, progress func(Progress)) (images.Request, error) {
-	req := images.Request{Fingerprint: want.Fingerprint, Dir: stage.Dir(), TempDir: stage.TempDir()}
+	req := images.Request{Fingerprint: want.Fingerprint, Type: want.Type, Dir: stage.Dir(), TempDir: stage.TempDir()}
 	for _, f := range want.Files {
 		part := &images.Part{Name: f.Path, Size: f.Size, Open: func(ctx context.Context) (io.ReadCloser, error) {
 			rc, err := c.Open(ctx, f)

@@ -53,7 +53,7 @@ func (s *System) imagesOf(ctx context.Context, pool string) ([]Image, error) {
 func publicImage(r tree.ImageRecord, pool string) Image {
 	im := Image{
 		Fingerprint: r.Fingerprint, AltFingerprints: r.AltFingerprints, Aliases: []ImageAlias{}, Architecture: r.Architecture,
-		AutoUpdate: r.AutoUpdate, Cached: r.Cached, Public: r.Public, Type: r.Type, Size: r.Size, Properties: r.Properties,
+		AutoUpdate: r.AutoUpdate, Cached: r.Cached, Public: r.Public, Type: r.Type, Size: r.Size, VirtualSize: r.VirtualSize, Properties: r.Properties,
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, LastUsedAt: r.LastUsedAt, UploadedAt: r.UploadedAt, Pool: pool,
 	}
 	for _, a := range r.Aliases {
@@ -126,6 +126,9 @@ func (s *System) DeleteImage(ctx context.Context, ref string) error {
 		return err
 	}
 	defer unlock()
+	if err := s.checkNoLook(im.Fingerprint); err != nil {
+		return fmt.Errorf("cannot delete image %s: %w", im.Fingerprint[:12], err)
+	}
 	err = p.DeleteImage(ctx, im.Fingerprint)
 	s.afterDelete(ctx, p)
 	return err

@@ -47,6 +47,13 @@ func (s *System) checkUnused(rec state.PoolRecord) (own *btrfs.Mount, err error)
 		}
 		users, remedies = append(users, what), append(remedies, remedy)
 	}
+	disks, err := s.diskLooks(rec.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range disks {
+		users, remedies = append(users, l.ref+" is mounted at "+l.dir), append(remedies, "poolctl umount "+l.dir)
+	}
 	if own != nil {
 		running, err := s.runningIn(rec.Name)
 		if err != nil {

@@ -149,6 +149,9 @@ func (s *System) imageFor(ctx context.Context, p *openedPool, o CreateOptions) (
 // cachedImage is the pool's copy of a remote's image, downloaded if need be,
 // with its lock held.
 func (s *System) cachedImage(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o CreateOptions) (rec tree.ImageRecord, unlock func(), err error) {
+	if err := checkContainer(want.Type, want.Fingerprint); err != nil { // before it is downloaded
+		return rec, nil, err
+	}
 	unlock, err = s.dir.LockImage(ctx, want.Fingerprint)
 	if err != nil {
 		return rec, nil, err
@@ -175,6 +178,9 @@ func (s *System) localImage(ctx context.Context, p *openedPool, ref string, o Cr
 	}
 	im, err := pickImage(here, ref)
 	if err == nil {
+		if err := checkContainer(im.Type, im.Fingerprint); err != nil {
+			return rec, nil, err
+		}
 		if unlock, err = s.dir.LockImage(ctx, im.Fingerprint); err != nil {
 			return rec, nil, err
 		}
@@ -219,6 +225,14 @@ func (s *System) sizeOfNew(o CreateOptions, pool state.PoolRecord) int64 {
 		return 0
 	}
 	return size
+}
+
+// checkContainer refuses to make an instance of the image of a virtual machine.
+func checkContainer(typ, fingerprint string) error {
+	if typ != typeMachine {
+		return nil
+	}
+	return withHint(fmt.Errorf("image %s is that of a virtual machine", fingerprint[:12]), "poolctl runs system containers; poolctl mount shows what is on its disk")
 }
 
 // touchImage notes that an image was used now, at most once a minute.

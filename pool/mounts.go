@@ -142,8 +142,8 @@ func removeLookDir(dir string) {
 	}
 }
 
-// Unmount ends what MountInstance made, by its directory, or by the instance or
-// snapshot; and what InspectMount made, by its directory.
+// Unmount ends what Mount made, by its directory, or by the instance, snapshot or
+// image; and what InspectMount made, by its directory.
 func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 	looks, err := s.looks()
 	if err != nil {
@@ -162,9 +162,17 @@ func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 			looks = append(looks, l)
 		}
 	}
+	isLook := func(l look) bool { return l.dir == abs || l.ref == dirOrRef }
+	if !slices.ContainsFunc(looks, isLook) {
+		fingerprint, err := s.lookOfImage(ctx, dirOrRef)
+		if err != nil {
+			return err
+		}
+		isLook = func(l look) bool { return fingerprint != "" && l.ref == fingerprint }
+	}
 	found := false
 	for _, l := range looks {
-		if l.dir != abs && l.ref != dirOrRef {
+		if !isLook(l) {
 			continue
 		}
 		found = true
@@ -176,14 +184,14 @@ func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 		}
 	}
 	if !found {
-		return withHint(fmt.Errorf("cannot unmount %s: no instance is mounted there", dirOrRef), "findmnt -t btrfs shows what is mounted")
+		return withHint(fmt.Errorf("cannot unmount %s: no instance or image is mounted there", dirOrRef), "findmnt shows what is mounted")
 	}
 	return ctx.Err()
 }
 
-// look is one mount of an instance's or snapshot's root.
+// look is one mount of an instance's, snapshot's or image's root.
 type look struct {
-	ref string // NAME or NAME/SNAP
+	ref string // NAME, NAME/SNAP or FINGERPRINT
 	dir string
 }
 
@@ -205,11 +213,12 @@ func (s *System) looks() ([]look, error) {
 			}
 		}
 	}
-	return out, nil
+	disks, err := s.diskLooks("")
+	return append(out, disks...), err
 }
 
-// lookRef turns the root of a mount within the pool into the instance or
-// snapshot that it shows.
+// lookRef turns the root of a mount within the pool into the instance, snapshot or
+// image that it shows.
 func lookRef(root string) string {
 	parts := strings.Split(strings.TrimPrefix(root, "/"), "/")
 	switch {
@@ -217,11 +226,13 @@ func lookRef(root string) string {
 		return parts[1]
 	case len(parts) == 4 && parts[0] == "containers-snapshots" && parts[3] == "rootfs":
 		return parts[1] + "/" + parts[2]
+	case len(parts) == 3 && parts[0] == "images" && parts[2] == "rootfs":
+		return parts[1]
 	}
 	return ""
 }
 
-// checkNoLook refuses to change an instance or snapshot that is mounted.
+// checkNoLook refuses to change an instance, snapshot or image that is mounted.
 func (s *System) checkNoLook(refs ...string) error {
 	looks, err := s.looks()
 	if err != nil {

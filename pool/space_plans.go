@@ -21,7 +21,7 @@ func (s *System) PlanPull(ctx context.Context, ref string, o PullOptions) (Space
 		return SpacePlan{}, err
 	}
 	defer func() { _ = p.close() }()
-	want, err := c.Find(ctx, name, remotes.Want{Arch: o.Arch})
+	want, err := c.Find(ctx, name, remotes.Want{Arch: o.Arch, Type: o.Type})
 	if err != nil {
 		return SpacePlan{}, err
 	}

@@ -91,22 +91,24 @@ type CreatePoolOptions struct {
 
 // Image is an image in a pool.
 type Image struct {
-	Fingerprint     string            `json:"fingerprint" yaml:"fingerprint"`
-	AltFingerprints []string          `json:"alt_fingerprints,omitempty" yaml:"alt_fingerprints,omitempty"`
-	Aliases         []ImageAlias      `json:"aliases" yaml:"aliases"`
-	Architecture    string            `json:"architecture" yaml:"architecture"`
-	AutoUpdate      bool              `json:"auto_update" yaml:"auto_update"`
-	Cached          bool              `json:"cached" yaml:"cached"`
-	Public          bool              `json:"public" yaml:"public"`
-	Type            string            `json:"type" yaml:"type"`
-	Size            int64             `json:"size" yaml:"size"`
-	Properties      map[string]string `json:"properties" yaml:"properties"`
-	CreatedAt       time.Time         `json:"created_at" yaml:"created_at"`
-	ExpiresAt       time.Time         `json:"expires_at" yaml:"expires_at"`
-	LastUsedAt      time.Time         `json:"last_used_at" yaml:"last_used_at"`
-	UploadedAt      time.Time         `json:"uploaded_at" yaml:"uploaded_at"`
-	UpdateSource    *ImageSource      `json:"update_source,omitempty" yaml:"update_source,omitempty"`
-	Pool            string            `json:"pool" yaml:"pool"`
+	Fingerprint     string       `json:"fingerprint" yaml:"fingerprint"`
+	AltFingerprints []string     `json:"alt_fingerprints,omitempty" yaml:"alt_fingerprints,omitempty"`
+	Aliases         []ImageAlias `json:"aliases" yaml:"aliases"`
+	Architecture    string       `json:"architecture" yaml:"architecture"`
+	AutoUpdate      bool         `json:"auto_update" yaml:"auto_update"`
+	Cached          bool         `json:"cached" yaml:"cached"`
+	Public          bool         `json:"public" yaml:"public"`
+	Type            string       `json:"type" yaml:"type"`
+	Size            int64        `json:"size" yaml:"size"`
+	// VirtualSize is the size in bytes of a virtual machine's disk.
+	VirtualSize  int64             `json:"virtual_size,omitempty" yaml:"virtual_size,omitempty"`
+	Properties   map[string]string `json:"properties" yaml:"properties"`
+	CreatedAt    time.Time         `json:"created_at" yaml:"created_at"`
+	ExpiresAt    time.Time         `json:"expires_at" yaml:"expires_at"`
+	LastUsedAt   time.Time         `json:"last_used_at" yaml:"last_used_at"`
+	UploadedAt   time.Time         `json:"uploaded_at" yaml:"uploaded_at"`
+	UpdateSource *ImageSource      `json:"update_source,omitempty" yaml:"update_source,omitempty"`
+	Pool         string            `json:"pool" yaml:"pool"`
 }
 
 // ImageAlias is a local name of an image.
@@ -128,6 +130,7 @@ type PullOptions struct {
 	Pool     string   // target pool; "" = the default one
 	Aliases  []string // local aliases to give it
 	Arch     string   // "" = the host's
+	Type     string   // container, virtual-machine; "" = a container, or else a virtual machine
 	Progress func(Progress)
 	size     int64 // of the instance that it is for; 0 for none
 }

@@ -63,6 +63,9 @@ func imageText(v imageView) string {
 	line := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
 	line("Fingerprint: %s", v.Fingerprint)
 	line("Size: %s", mebibytes(v.Size))
+	if v.VirtualSize > 0 {
+		line("Virtual size: %s", mebibytes(v.VirtualSize))
+	}
 	line("Architecture: %s", v.Architecture)
 	line("Type: %s", v.Type)
 	line("Public: %s", strings.ToLower(yesNo(v.Public)))

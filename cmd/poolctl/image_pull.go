@@ -7,12 +7,13 @@ import (
 
 	"poolctl/cmd/poolctl/internal/output"
 	"poolctl/pool"
+	"poolctl/remotes"
 )
 
 func imagePullCommand(e *env) *cli.Command {
 	var aliases cli.StringSlice
 	var target, format string
-	var plan bool
+	var plan, vm bool
 	return &cli.Command{
 		Name: "pull", Aliases: []string{"copy", "cp"}, Usage: "bring an image of a remote into a pool", ArgsUsage: "REMOTE:IMAGE [local:]",
 		Description: example("Every file and the whole are checked against the hashes of the remote's catalogue.",
@@ -20,6 +21,7 @@ func imagePullCommand(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "alias", Usage: "`NAME` to give it; may be repeated", Destination: &aliases},
 			&cli.StringFlag{Name: "storage", Aliases: []string{"s"}, Usage: "`POOL` to pull it into", Destination: &target},
+			&cli.BoolFlag{Name: "vm", Usage: "the image of a virtual machine, where the remote has both", Destination: &vm},
 			planFlag(&plan),
 			formatFlag(&format, output.YAML),
 		},
@@ -27,7 +29,7 @@ func imagePullCommand(e *env) *cli.Command {
 			if to := optional(args, 1); to != "" && to != localRemote+":" {
 				return badUsage("image pull", "the target can only be %q, not %q", localRemote+":", to)
 			}
-			o := pool.PullOptions{Pool: target, Aliases: aliases.Value()}
+			o := pool.PullOptions{Pool: target, Aliases: aliases.Value(), Type: vmType(vm)}
 			if plan {
 				return e.printPlan(format, func() (pool.SpacePlan, error) { return s.PlanPull(ctx, args[0], o) })
 			}
@@ -42,4 +44,12 @@ func imagePullCommand(e *env) *cli.Command {
 			return nil
 		}),
 	}
+}
+
+// vmType is the type of image that --vm asks for.
+func vmType(vm bool) string {
+	if vm {
+		return remotes.TypeVM
+	}
+	return ""
 }

@@ -22,6 +22,7 @@ type imageView struct {
 	Fingerprint     string            `json:"fingerprint" yaml:"fingerprint"`
 	AltFingerprints []string          `json:"alt_fingerprints,omitempty" yaml:"alt_fingerprints,omitempty"`
 	Size            int64             `json:"size" yaml:"size"`
+	VirtualSize     int64             `json:"virtual_size,omitempty" yaml:"virtual_size,omitempty"`
 	UpdateSource    *pool.ImageSource `json:"update_source,omitempty" yaml:"update_source,omitempty"`
 	Type            string            `json:"type" yaml:"type"`
 	CreatedAt       time.Time         `json:"created_at" yaml:"created_at"`
@@ -62,7 +63,7 @@ func localImageView(im pool.Image) imageView {
 	v := imageView{
 		AutoUpdate: im.AutoUpdate, Properties: im.Properties, Public: im.Public, ExpiresAt: im.ExpiresAt, Profiles: []string{},
 		Aliases: orEmpty(im.Aliases), Architecture: im.Architecture, Cached: im.Cached, Fingerprint: im.Fingerprint,
-		AltFingerprints: im.AltFingerprints, Size: im.Size, UpdateSource: im.UpdateSource, Type: im.Type,
+		AltFingerprints: im.AltFingerprints, Size: im.Size, VirtualSize: im.VirtualSize, UpdateSource: im.UpdateSource, Type: im.Type,
 		CreatedAt: im.CreatedAt, LastUsedAt: im.LastUsedAt, UploadedAt: im.UploadedAt, Pool: im.Pool,
 	}
 	for _, a := range v.Aliases {

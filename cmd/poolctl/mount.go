@@ -11,11 +11,14 @@ import (
 func mountCommand(e *env) *cli.Command {
 	var writable bool
 	return &cli.Command{
-		Name: "mount", Category: catSnapshots, Usage: "look into an instance or a snapshot at a directory", ArgsUsage: "NAME[/SNAPSHOT] [DIR]",
-		Description: example("Read-only unless --rw. Without DIR a directory is made and its path printed.", "poolctl mount c1/before-upgrade /mnt"),
-		Flags:       []cli.Flag{&cli.BoolFlag{Name: "rw", Usage: "let it be written to; the instance must not run", Destination: &writable}},
+		Name: "mount", Category: catSnapshots, Usage: "look into an instance, a snapshot or an image at a directory", ArgsUsage: "NAME[/SNAPSHOT]|[local:]IMAGE [DIR]",
+		Description: example(`Read-only unless --rw. Without DIR a directory is made and its path printed. Of the image of
+a virtual machine the root partition of its disk is shown (ext4, btrfs or xfs); no journal is
+replayed, so that not one byte of it changes. What is named like an instance is one: write
+local:IMAGE for an image of the same name.`, "poolctl mount c1/before-upgrade /mnt", "poolctl mount local:debian-vm"),
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "rw", Usage: "let it be written to; the instance must not run; not for snapshots and images", Destination: &writable}},
 		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) error {
-			where, err := s.MountInstance(ctx, args[0], optional(args, 1), writable)
+			where, err := s.Mount(ctx, args[0], optional(args, 1), writable)
 			if err != nil {
 				return err
 			}

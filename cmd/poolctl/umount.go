@@ -10,7 +10,7 @@ import (
 
 func umountCommand(e *env) *cli.Command {
 	return &cli.Command{
-		Name: "umount", Aliases: []string{"unmount"}, Category: catSnapshots, Usage: "end a look inside", ArgsUsage: "DIR|NAME[/SNAPSHOT]...",
+		Name: "umount", Aliases: []string{"unmount"}, Category: catSnapshots, Usage: "end a look inside", ArgsUsage: "DIR|NAME[/SNAPSHOT]|[local:]IMAGE...",
 		Description: example("", "poolctl umount /mnt", "poolctl umount c1"),
 		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
 			return each(ctx, args, s.Unmount)

@@ -22,6 +22,7 @@ const (
 	Zstd     Format = "zstd"
 	Bzip2    Format = "bzip2"
 	Squashfs Format = "squashfs"
+	QCOW2    Format = "qcow2" // the disk of a virtual machine
 )
 
 // Unknown is returned for bytes of no known format.
@@ -35,7 +36,7 @@ func (e *UnsupportedError) Error() string {
 	switch e.Format {
 	case Unknown:
 		return "unknown file format: neither a tar archive (plain, gzip, xz, zstd, bzip2) nor a squashfs"
-	case "qcow2", "raw disk image":
+	case QCOW2, "raw disk image":
 		return fmt.Sprintf("the file is a %s: an image of a virtual machine, not of a container", e.Format)
 	default:
 		return fmt.Sprintf("the file format %s is not supported", e.Format)
@@ -64,7 +65,7 @@ func magics() []magic {
 		{0, "shsq", Squashfs},
 		{0, "qshs", Squashfs},
 		{257, "ustar", Tar},
-		{0, "QFI\xfb", "qcow2"},
+		{0, "QFI\xfb", QCOW2},
 		{510, "\x55\xaa", "raw disk image"},
 		{0, "PK\x03\x04", "zip"},
 		{0, "7z\xbc\xaf\x27\x1c", "7z"},

@@ -46,14 +46,16 @@ type ImageRecord struct {
 	Architecture      string            `json:"architecture"` // x86_64
 	Type              string            `json:"type"`         // container, virtual-machine
 	Size              int64             `json:"size"`         // of the compressed files, in bytes; 0 = unknown
-	CreatedAt         time.Time         `json:"created_at"`
-	ExpiresAt         time.Time         `json:"expires_at"`
-	UploadedAt        time.Time         `json:"uploaded_at"`
-	LastUsedAt        time.Time         `json:"last_used_at"`
-	Source            *ImageSource      `json:"source,omitempty"`
-	Cached            bool              `json:"cached"` // pulled for an instance, not by the user
-	Public            bool              `json:"public"`
-	AutoUpdate        bool              `json:"auto_update"`
+	// VirtualSize is the size in bytes of a virtual machine's disk; 0 = a container.
+	VirtualSize int64        `json:"virtual_size,omitempty"`
+	CreatedAt   time.Time    `json:"created_at"`
+	ExpiresAt   time.Time    `json:"expires_at"`
+	UploadedAt  time.Time    `json:"uploaded_at"`
+	LastUsedAt  time.Time    `json:"last_used_at"`
+	Source      *ImageSource `json:"source,omitempty"`
+	Cached      bool         `json:"cached"` // pulled for an instance, not by the user
+	Public      bool         `json:"public"`
+	AutoUpdate  bool         `json:"auto_update"`
 	// Profiles are those of new instances that name none; none for the default one.
 	Profiles []string `json:"profiles,omitempty"`
 	// ChangedProperties names the properties that a user has set or removed: a new version of the image keeps them.
@@ -145,8 +147,8 @@ func (t *Tree) adoptedImage(fingerprint string) (ImageRecord, error) {
 		return ImageRecord{}, fmt.Errorf("cannot read image %s: %w", fingerprint, err)
 	}
 	rec := ImageRecord{Fingerprint: fingerprint, Type: "container", Adopted: true, Properties: map[string]string{}}
-	if _, err := os.Lstat(filepath.Join(volume, "root.img")); err == nil {
-		rec.Type = "virtual-machine"
+	if st, err := os.Lstat(filepath.Join(volume, "root.img")); err == nil {
+		rec.Type, rec.VirtualSize = "virtual-machine", st.Size()
 	}
 	if sub, err := btrfs.Stat(volume); err == nil {
 		rec.UploadedAt = sub.CreatedAt

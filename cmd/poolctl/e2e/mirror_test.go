@@ -13,7 +13,7 @@ import (
 	"poolctl/fixtures"
 )
 
-// smallMirror builds, once, a mirror of the images made here: busybox (squashfs, tar and unified), Alpine, and "big",
+// smallMirror builds, once, a mirror of the images made here: busybox (squashfs, tar and unified), Alpine, "vm", and "big",
 // whose root is more than the smallest pool holds though it is small to download.
 var smallMirror = sync.OnceValues(func() (string, error) {
 	dir, ctx := filepath.Join(suite.dir, "mirror"), context.Background()
@@ -33,7 +33,11 @@ var smallMirror = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	images := []fixtures.Image{busybox, alpine, big}
+	disk, err := buildDisk(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	images := []fixtures.Image{busybox, alpine, big, disk}
 	for i := range 14 { // so many that two fingerprints begin alike
 		var tree fixtures.Tree
 		tree.File("etc/number", 0o644, fmt.Sprint(i))
@@ -45,6 +49,15 @@ var smallMirror = sync.OnceValues(func() (string, error) {
 	}
 	return dir, fixtures.BuildMirror(ctx, dir, images...)
 })
+
+// buildDisk makes the image of a virtual machine, which is called "vm".
+func buildDisk(ctx context.Context, dir string) (fixtures.Image, error) {
+	var tree fixtures.Tree
+	tree.Dir(0o755, ".", "etc", "sbin")
+	tree.File("etc/hostname", 0o644, "on the disk\n")
+	tree.File("sbin/setid", 0o4755, "x")
+	return fixtures.BuildFromTree(ctx, dir, &tree, fixtures.Properties{OS: "Machine", Release: "1", Aliases: []string{"vm"}, Roots: []string{fixtures.DiskKVM}})
+}
 
 // bigRoot is the size of the root of the image "big".
 const bigRoot = 160 << 20
