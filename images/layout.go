@@ -34,6 +34,6 @@ func (u *unpacker) metadataExtractor() *tarball.Extractor {
 
 // rootPolicy leaves out the contents of /dev, as LXD and Incus do: an instance's
 // devices come from its runtime.
-func rootPolicy() tarball.Policy {
-	return tarball.Policy{Skip: func(name string) bool { return strings.HasPrefix(name, "dev/") }}
+func (u *unpacker) rootPolicy() tarball.Policy {
+	return tarball.Policy{Base: u.base, Skip: func(name string) bool { return strings.HasPrefix(name, "dev/") }}
 }

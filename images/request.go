@@ -34,6 +34,12 @@ type Request struct {
 	// beginning, in a file without a name; "" = Dir.
 	TempDir string
 	Limits  Limits
+	// Base, when not nil, says which image here is the nearest to this one: the
+	// directory of it, unpacked, on the same file system, or "". It is given what
+	// metadata.yaml says, nil for a unified image, where it is not known in time. Files
+	// of the same name share the bytes that are the same there. It must not change
+	// meanwhile; one that is deleted, or cannot be used, is as none.
+	Base func(*Metadata) string
 	// Progress, when not nil, is called about ten times a second, and once at the
 	// end of each part, never concurrently.
 	Progress func(Progress)
@@ -56,6 +62,8 @@ type Result struct {
 	// DevicesLeftOut counts the device nodes that were not made: the contents of
 	// /dev in tar archives do not count, they are never unpacked.
 	DevicesLeftOut int
+	// Shared is how many bytes were not written, being the same in the base.
+	Shared int64
 }
 
 // FingerprintError says that the bytes of an image are not those of the expected

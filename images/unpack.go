@@ -10,10 +10,12 @@ import (
 	"hash"
 	"io"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"poolctl/images/compress"
+	"poolctl/images/internal/restore"
 	"poolctl/images/squashfs"
 	"poolctl/images/tarball"
 )
@@ -40,6 +42,7 @@ func Unpack(ctx context.Context, r Request) (Result, error) {
 	}
 	defer u.close()
 	if r.Unified != nil {
+		u.openBase(nil)
 		err = u.part(ctx, r.Unified, u.unified)
 	} else {
 		err = u.split(ctx)
@@ -59,9 +62,11 @@ func (u *unpacker) split(ctx context.Context) error {
 	if err := u.part(ctx, u.req.Metadata, u.metadata); err != nil {
 		return err
 	}
-	if _, err := readMetadataAt(u.dir); err != nil {
+	m, err := readMetadataAt(u.dir)
+	if err != nil {
 		return err
 	}
+	u.openBase(m)
 	return u.part(ctx, u.req.Rootfs, u.root)
 }
 
@@ -75,6 +80,9 @@ type unpacker struct {
 	left   int
 	// virtual is the size of a virtual machine's disk, in bytes.
 	virtual int64
+
+	old  *os.File // the root directory of the base
+	base *restore.Base
 }
 
 func newUnpacker(r Request) (*unpacker, error) {
@@ -129,6 +137,25 @@ func (u *unpacker) close() {
 	if u.rootfs != nil {
 		_ = u.rootfs.Close()
 	}
+	if u.old != nil {
+		_ = u.old.Close()
+	}
+}
+
+// openBase opens the root of the image that this one is near to.
+func (u *unpacker) openBase(m *Metadata) {
+	if u.req.Base == nil {
+		return
+	}
+	dir := u.req.Base(m)
+	if dir == "" {
+		return
+	}
+	old, err := os.OpenFile(filepath.Join(dir, rootfsDir), os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return // it was deleted, say: then nothing is shared
+	}
+	u.old, u.base = old, restore.NewBase(old)
 }
 
 // part streams one part through unpack, to the very end of it.
@@ -178,7 +205,7 @@ func (u *unpacker) finish() (Result, error) {
 	}
 	return Result{
 		Fingerprint: hex.EncodeToString(u.hash.Sum(nil)), Size: u.size,
-		Metadata: m, DevicesLeftOut: u.left, VirtualSize: u.virtual,
+		Metadata: m, DevicesLeftOut: u.left, VirtualSize: u.virtual, Shared: u.base.Shared(),
 	}, nil
 }
 
@@ -197,7 +224,7 @@ func (u *unpacker) metadata(ctx context.Context, _ *source, r *bufio.Reader) err
 // virtual machine in rootfs.img.
 func (u *unpacker) unified(ctx context.Context, _ *source, r *bufio.Reader) error {
 	budget := u.req.Limits.rootBudget()
-	meta, root, disk := u.metadataExtractor(), tarball.New(u.rootfs, rootPolicy(), budget), u.diskExtractor(budget)
+	meta, root, disk := u.metadataExtractor(), tarball.New(u.rootfs, u.rootPolicy(), budget), u.diskExtractor(budget)
 	err := u.archive(ctx, r, budget, func(name string) (*tarball.Extractor, string, error) {
 		if name == rootfsDir {
 			return root, ".", nil
@@ -252,13 +279,14 @@ func (u *unpacker) root(ctx context.Context, src *source, r *bufio.Reader) error
 	}
 	if format != compress.Squashfs {
 		budget := u.req.Limits.rootBudget()
-		ex := tarball.New(u.rootfs, rootPolicy(), budget)
+		ex := tarball.New(u.rootfs, u.rootPolicy(), budget)
 		all := func(name string) (*tarball.Extractor, string, error) { return ex, name, nil }
 		err := u.archive(ctx, r, budget, all, ex)
 		return errors.Join(err, notEmpty(err, ex))
 	}
 	z := &squashfs.Unpacker{
 		TempDir: u.req.TempDir,
+		Base:    u.base,
 		Limits:  squashfs.Limits{Entries: u.req.Limits.Entries, Bytes: u.req.Limits.Bytes, PathLen: u.req.Limits.PathLen, Depth: u.req.Limits.Depth},
 	}
 	res, err := z.Unpack(ctx, r, src, u.rootfs)

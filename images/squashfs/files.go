@@ -26,6 +26,7 @@ const beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_N
 type files struct {
 	root *os.File
 	tree *tree
+	base *restore.Base // nil for none
 
 	mu   sync.Mutex
 	open map[uint32]*openFile // by node: the files of several pieces that have begun
@@ -38,35 +39,65 @@ type openFile struct {
 	node  uint32
 	left  uint32 // pieces still to be written
 	users int
-	fd    int // -1 while it is not open
+	fd    int          // -1 while it is not open
+	old   *restore.Old // of the base, open as long as fd
 	place *list.Element
 
-	mu   sync.Mutex // held while it is opened
+	mu   sync.Mutex // held while it is opened, and for same
 	made bool
+	same restore.Runs // what old has, to be cloned before it is closed
 }
 
-func newFiles(root *os.File, t *tree) *files {
-	return &files{root: root, tree: t, open: map[uint32]*openFile{}}
+func newFiles(root *os.File, t *tree, base *restore.Base) *files {
+	return &files{root: root, tree: t, base: base, open: map[uint32]*openFile{}}
 }
 
-// write writes a piece of a file at an offset.
+// write writes a piece of a file at an offset, or notes that the base has it.
 func (f *files) write(node uint32, off int64, b []byte) error {
 	if f.tree.nodes[node].pieces == 1 {
-		fd, err := f.create(node)
-		if err != nil {
-			return err
-		}
-		if err = f.writeAt(fd, node, off, b); err == nil {
-			err = f.finish(fd, node)
-		}
-		return closeFile(fd, err)
+		return f.writeOnly(node, off, b)
 	}
 	o, err := f.use(node)
 	if err != nil {
 		return err
 	}
-	err = f.writeAt(o.fd, node, off, b)
+	if o.old.Has(b, off) {
+		o.mu.Lock()
+		o.same.Add(off, off+int64(len(b)))
+		o.mu.Unlock()
+	} else {
+		err = f.writeAt(o.fd, node, off, b)
+	}
 	return f.release(o, err)
+}
+
+// writeOnly writes a file of one piece.
+func (f *files) writeOnly(node uint32, off int64, b []byte) error {
+	fd, err := f.create(node)
+	if err != nil {
+		return err
+	}
+	if old := f.old(node); old.Has(b, off) {
+		var same restore.Runs
+		same.Add(off, off+int64(len(b)))
+		err = old.Clone(fd, same)
+		old.Close()
+	} else {
+		old.Close()
+		err = f.writeAt(fd, node, off, b)
+	}
+	if err == nil {
+		err = f.finish(fd, node)
+	}
+	return closeFile(fd, err)
+}
+
+// old opens the file that the base has of that name.
+func (f *files) old(node uint32) *restore.Old {
+	if f.base == nil {
+		return nil
+	}
+	return f.base.Open(f.tree.path(node), int64(f.tree.nodes[node].size))
 }
 
 // closeFile closes a file that was written; the first error counts.
@@ -121,6 +152,7 @@ func (f *files) use(node uint32) (*openFile, error) {
 		return nil, err
 	}
 	o.made = true
+	o.old = f.old(node)
 	f.mu.Lock()
 	f.fds++
 	f.mu.Unlock()
@@ -132,10 +164,13 @@ func (f *files) makeRoom() error {
 	for f.fds >= maxOpenFiles && f.idle.Len() > 0 {
 		o, _ := f.idle.Remove(f.idle.Front()).(*openFile)
 		o.place = nil
+		// Now, as the base may be gone when it is opened again.
+		err := o.old.Clone(o.fd, o.same)
+		o.old.Close()
 		fd := o.fd
-		o.fd = -1
+		o.fd, o.old, o.same = -1, nil, nil
 		f.fds--
-		if err := closeFile(fd, nil); err != nil {
+		if err := closeFile(fd, err); err != nil {
 			return restoreError(f.tree, o.node, err)
 		}
 	}
@@ -160,8 +195,12 @@ func (f *files) release(o *openFile, err error) error {
 		return err
 	}
 	if err == nil {
+		err = o.old.Clone(o.fd, o.same)
+	}
+	if err == nil {
 		err = f.finish(o.fd, o.node)
 	}
+	o.old.Close()
 	return closeFile(o.fd, err)
 }
 
@@ -170,6 +209,7 @@ func (f *files) closeAll() {
 	for _, o := range f.open {
 		if o.fd >= 0 {
 			_ = unix.Close(o.fd) // the tree is given up
+			o.old.Close()
 		}
 	}
 	f.open = nil

@@ -19,6 +19,9 @@ type Unpacker struct {
 	// without a name, gone with the process.
 	TempDir string
 	Limits  Limits
+	// Base, when not nil, is the tree of an older version: files share with it what is
+	// the same.
+	Base *restore.Base
 
 	pureGo bool // for tests: as where there is no xz program
 }
@@ -109,7 +112,7 @@ func (u *Unpacker) unpack(ctx context.Context, super Super, tail []byte, r io.Re
 	if err != nil {
 		return Result{}, fmt.Errorf("the squashfs is damaged: %w", err)
 	}
-	f := newFiles(dir, tree)
+	f := newFiles(dir, tree, u.Base)
 	defer f.closeAll()
 	// What is made would inherit them.
 	if err := restore.DropACLs(int(dir.Fd())); err != nil {

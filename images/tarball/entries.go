@@ -13,7 +13,7 @@ import (
 
 // addFile writes a regular file: content, then owner, mode (chown clears set-id
 // bits), attributes (chown removes security.capability), time.
-func (e *Extractor) addFile(hdr *tar.Header, parent int, base string, r io.Reader) (err error) {
+func (e *Extractor) addFile(hdr *tar.Header, parent int, name, base string, r io.Reader) (err error) {
 	if err := e.budget.Take(hdr.Size); err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (e *Extractor) addFile(hdr *tar.Header, parent int, base string, r io.Reade
 			err = fmt.Errorf("cannot write it: %w", cerr)
 		}
 	}()
-	if err := e.writeContent(fd, hdr.Size, r); err != nil {
+	if err := e.writeContent(fd, name, hdr.Size, r); err != nil {
 		return err
 	}
 	if err := e.finishFile(hdr, fd); err != nil {
@@ -57,19 +57,28 @@ func (e *Extractor) finishFile(hdr *tar.Header, fd int) error {
 	return restore.SetXattrs(list, func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) })
 }
 
-// writeContent copies size bytes; blocks of zeros become holes.
-func (e *Extractor) writeContent(fd int, size int64, r io.Reader) error {
+// writeContent copies size bytes. Blocks of zeros become holes; what the file of
+// that name in the base has is shared with it.
+func (e *Extractor) writeContent(fd int, name string, size int64, r io.Reader) error {
+	old := e.policy.Base.Open(name, size)
+	defer old.Close()
 	var off int64
+	var same restore.Runs
 	hole := false
 	for off < size {
 		n, err := io.ReadFull(r, e.buf[:min(int64(len(e.buf)), size-off)])
-		if n > 0 {
+		switch {
+		case n == 0:
+		case old.Has(e.buf[:n], off):
+			same.Add(off, off+int64(n))
+			hole = false
+		default:
 			var werr error
 			if hole, werr = restore.WriteSparse(fd, e.buf[:n], off); werr != nil {
 				return fmt.Errorf("cannot write it: %w", werr)
 			}
-			off += int64(n)
 		}
+		off += int64(n)
 		if err != nil && off < size {
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				err = io.ErrUnexpectedEOF
@@ -82,7 +91,7 @@ func (e *Extractor) writeContent(fd int, size int64, r io.Reader) error {
 			return fmt.Errorf("cannot write it: %w", err)
 		}
 	}
-	return nil
+	return old.Clone(fd, same)
 }
 
 // addLink makes a hard link; the target is looked up as strictly as the name.

@@ -20,6 +20,9 @@ type Policy struct {
 	FilesOnly bool
 	// Skip, when not nil, leaves out the entry of that (clean) name.
 	Skip func(name string) bool
+	// Base, when not nil, is the tree of an older version: files share with it what is
+	// the same.
+	Base *restore.Base
 }
 
 // Extractor writes entries below one directory. It is not safe for concurrent use.
@@ -102,7 +105,7 @@ func (e *Extractor) add(hdr *tar.Header, name, link string, r io.Reader) error {
 		}
 		return e.noteDir(hdr, name)
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-		return e.addFile(hdr, parent, base, r)
+		return e.addFile(hdr, parent, name, base, r)
 	case tar.TypeLink:
 		return e.addLink(parent, base, name, link)
 	case tar.TypeSymlink:
