@@ -171,6 +171,7 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	if err != nil {
 		return rec, err
 	}
+	req.Base = baseChooser(p.Tree, likeness{source: &src, arch: want.Arch, properties: want.Properties})
 	res, err := images.Unpack(ctx, req)
 	if err != nil {
 		return rec, err

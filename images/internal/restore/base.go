@@ -82,7 +82,7 @@ func (b *Base) Open(path string, size int64) *Old {
 	if err != nil {
 		return nil
 	}
-	return &Old{base: b, fd: fd, size: st.Size, unit: max(int64(st.Blksize), 512)}
+	return &Old{base: b, fd: fd, size: st.Size, unit: max(int64(st.Blksize), 512)} //nolint:unconvert // it is an int32 on arm64
 }
 
 // Close closes the file.
@@ -97,7 +97,7 @@ func (o *Old) Has(p []byte, off int64) bool {
 	if o == nil || len(p) == 0 || off > o.size-int64(len(p)) {
 		return false
 	}
-	buf, _ := o.base.buffers.Get().(*[]byte) //nolint:errcheck // nothing else is in there
+	buf, _ := o.base.buffers.Get().(*[]byte)
 	defer o.base.buffers.Put(buf)
 	for look := firstLook; len(p) > 0; look = compareBy {
 		part := (*buf)[:min(look, len(p))]
