@@ -83,12 +83,10 @@ func (t *Tree) createIn(ctx context.Context, e *journal.Entry, in Instance, from
 		return err
 	}
 	crash.Point("tree.create.recorded")
-	if in.Limit > 0 {
-		if _, err := t.limit(ctx, staged, in.Limit, from.keepLimit); err != nil {
-			return err
-		}
-		crash.Point("tree.create.limited")
+	if err := t.limitStaged(ctx, staged, in.Limit, from.keepLimit); err != nil {
+		return err
 	}
+	crash.Point("tree.create.limited")
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -116,8 +116,12 @@ func (t *Tree) limitSimple(ctx context.Context, volume string, size uint64, forc
 		}
 		return true, err
 	}
-	allowed := size + written - min(referenced, size+written)
-	return over, btrfs.LimitQgroup(t.mnt, group, allowed)
+	return over, btrfs.LimitQgroup(t.mnt, group, mayWrite(size, written, referenced))
+}
+
+// mayWrite is the limit of what is written in a volume that is to reference size at most.
+func mayWrite(size, written, referenced uint64) uint64 {
+	return size + written - min(referenced, size+written)
 }
 
 func (t *Tree) limitFull(ctx context.Context, volume string, size uint64, force bool) (over bool, err error) {
@@ -137,27 +141,30 @@ func (t *Tree) limitFull(ctx context.Context, volume string, size uint64, force 
 			return true, &OverLimitError{Limit: int64(size), Used: int64(referenced)}
 		}
 	}
+	if err := t.holdFull(group, all, size); err != nil {
+		return over, err
+	}
+	return over, t.countAnew(ctx)
+}
+
+// holdFull has full qgroups hold a limit, or none when size is 0.
+func (t *Tree) holdFull(group btrfs.QgroupID, all []btrfs.QgroupID, size uint64) error {
 	limit := size
 	if size == 0 {
 		limit = btrfs.NoLimit
 	}
 	if len(all) == 1 || size == 0 {
 		if err := btrfs.LimitQgroup(t.mnt, all[0], limit); err != nil {
-			return over, err
+			return err
 		}
-		err = t.dissolve(group)
-	} else {
-		if err := t.assemble(group, all); err != nil {
-			return over, err
-		}
-		crash.Point("tree.limit.assembled")
-		// The old limit stays until the new one is there.
-		err = errors.Join(btrfs.LimitQgroup(t.mnt, group, limit), btrfs.LimitQgroup(t.mnt, all[0], btrfs.NoLimit))
+		return t.dissolve(group)
 	}
-	if err != nil {
-		return over, err
+	if err := t.assemble(group, all); err != nil {
+		return err
 	}
-	return over, t.countAnew(ctx)
+	crash.Point("tree.limit.assembled")
+	// The old limit stays until the new one is there.
+	return errors.Join(btrfs.LimitQgroup(t.mnt, group, limit), btrfs.LimitQgroup(t.mnt, all[0], btrfs.NoLimit))
 }
 
 // countAnew has full qgroups counted where the kernel gave that up: it counts nothing until then, and so holds no limit.

@@ -143,6 +143,32 @@ func TestLimitNested(t *testing.T) {
 	})
 }
 
+// A volume that is made of another one, or of its snapshot, has no limit of that one's.
+func TestLimitIsNotInherited(t *testing.T) {
+	bothModes(t, func(t *testing.T, p *testPool) {
+		bigImage(t, p)
+		ctx := t.Context()
+		free := func(what, name string) {
+			t.Helper()
+			if n, err := grow(t, p.InstancePath(name)+"/rootfs/data", 24*mib); err != nil {
+				t.Errorf("%s: wrote %d bytes until %v", what, n, err)
+			}
+			if limit, err := p.Limit(p.InstancePath(name)); limit != 0 || err != nil {
+				t.Errorf("%s: limit %d, %v", what, limit, err)
+			}
+		}
+		must(t, p.CreateInstance(ctx, limited("c1", 20*mib), fingerprint), p.CreateSnapshot(ctx, "c1", "s1", SnapshotOptions{}))
+		must(t, p.CopyInstance(ctx, newInstance("c2"), CopyOptions{Source: "c1", Snapshots: true}))
+		free("a copy", "c2")
+		must(t, p.CopyInstance(ctx, newInstance("c3"), CopyOptions{Source: "c1", Snapshot: "s1"}))
+		free("a copy of a snapshot", "c3")
+		must(t, p.RestoreSnapshot(ctx, "c2", "s1", RestoreOptions{}))
+		free("a copy restored", "c2")
+		must(t, p.SetLimit(ctx, p.InstancePath("c1"), 0), p.RestoreSnapshot(ctx, "c1", "s1", RestoreOptions{}))
+		free("restored after the limit ended", "c1")
+	})
+}
+
 func TestLimitRefused(t *testing.T) {
 	p := newPool(t)
 	must(t, importImage(p.Tree, fingerprint), p.CreateInstance(t.Context(), newInstance("c1"), fingerprint))

@@ -98,12 +98,10 @@ func (t *Tree) replace(ctx context.Context, staged string, present Instance, sna
 		return err
 	}
 	crash.Point("tree.restore.recorded")
-	if restored.Limit > 0 {
-		if _, err := t.KeepLimit(ctx, staged, restored.Limit); err != nil {
-			return err
-		}
-		crash.Point("tree.restore.limited")
+	if err := t.limitStaged(ctx, staged, restored.Limit, true); err != nil {
+		return err
 	}
+	crash.Point("tree.restore.limited")
 	if err := ctx.Err(); err != nil {
 		return err
 	}
