@@ -18,6 +18,8 @@ const (
 	subvolReadOnly = 1 << 1 // BTRFS_SUBVOL_RDONLY, in ioctls
 	rootReadOnly   = 1 << 0 // BTRFS_ROOT_SUBVOL_RDONLY, in root items
 
+	fsInfoGeneration = 1 << 1 // BTRFS_FS_INFO_FLAG_GENERATION
+
 	firstFreeObjectID = 256 // inode of a subvolume's root directory; first id of a subvolume
 	placeholderInode  = 2   // BTRFS_EMPTY_SUBVOL_DIR_OBJECTID: what a snapshot has where a nested subvolume was
 	rootTreeID        = 1   // BTRFS_ROOT_TREE_OBJECTID

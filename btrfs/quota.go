@@ -218,6 +218,31 @@ func rescanQuota(ctx context.Context, path string) error {
 	return nil
 }
 
+// StartRescan has the kernel count anew what each qgroup has, and does not wait
+// for it. One that runs already is no error, nor is a mode other than QuotaFull.
+func StartRescan(path string) error {
+	f, err := openDir(path)
+	if err == nil {
+		err = errors.Join(startRescan(f), f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("cannot rescan the quotas of %s: %w", path, err)
+	}
+	return nil
+}
+
+func startRescan(f *os.File) error {
+	st, err := quotaStatus(f)
+	if err != nil || st.Mode != QuotaFull {
+		return err
+	}
+	err = ioctl(int(f.Fd()), iocQuotaRescan, &rescanArgs{})
+	if errors.Is(err, unix.EINPROGRESS) {
+		return nil
+	}
+	return os.NewSyscallError("BTRFS_IOC_QUOTA_RESCAN", err)
+}
+
 // awaitRescan asks instead of waiting in the kernel, so that ctx can end it.
 func awaitRescan(ctx context.Context, f *os.File) error {
 	for {

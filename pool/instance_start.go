@@ -71,11 +71,15 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 			env[key] = v
 		}
 	}
+	upkeep, err := s.upkeepOf(in)
+	if err != nil {
+		return err
+	}
 	err = runtime.Start(ctx, runtime.Spec{
 		Name: name, Hostname: name, Rootfs: filepath.Join(in.InstancePath(name), "rootfs"), RunDir: s.instanceRunDir(name),
 		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, NICs: nics, Disks: disks, Env: env,
 		DiskUIDMap: diskUIDs, DiskGIDMap: diskGIDs,
-		LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name),
+		LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name), Upkeep: upkeep,
 	})
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	runtime.Main()
+	runtime.Main(Upkeep())
 	os.Exit(m.Run())
 }
 

@@ -71,6 +71,10 @@ func byDepth(disks []Disk) []Disk {
 // reboot takes them from there.
 const disksFile = "disks.json"
 
+// DisksFile is replaced whenever the disks of the instance with that run directory
+// change.
+func DisksFile(runDir string) string { return filepath.Join(runDir, disksFile) }
+
 func saveDisks(runDir string, disks []Disk) error {
 	data, err := json.Marshal(disks)
 	if err != nil {

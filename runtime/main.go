@@ -13,11 +13,15 @@ const (
 	supervisorName = "poolctl-supervisor"
 	stageName      = "poolctl-stage"
 	mountsName     = "poolctl-mounts"
+	upkeepName     = "poolctl-upkeep"
 )
 
 func reexecuted() string {
-	if len(os.Args) > 0 && (os.Args[0] == supervisorName || os.Args[0] == stageName || os.Args[0] == mountsName) {
-		return os.Args[0]
+	if len(os.Args) > 0 {
+		switch os.Args[0] {
+		case supervisorName, stageName, mountsName, upkeepName:
+			return os.Args[0]
+		}
 	}
 	return ""
 }
@@ -26,18 +30,21 @@ func reexecuted() string {
 // the parent-death signal belong to threads, and the main one lives as long as
 // its process.
 func init() {
-	if reexecuted() != "" {
+	if name := reexecuted(); name != "" && name != upkeepName {
 		goruntime.LockOSThread()
 	}
 }
 
 // Main runs the supervisor or the stage when this process was executed as one
 // by this package, and does not return then. Otherwise it returns at once. It
-// must be the first thing that main (or TestMain) does.
-func Main() {
+// must be the first thing that main (or TestMain) does. The upkeep is for
+// instances whose Spec asks for one.
+func Main(upkeep Upkeep) {
 	switch reexecuted() {
 	case supervisorName:
-		os.Exit(supervise())
+		os.Exit(supervise(upkeep))
+	case upkeepName:
+		os.Exit(runUpkeep(upkeep))
 	case stageName:
 		stage.Run()
 		os.Exit(1)

@@ -20,7 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Main()
+	Main(testUpkeep())
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, "the tests of package runtime must be run as root: they make namespaces, cgroups and mounts")
 		os.Exit(1)

@@ -48,6 +48,9 @@ type Spec struct {
 	// 1 MiB, and as much again in the file with ".old" appended; empty for
 	// nowhere.
 	ConsoleLog string `json:"console_log,omitempty"`
+	// Upkeep is what the Upkeep that Main was given is told of the instance; empty
+	// for none.
+	Upkeep string `json:"upkeep,omitempty"`
 	// OnExit is executed by the supervisor after it has cleaned up; may be empty.
 	OnExit []string `json:"on_exit,omitempty"`
 }

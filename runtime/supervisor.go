@@ -32,6 +32,7 @@ type supervisor struct {
 	state   state
 	log     *log.Logger
 	console *consoleLog
+	upkeep  Upkeep
 	// hostNS is the host's mount namespace.
 	hostNS *os.File
 	// terminated gets SIGTERM: the host shuts down. It is looked at once the
@@ -42,8 +43,8 @@ type supervisor struct {
 }
 
 // supervise is the supervisor's main; the result is its exit status.
-func supervise() int {
-	s := &supervisor{log: log.New(os.Stderr, "", log.LstdFlags|log.LUTC), terminated: make(chan os.Signal, 1)}
+func supervise(upkeep Upkeep) int {
+	s := &supervisor{upkeep: upkeep, log: log.New(os.Stderr, "", log.LstdFlags|log.LUTC), terminated: make(chan os.Signal, 1)}
 	signal.Notify(s.terminated, unix.SIGTERM)
 	// Terminal and session are gone, but a kill by group may still come.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
@@ -267,7 +268,9 @@ func (s *supervisor) run(init *process) int {
 	for {
 		started := time.Now()
 		s.slimDown()
+		stopUpkeep := s.keepUp()
 		reboot, err := init.wait()
+		stopUpkeep()
 		if err != nil {
 			s.log.Print(err)
 		}

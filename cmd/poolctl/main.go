@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"poolctl/pool"
 	"poolctl/runtime"
 )
 
@@ -14,7 +15,7 @@ import (
 var version = "unknown"
 
 func main() {
-	runtime.Main() // in a stage that was started from this program's own file, never returns
+	runtime.Main(pool.Upkeep()) // in a process that was started from this program's own file for an instance, never returns
 	os.Exit(mainExit())
 }
 

@@ -1,0 +1,94 @@
+package runtime
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// testUpkeep acts whenever there is a file "want" in the directory that it is about: it takes the file away, adds its process
+// to the file "acted", and when there is a file "hang", does not end.
+func testUpkeep() Upkeep {
+	return Upkeep{
+		Watch: func(dir string) func() bool {
+			return func() bool { _, err := os.Lstat(dir + "/want"); return err == nil }
+		},
+		Act: func(_ context.Context, dir string) error {
+			f, err := os.OpenFile(dir+"/acted", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+			if err != nil {
+				return err
+			}
+			if _, err := f.WriteString(strconv.Itoa(os.Getpid()) + "\n"); err != nil {
+				return err
+			}
+			if err := os.Remove(dir + "/want"); err != nil {
+				return err
+			}
+			if _, err := os.Lstat(dir + "/hang"); err == nil {
+				time.Sleep(time.Minute)
+			}
+			return f.Close()
+		},
+	}
+}
+
+// acted asks for another act and returns its process.
+func acted(t *testing.T, dir string) int {
+	t.Helper()
+	before, _ := os.ReadFile(filepath.Join(dir, "acted"))
+	write(t, filepath.Join(dir, "want"), "", 0o600)
+	pid := 0
+	eventually(t, "it was acted", 20*time.Second, func() bool {
+		now, _ := os.ReadFile(filepath.Join(dir, "acted"))
+		lines := strings.Fields(string(now[len(before):]))
+		if len(lines) == 0 {
+			return false
+		}
+		var err error
+		pid, err = strconv.Atoi(lines[0])
+		return err == nil
+	})
+	return pid
+}
+
+// An upkeep goes on over a reboot, and ends with the instance and with its supervisor, also one that hangs.
+func TestUpkeep(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		s := testSpec(t, busyboxRoot(t))
+		s.Upkeep = t.TempDir()
+		inst := start(t, s)
+		acted(t, s.Upkeep)
+		if !killed {
+			_, _ = run(t, inst, "", "reboot", "-f")
+			eventually(t, "it has rebooted", 20*time.Second, func() bool { return ended(inst.pidfd) })
+			eventually(t, "it runs again", 20*time.Second, func() bool {
+				again, err := Open(s.RunDir)
+				if err == nil {
+					inst = again
+				}
+				return err == nil
+			})
+		}
+		write(t, filepath.Join(s.Upkeep, "hang"), "", 0o600)
+		pid := acted(t, s.Upkeep)
+		if killed {
+			if err := unix.Kill(inst.state.SupervisorPID, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the upkeep has ended with the supervisor", 5*time.Second, func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
+		}
+		if err := inst.Stop(t.Context(), StopOptions{Force: true}); err != nil {
+			t.Error(err)
+		}
+		if err := unix.Kill(pid, 0); err != unix.ESRCH {
+			t.Errorf("the upkeep goes on without the instance: %v", err)
+		}
+		checkGone(t, s)
+	}
+}
