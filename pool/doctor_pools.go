@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-	"time"
 
 	"poolctl/btrfs"
 	"poolctl/loopdev"
@@ -135,14 +134,7 @@ func (d *doctor) attachedPool(ctx context.Context, rec state.PoolRecord) {
 	d.truncated(rec)
 	d.health(rec)
 	d.space(rec)
-	if status, err := btrfs.Quota(mp); err != nil {
-		d.failed(object, err)
-	} else if status.Inconsistent {
-		d.add(Finding{
-			Severity: SeverityWarning, Object: object, Problem: "what its quotas have counted is not right any more",
-			Remedy: "btrfs quota rescan " + mp,
-		})
-	}
+	d.quotas(rec)
 	mounts, err := d.poolMounts(rec)
 	if err != nil {
 		d.failed(object, err)
@@ -174,49 +166,6 @@ func (d *doctor) truncated(rec state.PoolRecord) {
 			Severity: SeverityError, Object: "pool " + rec.Name, Problem: err.Error(),
 			Remedy: fmt.Sprintf("make it as large as it was, truncate -s %d %s; what was in the rest is lost: poolctl pool scrub start %s shows of which files", info.Devices[0].TotalBytes, path, rec.Name),
 		})
-	}
-}
-
-// contents checks what is in an attached pool: instances whose record cannot be
-// read, and operations that could not be undone. A pool that another command has
-// for itself just now is not waited for.
-func (d *doctor) contents(ctx context.Context, rec state.PoolRecord) {
-	object := "pool " + rec.Name
-	short, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	unlock, err := d.dir.LockPool(short, rec.Name, true)
-	if err != nil {
-		if ctx.Err() == nil {
-			d.add(Finding{Severity: SeverityNotice, Object: object, Problem: "another command is at work on it: what is in it was not looked at", Remedy: "try again later"})
-		}
-		return
-	}
-	defer unlock()
-	t, err := d.peek(rec)
-	if err != nil {
-		d.failed(object, err)
-		return
-	} else if t == nil {
-		return // detached meanwhile
-	}
-	defer func() { _ = t.Close() }()
-	for _, err := range flatten(t.Recover(ctx)) {
-		d.add(Finding{
-			Severity: SeverityError, Object: object, Problem: "an unfinished operation cannot be undone: " + err.Error(),
-			Remedy: "see to what it names; each command tries again",
-		})
-	}
-	instances, err := t.Instances(ctx)
-	if err != nil {
-		d.failed(object, err)
-	}
-	for _, in := range instances {
-		if in.Broken != nil {
-			d.add(Finding{
-				Severity: SeverityError, Object: "instance " + in.Name, Problem: "it cannot be used: " + in.Broken.Error(),
-				Remedy: "restore one of its snapshots, or look into it with poolctl mount",
-			})
-		}
 	}
 }
 

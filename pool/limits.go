@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,6 +70,13 @@ type limitedVolume struct {
 
 // limitedVolumes are the instances and custom volumes of a pool that have a size.
 func limitedVolumes(ctx context.Context, p *openedPool) ([]limitedVolume, error) {
+	all, err := sizedVolumes(ctx, p)
+	return slices.DeleteFunc(all, func(v limitedVolume) bool { return v.size == 0 }), err
+}
+
+// sizedVolumes are the instances and custom volumes of a pool whose size is known,
+// which is 0 for those that have none.
+func sizedVolumes(ctx context.Context, p *openedPool) ([]limitedVolume, error) {
 	instances, err := p.Instances(ctx)
 	if err != nil {
 		return nil, err
@@ -76,7 +84,7 @@ func limitedVolumes(ctx context.Context, p *openedPool) ([]limitedVolume, error)
 	var out []limitedVolume
 	for _, in := range instances {
 		size, err := rootSize(in.ExpandedDevices)
-		if err == nil && in.Broken == nil && size > 0 { // a bad size says so itself when the instance is used
+		if err == nil && in.Broken == nil { // a bad size says so itself when the instance is used
 			out = append(out, limitedVolume{in.Name, p.InstancePath(in.Name), in.Name, size})
 		}
 	}
@@ -85,9 +93,16 @@ func limitedVolumes(ctx context.Context, p *openedPool) ([]limitedVolume, error)
 		return nil, err
 	}
 	for _, v := range volumes {
-		if size, err := ParseSize(v.Config["size"]); err == nil && size > 0 && v.Project == tree.DefaultProject {
-			out = append(out, limitedVolume{"volume " + v.Name, p.VolumePath(v.Name), "", size})
+		if v.Broken != nil || v.Project != tree.DefaultProject {
+			continue
 		}
+		size := int64(0)
+		if text := v.Config["size"]; text != "" {
+			if size, err = ParseSize(text); err != nil {
+				continue
+			}
+		}
+		out = append(out, limitedVolume{"volume " + v.Name, p.VolumePath(v.Name), "", size})
 	}
 	return out, nil
 }

@@ -83,7 +83,7 @@ func (s *System) recountIn(ctx context.Context, pool string, count func(*openedP
 	defer cancel()
 	unlock, err := s.dir.LockPool(short, pool, true)
 	if err != nil {
-		return nil //nolint:nilerr // the next time
+		return nil // the next time
 	}
 	defer unlock()
 	rec, err := s.loadPool(pool)
@@ -104,7 +104,7 @@ func (s *System) wantedOfInstance(ctx context.Context, p *openedPool, name strin
 		short, cancel := context.WithTimeout(ctx, upkeepWait)
 		defer cancel()
 		if unlock, err = s.dir.LockInstance(short, name); err != nil {
-			return 0, nil, false, nil //nolint:nilerr // who has it sees to it
+			return 0, nil, false, nil // who has it sees to it
 		}
 	}
 	in, err := p.Instance(name)
@@ -124,7 +124,7 @@ func (s *System) wantedOfVolume(ctx context.Context, p *openedPool, name string,
 		short, cancel := context.WithTimeout(ctx, upkeepWait)
 		defer cancel()
 		if unlock, err = s.dir.LockVolume(short, p.rec.Name, name); err != nil {
-			return 0, nil, false, nil //nolint:nilerr // who has it sees to it
+			return 0, nil, false, nil // who has it sees to it
 		}
 	}
 	v, err := p.Volume(name)
