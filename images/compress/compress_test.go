@@ -69,7 +69,7 @@ func streams(t *testing.T) (plain []byte, packed map[Format][]byte) {
 		}
 	}
 	packed = map[Format][]byte{Tar: plain}
-	for format, command := range map[Format]string{Gzip: "gzip", XZ: "xz --block-size=200KiB", Zstd: "zstd -c", Bzip2: "bzip2"} {
+	for format, command := range map[Format]string{Gzip: "gzip", XZ: "xz --block-size=200KiB", Zstd: "zstd -c", Bzip2: "bzip2", LZ4: "lz4 -c", LZMA: "xz --format=lzma"} {
 		cmd := exec.Command("sh", "-c", command)
 		cmd.Stdin = bytes.NewReader(plain)
 		out, err := cmd.Output()
@@ -86,7 +86,7 @@ func readers() map[string]func(context.Context, io.Reader) (io.ReadCloser, error
 	all := map[string]func(context.Context, io.Reader) (io.ReadCloser, error){
 		"xz in Go": func(_ context.Context, r io.Reader) (io.ReadCloser, error) { return newPureXZ(r) },
 	}
-	for _, f := range []Format{Tar, Gzip, XZ, Zstd, Bzip2} {
+	for _, f := range []Format{Tar, Gzip, XZ, Zstd, Bzip2, LZ4, LZMA} {
 		all[string(f)] = func(ctx context.Context, r io.Reader) (io.ReadCloser, error) { return NewReader(ctx, f, r) }
 	}
 	return all
@@ -198,7 +198,7 @@ func childless(t *testing.T) {
 // TestUnsupported names what it is.
 func TestUnsupported(t *testing.T) {
 	for head, want := range map[string]string{
-		"PK\x03\x04": "zip", "QFI\xfb\x00\x00": "virtual machine", "hello": "unknown file format", "\x04\x22\x4d\x18": "lz4",
+		"PK\x03\x04": "zip", "QFI\xfb\x00\x00": "virtual machine", "hello": "unknown file format", "LZIP\x01": "lzip",
 	} {
 		_, err := NewReader(t.Context(), Detect([]byte(head)), strings.NewReader(head))
 		var u *UnsupportedError

@@ -3,6 +3,7 @@
 //
 // It owns the choice of decompressor: the xz program where it is installed
 // (several threads, and at its side in another process), a pure Go decoder where
-// it is not; gzip, zstd and bzip2 in Go, ahead of the reader in a goroutine.
+// it is not; gzip, zstd, bzip2 and lz4 in Go, ahead of the reader in a goroutine;
+// lzma by the xz program. NewWriter is the other direction.
 // It does not know what is inside.
 package compress

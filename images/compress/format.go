@@ -21,6 +21,8 @@ const (
 	XZ       Format = "xz"
 	Zstd     Format = "zstd"
 	Bzip2    Format = "bzip2"
+	LZ4      Format = "lz4"
+	LZMA     Format = "lzma"
 	Squashfs Format = "squashfs"
 	QCOW2    Format = "qcow2" // the disk of a virtual machine
 )
@@ -35,7 +37,7 @@ type UnsupportedError struct{ Format Format }
 func (e *UnsupportedError) Error() string {
 	switch e.Format {
 	case Unknown:
-		return "unknown file format: neither a tar archive (plain, gzip, xz, zstd, bzip2) nor a squashfs"
+		return "unknown file format: neither a tar archive (plain, gzip, xz, zstd, bzip2, lz4, lzma) nor a squashfs"
 	case QCOW2, "raw disk image":
 		return fmt.Sprintf("the file is a %s: an image of a virtual machine, not of a container", e.Format)
 	default:
@@ -48,6 +50,33 @@ type magic struct {
 	offset int
 	bytes  string
 	format Format
+}
+
+// Extension is what the names of such files end in, as LXD and Incus have it:
+// that of an archive for what compresses archives (shared/archive detection
+// table).
+func (f Format) Extension() string {
+	switch f {
+	case Tar:
+		return ".tar"
+	case Gzip:
+		return ".tar.gz"
+	case XZ:
+		return ".tar.xz"
+	case Zstd:
+		return ".tar.zst"
+	case Bzip2:
+		return ".tar.bz2"
+	case LZ4:
+		return ".tar.lz4"
+	case LZMA:
+		return ".tar.lzma"
+	case Squashfs:
+		return ".squashfs"
+	case QCOW2:
+		return ".qcow2"
+	}
+	return ""
 }
 
 // Sources: file(1)'s magic database; RFC 1952 (gzip); xz-file-format.txt;
@@ -70,11 +99,11 @@ func magics() []magic {
 		{0, "PK\x03\x04", "zip"},
 		{0, "7z\xbc\xaf\x27\x1c", "7z"},
 		{0, "LZIP", "lzip"},
-		{0, "\x04\x22\x4d\x18", "lz4"},
-		{0, "\x02\x21\x4c\x18", "lz4"},
+		{0, "\x04\x22\x4d\x18", LZ4},
+		{0, "\x02\x21\x4c\x18", LZ4}, // its older format, as of lz4 -l
 		{0, "\x89LZO\x00\r\n\x1a\n", "lzop"},
 		{0, "\x1f\x9d", "compress (.Z)"},
-		{0, "\x5d\x00\x00", "lzma"},
+		{0, "\x5d\x00\x00", LZMA},
 	}
 }
 

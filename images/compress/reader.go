@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
+	"github.com/pierrec/lz4/v4"
 )
 
 // MaxMemory is the most memory in bytes that a stream may ask its decompressor
@@ -43,9 +44,17 @@ func NewReader(ctx context.Context, f Format, r io.Reader) (io.ReadCloser, error
 		return newAhead(&named{f, z, func() error { z.Close(); return nil }}), nil
 	case Bzip2:
 		return newAhead(&named{f, bzip2.NewReader(r), nil}), nil
+	case LZ4:
+		return newAhead(&named{f, lz4.NewReader(r), nil}), nil
+	case LZMA:
+		path, err := exec.LookPath("xz")
+		if err != nil {
+			return nil, fmt.Errorf("cannot decompress lzma: the program xz is needed (Debian: xz-utils): %w", err)
+		}
+		return startXZ(ctx, path, f, r)
 	case XZ:
 		if path, err := exec.LookPath("xz"); err == nil {
-			return startXZ(ctx, path, r)
+			return startXZ(ctx, path, f, r)
 		}
 		return newPureXZ(r)
 	default:

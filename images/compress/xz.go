@@ -20,6 +20,7 @@ const pipeSize = 1 << 20
 // the read-ahead.
 type xzProcess struct {
 	ctx    context.Context
+	format Format
 	cmd    *exec.Cmd
 	in     *os.File // write end of its stdin
 	out    *os.File // read end of its stdout
@@ -35,7 +36,7 @@ type xzProcess struct {
 
 // startXZ runs the xz program at path on r: all cores (files of several blocks),
 // at most MaxMemory, without the user's XZ_DEFAULTS and XZ_OPT (xz(1)).
-func startXZ(ctx context.Context, path string, r io.Reader) (io.ReadCloser, error) {
+func startXZ(ctx context.Context, path string, f Format, r io.Reader) (io.ReadCloser, error) {
 	childIn, in, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("cannot start xz: %w", err)
@@ -47,8 +48,8 @@ func startXZ(ctx context.Context, path string, r io.Reader) (io.ReadCloser, erro
 	growPipe(in)
 	growPipe(out)
 	p := &xzProcess{
-		ctx: ctx, fed: make(chan struct{}),
-		cmd: exec.CommandContext(ctx, path, "-dc", "-T0", "-M", fmt.Sprint(MaxMemory)),
+		ctx: ctx, format: f, fed: make(chan struct{}),
+		cmd: exec.CommandContext(ctx, path, "-dc", "-T0", "--format="+string(f), "-M", fmt.Sprint(MaxMemory)),
 	}
 	p.in, p.out = in, out
 	p.buf = bufio.NewReaderSize(p.out, 256<<10)
@@ -99,7 +100,7 @@ func (p *xzProcess) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	if err != io.EOF {
-		return 0, fmt.Errorf("cannot decompress xz: %w", err)
+		return 0, fmt.Errorf("cannot decompress %s: %w", p.format, err)
 	}
 	return 0, p.finish()
 }
@@ -118,7 +119,7 @@ func (p *xzProcess) finish() error {
 	case p.feedErr != nil:
 		return p.feedErr
 	case werr != nil:
-		return fmt.Errorf("cannot decompress xz: %w%s", werr, p.stderr.suffix())
+		return fmt.Errorf("cannot decompress %s: %w%s", p.format, werr, p.stderr.suffix())
 	}
 	return io.EOF
 }
