@@ -43,10 +43,30 @@ func (w *Writer) AddFile(name string, data []byte, mtime time.Time) error {
 	})
 }
 
+// AddPublic writes a regular file of root's that everybody may read.
+func (w *Writer) AddPublic(name string, data []byte, mtime time.Time) error {
+	hdr := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(data)), ModTime: mtime, Format: tar.FormatPAX}
+	return w.addHeader(hdr, func(to io.Writer) error {
+		_, err := to.Write(data)
+		return err
+	})
+}
+
+// AddDirectory writes a directory of root's that everybody may enter.
+func (w *Writer) AddDirectory(name string, mtime time.Time) error {
+	hdr := &tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755, ModTime: mtime, Format: tar.FormatPAX}
+	return w.addHeader(hdr, func(io.Writer) error { return nil })
+}
+
 // AddStream writes a regular file of root's of exactly size bytes, which write
 // writes.
 func (w *Writer) AddStream(name string, size int64, mtime time.Time, write func(io.Writer) error) error {
 	hdr := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o600, Size: size, ModTime: mtime, Format: tar.FormatPAX}
+	return w.addHeader(hdr, write)
+}
+
+// addHeader writes an entry with what write writes.
+func (w *Writer) addHeader(hdr *tar.Header, write func(io.Writer) error) error {
 	err := w.tar.WriteHeader(hdr)
 	if err == nil {
 		err = write(countWriter{w})
@@ -55,7 +75,7 @@ func (w *Writer) AddStream(name string, size int64, mtime time.Time, write func(
 		err = w.tar.Flush() // fails when bytes are missing
 	}
 	if err != nil {
-		return packError(name, err)
+		return packError(hdr.Name, err)
 	}
 	return nil
 }
