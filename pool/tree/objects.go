@@ -32,7 +32,7 @@ type Object struct {
 	// Name is that of the volume, "NAME/SNAP" of a snapshot, the fingerprint of an image, and of TypeSubvolume the path in
 	// the pool. Custom volumes of another project than the default one are called "PROJECT_NAME".
 	Name string
-	// Subvolumes are the ids: its own first, then those nested in it.
+	// Subvolumes are the ids: its own first, then those nested in it, and of an image that of its original files.
 	Subvolumes []uint64
 	CreatedAt  time.Time
 }
@@ -64,11 +64,26 @@ func objects(top uint64, subs []btrfs.Subvolume) []Object {
 			continue
 		}
 		kind, name := classify(s.Path)
+		if of := originalsOf(all, s.Path); of >= 0 {
+			all[of].Subvolumes = append(all[of].Subvolumes, s.ID)
+			owner[s.ID] = of
+			continue
+		}
 		owner[s.ID] = len(all)
 		all = append(all, Object{Type: kind, Name: name, Subvolumes: []uint64{s.ID}, CreatedAt: s.CreatedAt})
 	}
 	slices.SortStableFunc(all, compareObjects)
 	return all
+}
+
+// originalsOf is the index of the image whose original files are in the subvolume at path, which is deeper than the image's;
+// -1 when it is no such subvolume.
+func originalsOf(all []Object, path string) int {
+	fingerprint, found := strings.CutPrefix(path, dirOwn+"/"+dirOriginals+"/")
+	if !found {
+		return -1
+	}
+	return slices.IndexFunc(all, func(o Object) bool { return o.Type == TypeImage && o.Name == fingerprint })
 }
 
 // depth is how many names a path has; one that is too long for a path comes last.

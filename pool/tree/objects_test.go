@@ -28,6 +28,8 @@ func TestObjectsOfSubvolumes(t *testing.T) {
 		sub(309, 5, 3, "custom/other_data"),
 		sub(310, 5, 3, "custom-snapshots/default_data/s"),
 		sub(311, 5, 3, "images/ff"),
+		sub(318, 5, 3, ".poolctl/originals/ff"),
+		sub(319, 5, 3, ".poolctl/originals/gone"),
 		sub(312, 5, 3, "virtual-machines/vm"),
 		sub(313, 5, 3, "virtual-machines-snapshots/vm/s"),
 		sub(314, 5, 3, "mine"),
@@ -36,7 +38,7 @@ func TestObjectsOfSubvolumes(t *testing.T) {
 		sub(317, 303, 3, ""), // too deep for a path
 	})
 	want := []Object{
-		{TypeImage, "ff", []uint64{311}, at(3)},
+		{TypeImage, "ff", []uint64{311, 318}, at(3)},
 		{TypeInstance, "c1", []uint64{301, 302, 303, 317}, at(1)},
 		{TypeInstanceSnapshot, "c1/zzz", []uint64{306, 307}, at(3)},
 		{TypeInstanceSnapshot, "c1/aaa", []uint64{305}, at(4)},
@@ -46,6 +48,7 @@ func TestObjectsOfSubvolumes(t *testing.T) {
 		{TypeVolume, "data", []uint64{308}, at(3)},
 		{TypeVolumeSnapshot, "data/s", []uint64{310}, at(3)},
 		{TypeVolume, "other_data", []uint64{309}, at(3)},
+		{TypeSubvolume, ".poolctl/originals/gone", []uint64{319}, at(3)},
 		{TypeSubvolume, ".poolctl/staging/x/volume", []uint64{300}, at(9)},
 		{TypeSubvolume, "containers/deep/er", []uint64{316}, at(3)},
 		{TypeSubvolume, "mine", []uint64{314, 315}, at(3)},

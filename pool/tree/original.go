@@ -11,15 +11,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"poolctl/btrfs"
 	"poolctl/pool/crash"
 	"poolctl/pool/journal"
 )
 
 const (
-	// dirOriginals is the directory of the original files of images, below dirOwn: FINGERPRINT/metadata and so on. Most
+	// dirOriginals is the directory of the original files of images, below dirOwn: FINGERPRINT/metadata and so on, each
+	// image's in a subvolume. Most
 	// images have none, since what was unpacked is enough to run them.
 	dirOriginals = "originals"
-	// entryOriginals is the directory of them in a stage's entry.
+	// entryOriginals is the directory of them in a stage's entry: a subvolume.
 	entryOriginals = "originals"
 )
 
@@ -51,8 +53,16 @@ func (s *Stage) original(name string) (*os.File, error) {
 	if !slices.Contains(originalNames(), name) {
 		return nil, errors.New("there is no such file")
 	}
+	// A subvolume, so that what they take is counted as the image's.
 	dir := s.entry.Path(entryOriginals)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	there, err := exists(dir)
+	if err == nil && !there {
+		err = btrfs.CreateSubvolume(dir)
+	}
+	if err == nil && !there {
+		err = os.Chmod(dir, 0o700)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := s.dropOriginal(name); err != nil {

@@ -18,6 +18,8 @@ const (
 	opImageStage = "image-stage"
 	// entryVolume is the subvolume in a journal entry: the one being made, or the one being deleted.
 	entryVolume = "vol"
+	// entryFrozen is the subvolume, in a stage's entry, that an image is made of.
+	entryFrozen = "frozen"
 	// entryRecord is the record of the image in a stage's entry. Once it is there, the image is complete and synced.
 	entryRecord = "record.json"
 )
@@ -50,6 +52,17 @@ func (s *Stage) Dir() string { return s.entry.Path(entryVolume) }
 
 // TempDir is a directory of the pool for unnamed temporary files (O_TMPFILE).
 func (s *Stage) TempDir() string { return s.entry.Dir() }
+
+// Freeze snapshots the instance, or snapshot, whose volume is at path into the stage, with the subvolumes in it, and returns
+// where: it stays as it is until the stage ends.
+func (s *Stage) Freeze(ctx context.Context, path string) (string, error) {
+	frozen := s.entry.Path(entryFrozen)
+	if err := btrfs.SnapshotTree(ctx, path, frozen, true); err != nil {
+		return "", err
+	}
+	crash.Point("tree.stage.frozen")
+	return frozen, nil
+}
 
 // CommitImage makes what was unpacked into Dir the image rec.Fingerprint: it syncs the pool, moves the volume into place,
 // makes it read-only and adds its original files and the record, which is the step that makes the image exist. An image that exists already is
