@@ -79,13 +79,17 @@ func (s *System) Image(ctx context.Context, ref string) (Image, error) {
 func pickImage(all []Image, ref string) (Image, error) {
 	ref = strings.TrimPrefix(ref, localRemote+":")
 	var found []Image
+	var aliased *Image
 	for _, im := range all {
-		if slices.ContainsFunc(im.Aliases, func(a ImageAlias) bool { return a.Name == ref }) {
-			return im, nil
+		if slices.ContainsFunc(im.Aliases, func(a ImageAlias) bool { return a.Name == ref }) && (aliased == nil || im.UploadedAt.After(aliased.UploadedAt)) {
+			aliased = &im // two have one only where a command was killed that moved it
 		}
 		if isFingerprintPrefix(ref) && hasPrefix(im, ref) && !slices.ContainsFunc(found, func(f Image) bool { return f.Fingerprint == im.Fingerprint }) {
 			found = append(found, im)
 		}
+	}
+	if aliased != nil {
+		return *aliased, nil
 	}
 	switch len(found) {
 	case 1:

@@ -193,13 +193,14 @@ func pipeMember(ctx context.Context, frozen *tree.Frozen, stage *tree.VolumeStag
 type counter struct {
 	name   string
 	done   int64
+	total  int64 // 0 = unknown
 	report func(Progress)
 }
 
 func (c *counter) Write(b []byte) (int, error) {
 	c.done += int64(len(b))
 	if c.report != nil {
-		c.report(Progress{Name: c.name, Done: c.done})
+		c.report(Progress{Name: c.name, Done: c.done, Total: c.total})
 	}
 	return len(b), nil
 }

@@ -30,6 +30,10 @@ func Arch(name string) (kernelName string, ok bool) {
 	return kernelName, err == nil
 }
 
+// RunnableArchs lists the architectures, by the kernel's names, whose programs this
+// machine runs, its own first.
+func RunnableArchs() []string { return runnable(NativeArch()) }
+
 // runnable lists the architectures whose programs a machine of the given one
 // runs without emulation, itself first (personality(2): i686 on x86_64).
 func runnable(native string) []string {

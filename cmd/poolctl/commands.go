@@ -38,7 +38,8 @@ func storageCommands(e *env) []*cli.Command {
 			remoteAddCommand(e), remoteListCommand(e), remoteRenameCommand(e), remoteRemoveCommand(e), remoteSetURLCommand(e),
 			remoteAddMirrorCommand(e), remoteRemoveMirrorCommand(e), remoteSwitchCommand(e), remoteGetDefaultCommand(e)),
 		group("image", nil, catStorage, "manage images",
-			imageListCommand(e), imagePullCommand(e), imageInfoCommand(e), imageShowCommand(e), imageDeleteCommand(e)),
+			imageListCommand(e), imagePullCommand(e), imageInfoCommand(e), imageShowCommand(e), imageDeleteCommand(e),
+			imageImportCommand(e)),
 		group("network", nil, catStorage, "manage networks",
 			networkCreateCommand(e), networkListCommand(e), networkShowCommand(e), networkDeleteCommand(e)),
 	}

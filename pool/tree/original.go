@@ -71,6 +71,21 @@ func (s *Stage) original(name string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 }
 
+// OpenOriginal opens what Original made for reading.
+func (s *Stage) OpenOriginal(name string) (*os.File, error) {
+	return openPlain(filepath.Join(s.entry.Path(entryOriginals), name))
+}
+
+// ExchangeOriginals gives each of two files that Original made the other's name.
+func (s *Stage) ExchangeOriginals(a, b string) error {
+	dir := s.entry.Path(entryOriginals)
+	err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(dir, a), unix.AT_FDCWD, filepath.Join(dir, b), unix.RENAME_EXCHANGE)
+	if err != nil {
+		return fmt.Errorf("cannot keep the image's files: %w", err)
+	}
+	return nil
+}
+
 // DropOriginal takes back what Original made. What is not there is no error.
 func (s *Stage) DropOriginal(name string) error {
 	if err := s.dropOriginal(name); err != nil {
@@ -92,7 +107,11 @@ func (t *Tree) OpenOriginal(fingerprint, name string) (*os.File, error) {
 	if err := ValidateFingerprint(fingerprint); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(t.originals(fingerprint), name)
+	return openPlain(filepath.Join(t.originals(fingerprint), name))
+}
+
+// openPlain opens a regular file for reading.
+func openPlain(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
