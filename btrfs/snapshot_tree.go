@@ -151,6 +151,10 @@ func (c *treeCopy) takeOne(parentID uint64, sub Subvolume) error {
 	} else if err != nil {
 		return err
 	}
+	times, err := timesOf(dir)
+	if err != nil {
+		return err
+	}
 	if err := unix.Unlinkat(int(dir.Fd()), sub.Name, unix.AT_REMOVEDIR); err != nil {
 		return err
 	}
@@ -158,7 +162,23 @@ func (c *treeCopy) takeOne(parentID uint64, sub Subvolume) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return errMoved // deleted since it was opened
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return setTimes(dir, times) // the directory's are those of its source
+}
+
+// timesOf are the times of an open file's last access and change.
+func timesOf(f *os.File) ([]unix.Timespec, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, os.NewSyscallError("fstat", err)
+	}
+	return []unix.Timespec{st.Atim, st.Mtim}, nil
+}
+
+func setTimes(f *os.File, times []unix.Timespec) error {
+	return unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), times, 0)
 }
 
 // finish sets the read-only flags that could not be set from the start, the

@@ -112,6 +112,28 @@ func TestTreeLife(t *testing.T) {
 	}
 }
 
+// TestSnapshotTreeKeepsTimes: the directories that subvolumes are in have the times of the source's.
+func TestSnapshotTreeKeepsTimes(t *testing.T) {
+	pool := newFS(t)
+	src, dst := pool+"/src", pool+"/dst"
+	makeTree(t, src)
+	at := []unix.Timespec{{Sec: 1000, Nsec: 1}, {Sec: 2000, Nsec: 123456789}}
+	for _, dir := range []string{".", "dir", "with space"} {
+		must(t, unix.UtimesNanoAt(unix.AT_FDCWD, src+"/"+dir, at, 0))
+	}
+	for _, readonly := range []bool{false, true} {
+		must(t, SnapshotTree(t.Context(), src, dst, readonly))
+		for _, dir := range []string{".", "dir", "with space"} {
+			var st unix.Stat_t
+			must(t, unix.Stat(dst+"/"+dir, &st))
+			if st.Mtim != at[1] {
+				t.Errorf("%q: %+v", dir, st.Mtim)
+			}
+		}
+		must(t, DeleteTree(t.Context(), dst))
+	}
+}
+
 // Read-only subvolumes within a writable one are copied as such; what is
 // within a read-only one becomes writable.
 func TestSnapshotTreeKeepsFlags(t *testing.T) {

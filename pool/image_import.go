@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -219,8 +220,16 @@ func (im *imageImport) fetch(ctx context.Context, file, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(to, im.reader(ctx, src, name, size))
+	_, err = io.Copy(to, im.reader(ctx, src, baseName(file), size))
 	return errors.Join(err, to.Close())
+}
+
+// baseName is what a file is called to the user.
+func baseName(file string) string {
+	if file == "-" {
+		return "standard input"
+	}
+	return path.Base(file)
 }
 
 // reader reports how far the reading is, and ends with the context.

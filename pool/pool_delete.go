@@ -166,6 +166,7 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		"pool-delete":   s.recoverDelete,
 		"pool-resize":   s.recoverResize,
 		opAdopt:         s.recoverAdopt,
+		opHostFiles:     s.recoverHostFiles,
 		"volume-rename": s.recoverVolumeRename,
 	}
 }

@@ -13,7 +13,7 @@ const (
 func instanceCommands(e *env) []*cli.Command {
 	return []*cli.Command{
 		createCommand(e), launchCommand(e), startCommand(e), stopCommand(e), restartCommand(e), copyCommand(e),
-		deleteCommand(e), listCommand(e), infoCommand(e), execCommand(e), configCommand(e),
+		deleteCommand(e), listCommand(e), infoCommand(e), execCommand(e), configCommand(e), publishCommand(e),
 	}
 }
 
@@ -39,7 +39,7 @@ func storageCommands(e *env) []*cli.Command {
 			remoteAddMirrorCommand(e), remoteRemoveMirrorCommand(e), remoteSwitchCommand(e), remoteGetDefaultCommand(e)),
 		group("image", nil, catStorage, "manage images",
 			imageListCommand(e), imagePullCommand(e), imageInfoCommand(e), imageShowCommand(e), imageDeleteCommand(e),
-			imageImportCommand(e)),
+			imageImportCommand(e), imageExportCommand(e)),
 		group("network", nil, catStorage, "manage networks",
 			networkCreateCommand(e), networkListCommand(e), networkShowCommand(e), networkDeleteCommand(e)),
 	}

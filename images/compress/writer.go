@@ -186,3 +186,19 @@ func Methods() string {
 	slices.Sort(names)
 	return strings.Join(names, ", ")
 }
+
+// Has says whether NewWriter can write that format here: its program is there, or
+// none is needed.
+func Has(f Format) bool {
+	switch f {
+	case XZ, LZMA:
+		_, err := exec.LookPath("xz")
+		return err == nil
+	case Bzip2:
+		_, err := exec.LookPath("bzip2")
+		return err == nil
+	case Tar, Gzip, Zstd, LZ4:
+		return true
+	}
+	return false
+}

@@ -84,6 +84,9 @@ func (s *Stage) CommitImage(ctx context.Context, rec ImageRecord) (err error) {
 	}
 	e := s.entry
 	s.entry = nil
+	if err := discard(context.WithoutCancel(ctx), e.Path(entryFrozen)); err != nil {
+		return errors.Join(fmt.Errorf("cannot commit image %s: %w", rec.Fingerprint, err), e.Close())
+	}
 	if err := e.Done(); err != nil {
 		err = fmt.Errorf("cannot commit image %s: %w", rec.Fingerprint, err)
 		if replace != nil {
