@@ -30,6 +30,9 @@ type NewImageOptions struct {
 	Public     bool
 	Properties map[string]string
 	Progress   func(Progress)
+	// base is what the image is made of, which it shares equal files with; "" = the
+	// nearest image of the pool.
+	base string
 }
 
 // progress reports, if somebody listens.
@@ -122,6 +125,9 @@ func (s *System) unpackOriginals(ctx context.Context, p *openedPool, stage *tree
 			o.progress(Progress{Name: "unpack", Done: pr.Done, Total: size})
 		}
 	}
+	if req.Base = baseChooser(p.Tree, likeness{}); o.base != "" {
+		req.Base = func(*images.Metadata) string { return o.base }
+	}
 	res, err := images.Unpack(ctx, req)
 	if err != nil {
 		return rec, err
@@ -133,8 +139,11 @@ func (s *System) unpackOriginals(ctx context.Context, p *openedPool, stage *tree
 	maps.Copy(m.Properties, o.Properties)
 	rec = tree.ImageRecord{
 		Fingerprint: fingerprint, Aliases: o.Aliases, Properties: m.Properties, Architecture: m.Architecture,
-		Type: "container", Size: res.Size, CreatedAt: unixTime(m.CreationDate), ExpiresAt: unixTime(m.ExpiryDate),
+		Type: images.TypeContainer, Size: res.Size, VirtualSize: res.VirtualSize, CreatedAt: unixTime(m.CreationDate), ExpiresAt: unixTime(m.ExpiryDate),
 		UploadedAt: time.Now().UTC(), Public: o.Public,
+	}
+	if res.VirtualSize > 0 {
+		rec.Type = images.TypeVM
 	}
 	if err := ctx.Err(); err != nil {
 		return rec, err

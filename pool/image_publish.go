@@ -32,7 +32,7 @@ type PublishOptions struct {
 // is packed of a snapshot that is taken at once, so that an instance that was
 // stopped for it runs again after a moment. The owners are those that are seen
 // inside; subvolumes become directories. What is packed of the same snapshot is the
-// same each time.
+// same each time. The image shares its files with the instance.
 func (s *System) Publish(ctx context.Context, o PublishOptions) (_ Image, err error) {
 	fail := func(err error) error { return fmt.Errorf("cannot publish %s: %w", o.Instance, err) }
 	how, err := parsePacking(o.PackOptions)
@@ -91,6 +91,7 @@ func (pb *publishing) run(ctx context.Context) (rec tree.ImageRecord, err error)
 	crash.Point("pool.publish.packed")
 	o := pb.o.NewImageOptions
 	o.Properties = nil // they are in its metadata.yaml
+	o.base = frozen
 	return pb.s.commitOriginals(ctx, pb.in.openedPool, pb.stage, names, "", o)
 }
 
@@ -147,7 +148,7 @@ func (pb *publishing) pack(ctx context.Context, frozen string) ([]string, error)
 	if err != nil {
 		return nil, err
 	}
-	// The packed files, a third at least, and what they are unpacked to.
+	// The packed files, a third at least; what they are unpacked to is shared, where it can be.
 	need := spaceNeed{what: "the image", least: int64(size) / 3, most: int64(size) + int64(size)/2}
 	if err := pb.s.needSpace(ctx, pb.in.openedPool.rec, need); err != nil {
 		return nil, err
