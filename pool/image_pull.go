@@ -155,6 +155,10 @@ func (s *System) download(ctx context.Context, p *openedPool, c *remotes.Client,
 func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o PullOptions, cached bool) (rec tree.ImageRecord, err error) {
 	need := imageNeed(want)
 	need.size = o.size
+	kept := keptOriginals(p.rec.Config, want)
+	for _, f := range kept {
+		need.least, need.most = need.least+f.Size, need.most+f.Size
+	}
 	if err := s.needSpace(ctx, p.rec, need); err != nil {
 		return rec, err
 	}
@@ -172,6 +176,13 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 		return rec, err
 	}
 	req.Base = baseChooser(p.Tree, likeness{source: &src, arch: want.Arch, properties: want.Properties})
+	_, keepRoot := kept[tree.OriginalRootfs]
+	if root, made := s.rootFromDelta(ctx, p.Tree, c, want, stage, keepRoot, o.Progress); root != nil {
+		defer func() { _ = made.Close() }() // it was synced with the image
+		req.Rootfs = root
+		delete(kept, tree.OriginalRootfs)
+	}
+	s.keepOriginals(&req, stage, kept)
 	res, err := images.Unpack(ctx, req)
 	if err != nil {
 		return rec, err

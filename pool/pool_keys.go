@@ -39,6 +39,7 @@ func poolKeys() []poolKey {
 		{name: "btrfs.create_options", kinds: ownFileSystem, check: checkCreateOptions, fixed: "it is for pool create"},
 		{name: "btrfs.mount_options", kinds: ownFileSystem, check: checkMountOptions, apply: applyMountOptions},
 		{name: quotasKey, check: checkQuotas, apply: applyQuotas},
+		{name: originalsKey, check: checkOriginals},
 		{name: "compress", kinds: ownFileSystem, check: checkCompress, apply: applyMountOptions},
 		{name: "reserve", kinds: []string{state.PoolFile}, check: checkBool, apply: applyReserve},
 	}, volumeKeys()...)

@@ -57,6 +57,11 @@ func expand(f *productsFile, skip *skipped) []candidate {
 			all = e.version(all, serial, &v)
 		}
 	}
+	if offersDeltas(f) {
+		for i := range all {
+			all[i].Deltas = true
+		}
+	}
 	return all
 }
 
@@ -196,6 +201,20 @@ func (e *expander) image(serial string, date time.Time, v *version, first File, 
 		set(k, v)
 	}
 	return c
+}
+
+// offersDeltas says whether any version has a delta for its root.
+func offersDeltas(f *productsFile) bool {
+	for _, p := range f.Products {
+		for _, v := range p.Versions {
+			for _, it := range v.Items {
+				if it.FileType == "squashfs.vcdiff" {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // deltas lists the vcdiff files that lead to the version's root file from that

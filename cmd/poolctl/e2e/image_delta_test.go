@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"poolctl/fixtures"
+)
+
+// The serials of the versions of the image "changing": the second has another file or two than the first, the third is all new.
+var serials = []string{"20250101_01:00", "20250102_01:00", "20250103_01:00"}
+
+// changingMirror builds a mirror of three versions of an image, with the deltas between them.
+func changingMirror(t *testing.T) string {
+	t.Helper()
+	dir, ctx := t.TempDir(), context.Background()
+	var images []fixtures.Image
+	for version, serial := range serials {
+		var tree fixtures.Tree
+		tree.Dir(0o755, ".", "etc", "sbin", "usr")
+		for i := range 20 {
+			seed := uint64(i)
+			if version == 2 || i == 7 {
+				seed += 100 * uint64(version+1)
+			}
+			r := rand.New(rand.NewPCG(seed, 3))
+			var b strings.Builder
+			for b.Len() < 100<<10 {
+				b.WriteByte(byte(r.Uint32()))
+			}
+			tree.File(fmt.Sprintf("usr/file%d", i), 0o644, b.String())
+		}
+		tree.File("etc/version", 0o644, serial)
+		image, err := fixtures.BuildFromTree(ctx, dir, &tree, fixtures.Properties{OS: "Changing", Release: "1", Serial: serial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		images = append(images, image)
+	}
+	if err := fixtures.BuildMirror(ctx, dir, images...); err != nil {
+		t.Fatal(err)
+	}
+	if err := fixtures.AddDeltas(ctx, dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestImageDelta counts what the server has to send of a version when another one is in the pool.
+func TestImageDelta(t *testing.T) {
+	dir := changingMirror(t)
+	deltas, err := filepath.Glob(filepath.Join(dir, "images/*/*/*/*", serials[1], "*.vcdiff"))
+	if err != nil || len(deltas) != 1 {
+		t.Fatal(deltas, err)
+	}
+	good, err := os.ReadFile(deltas[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, func() (string, error) { return dir, nil }, fixtures.ServeOptions{})
+	h := newHost(t).withPool().withRemote(s)
+	h.ok("pool", "create", "plain", "size=300MiB", "images.originals=never")
+	var prints []string
+	for _, serial := range serials {
+		prints = append(prints, h.serial("m:", serial))
+	}
+	// What the versions are when they are downloaded whole.
+	whole := map[string]string{}
+	plain := strings.TrimSpace(h.ok("pool", "mount", "plain"))
+	for _, fp := range prints {
+		h.ok("image", "pull", "m:"+fp, "--storage", "plain")
+		whole[fp] = treeSum(t, filepath.Join(plain, "images", fp, "rootfs"))
+	}
+	if left, err := os.ReadDir(filepath.Join(plain, ".poolctl/originals")); err != nil || len(left) != 0 {
+		t.Errorf("files are kept although they are not to be: %v, %v", left, err)
+	}
+	mnt := h.attached()
+	kept := func(fp string) bool {
+		_, err := os.Stat(filepath.Join(mnt, ".poolctl/originals", fp, "rootfs"))
+		return err == nil
+	}
+	for _, c := range []struct {
+		name     string
+		from, to int
+		delta    bool // is to be used
+		notice   bool
+		change   func()
+	}{
+		{name: "small", from: 0, to: 1, delta: true},
+		{name: "of another base", from: 0, to: 2},
+		{name: "no base kept", from: 0, to: 1, change: func() { h.ok("pool", "set", "default", "images.originals=never") }},
+		{name: "kept by choice", from: 0, to: 1, delta: true, change: func() { h.ok("pool", "set", "default", "images.originals=always") }},
+		{name: "damaged on the way", from: 0, to: 1, notice: true, change: func() { s.Fault(".vcdiff", fixtures.Corrupt(100)) }},
+		{name: "not there", from: 0, to: 1, notice: true, change: func() { s.Fault(".vcdiff", fixtures.NotFound()) }},
+		{name: "base damaged", from: 0, to: 1, notice: true, change: func() {}},
+		{name: "no xdelta3", from: 0, to: 1, change: func() {}},
+		{name: "wrong", from: 0, to: 1, notice: true, change: func() {
+			must(t, fixtures.ReplaceDelta(dir, serials[1], append(good[:len(good)-5:len(good)-5], "wrong"...)))
+		}},
+		{name: "none at all", from: 0, to: 1, notice: true, change: func() {
+			must(t, fixtures.ReplaceDelta(dir, serials[1], []byte("<html>")))
+		}},
+		{name: "larger than the file", from: 0, to: 1, change: func() {
+			must(t, fixtures.ReplaceDelta(dir, serials[1], append(good[:len(good):len(good)], make([]byte, 3<<20)...)))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h.in(t)
+			if c.change != nil {
+				c.change()
+				defer h.ok("pool", "unset", "default", "images.originals")
+				defer s.ClearFaults()
+				if err := os.RemoveAll(filepath.Join(h.state, "cache/m")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			from, to := prints[c.from], prints[c.to]
+			h.ok("image", "pull", "m:"+from)
+			if c.name == "base damaged" {
+				must(t, os.WriteFile(filepath.Join(mnt, ".poolctl/originals", from, "rootfs"), []byte("not a squashfs"), 0o600))
+			}
+			s.Requests() // forgets them
+			env := h.env
+			if c.name == "no xdelta3" {
+				h.env = append(h.env[:len(h.env):len(h.env)], "PATH=/nonexistent")
+			}
+			r := h.run("image", "pull", "m:"+to)
+			h.env = env
+			if r.code != 0 {
+				t.Fatal(r)
+			}
+			var sent int64
+			for _, q := range s.Requests() {
+				if strings.Contains(q.Path, "/images/") {
+					sent += q.Bytes
+				}
+			}
+			if used := sent < 200<<10; used != c.delta {
+				t.Errorf("the delta was used: %v; %d bytes were sent\n%s", used, sent, r)
+			}
+			if noticed := strings.Contains(r.stderr, "is of no use"); noticed != c.notice {
+				t.Errorf("told of the delta: %v\n%s", noticed, r)
+			}
+			if got := treeSum(t, filepath.Join(mnt, "images", to, "rootfs")); got != whole[to] {
+				t.Error("the image is not the one that comes when it is downloaded whole")
+			}
+			if want := c.name != "no base kept" && c.name != "no xdelta3"; kept(to) != want {
+				t.Errorf("the root file is kept: %v", !want)
+			}
+			h.ok("image", "delete", from)
+			h.ok("image", "delete", to)
+			if kept(from) || kept(to) {
+				t.Error("the root files of deleted images are there")
+			}
+		})
+	}
+	small, large := int64(len(good)), int64(0)
+	if st, err := os.Stat(filepath.Join(filepath.Dir(deltas[0]), "rootfs.squashfs")); err == nil {
+		large = st.Size()
+	}
+	t.Logf("a delta of %d bytes in place of %d", small, large)
+	if small*4 > large {
+		t.Errorf("the delta has %d bytes, the file %d: nothing is proven", small, large)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
