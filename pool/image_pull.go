@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"poolctl/images"
@@ -55,6 +56,11 @@ func (s *System) pullSource(ref string, o PullOptions) (c *remotes.Client, r rem
 			return nil, r, "", fmt.Errorf("cannot pull %s: %w", ref, err)
 		}
 	}
+	for _, p := range o.Profiles {
+		if _, err := s.profile(p); err != nil {
+			return nil, r, "", fmt.Errorf("cannot pull %s: %w", ref, err)
+		}
+	}
 	c, r, err = s.client(remote)
 	return c, r, name, err
 }
@@ -98,6 +104,12 @@ func (s *System) ensureImage(ctx context.Context, p *openedPool, c *remotes.Clie
 		return tree.ImageRecord{}, err
 	}
 	defer unlock()
+	if o.CopyAliases {
+		o.Aliases = withRemoteAliases(o.Aliases, want)
+	}
+	if o.AutoUpdate && isFingerprintPrefix(src.Alias) && strings.HasPrefix(want.Fingerprint, src.Alias) {
+		return tree.ImageRecord{}, withHint(errors.New("what is named by its fingerprint has no later versions"), "name it by an alias, or leave --auto-update out")
+	}
 	if err := checkAliases(p.Tree, want.Fingerprint, o.Aliases); err != nil {
 		return tree.ImageRecord{}, err
 	}
@@ -108,8 +120,20 @@ func (s *System) ensureImage(ctx context.Context, p *openedPool, c *remotes.Clie
 	if err != nil {
 		return rec, err
 	}
+	unlockAliases, err := s.lockFreeAliases(ctx, p, want.Fingerprint, o.Aliases)
+	if err != nil {
+		return rec, err
+	}
+	defer unlockAliases()
 	return p.UpdateImage(want.Fingerprint, func(r *tree.ImageRecord) error {
 		r.Cached = false
+		r.AutoUpdate, r.Public = r.AutoUpdate || o.AutoUpdate, r.Public || o.Public
+		if o.AutoUpdate {
+			r.Source = &src // that is where later versions come from
+		}
+		if o.Profiles != nil {
+			r.Profiles = o.Profiles
+		}
 		for _, a := range o.Aliases {
 			if !slices.Contains(r.Aliases, a) {
 				r.Aliases = append(r.Aliases, a)
@@ -117,6 +141,34 @@ func (s *System) ensureImage(ctx context.Context, p *openedPool, c *remotes.Clie
 		}
 		return nil
 	})
+}
+
+// withRemoteAliases adds the aliases that a remote shows of an image.
+func withRemoteAliases(aliases []string, want remotes.Image) []string {
+	aliases = slices.Clone(aliases)
+	for _, a := range want.Aliases {
+		if a.Display && !slices.Contains(aliases, a.Name) {
+			aliases = append(aliases, a.Name)
+		}
+	}
+	return aliases
+}
+
+// lockFreeAliases takes the lock of a pool's aliases, with the aliases still free
+// for the image: another command may have given them away meanwhile.
+func (s *System) lockFreeAliases(ctx context.Context, p *openedPool, fingerprint string, aliases []string) (unlock func(), err error) {
+	if len(aliases) == 0 {
+		return func() {}, nil
+	}
+	unlock, err = s.dir.LockAliases(ctx, p.rec.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkAliases(p.Tree, fingerprint, aliases); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
 }
 
 // checkAliases refuses an alias that names another image.
@@ -191,14 +243,23 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	rec = tree.ImageRecord{
 		Fingerprint: want.Fingerprint, AltFingerprints: want.AltFingerprints, Aliases: o.Aliases, Properties: want.Properties,
 		Architecture: want.Arch, Type: want.Type, Size: res.Size, VirtualSize: res.VirtualSize, CreatedAt: want.CreatedAt, ExpiresAt: want.ExpiresAt,
-		UploadedAt: now, Source: &src, Cached: cached, AutoUpdate: cached,
+		UploadedAt: now, Source: &src, Cached: cached, AutoUpdate: o.AutoUpdate, Public: o.Public, Profiles: o.Profiles,
 	}
 	if cached {
-		rec.LastUsedAt = now
+		rec.LastUsedAt, rec.AutoUpdate = now, updatesCached(p.rec)
+	}
+	if o.successorOf != nil {
+		rec.Cached = true // unless the old one is kept
+		rec.TakeOver(*o.successorOf)
 	}
 	if err := ctx.Err(); err != nil {
 		return rec, err
 	}
+	unlockAliases, err := s.lockFreeAliases(ctx, p, want.Fingerprint, o.Aliases)
+	if err != nil {
+		return rec, err
+	}
+	defer unlockAliases()
 	return rec, stage.CommitImage(ctx, rec)
 }
 

@@ -57,7 +57,10 @@ func publicImage(r tree.ImageRecord, pool string) Image {
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, LastUsedAt: r.LastUsedAt, UploadedAt: r.UploadedAt, Pool: pool,
 	}
 	for _, a := range r.Aliases {
-		im.Aliases = append(im.Aliases, ImageAlias{Name: a})
+		im.Aliases = append(im.Aliases, ImageAlias{Name: a, Description: r.AliasDescriptions[a]})
+	}
+	if im.Profiles = r.Profiles; im.Profiles == nil {
+		im.Profiles = []string{defaultProfile}
 	}
 	if r.Source != nil {
 		im.UpdateSource = &ImageSource{Remote: r.Source.Remote, Server: r.Source.Server, Alias: r.Source.Alias, Protocol: r.Source.Protocol}
@@ -65,43 +68,104 @@ func publicImage(r tree.ImageRecord, pool string) Image {
 	return im
 }
 
-// Image finds an image of a pool by alias or fingerprint prefix.
+// Image finds an image of a pool by alias or fingerprint prefix. One that
+// several pools have is found in the default one if that has it.
 func (s *System) Image(ctx context.Context, ref string) (Image, error) {
-	all, err := s.Images(ctx, "")
+	found, err := s.imageIn(ctx, ref, "")
 	if err != nil {
 		return Image{}, err
 	}
-	return pickImage(all, ref)
+	return found[0], nil
 }
 
-// pickImage finds the image that an alias or a fingerprint prefix names. A
-// prefix of several images is refused, naming them.
+// imageIn finds the copies of an image in a pool, or with "" in all pools, that
+// of the default pool first.
+func (s *System) imageIn(ctx context.Context, ref, pool string) ([]Image, error) {
+	all, err := s.Images(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	if pool == "" {
+		if pool, err = s.poolOrDefault(""); err != nil {
+			pool = "" // there is none, and none is preferred
+		}
+	}
+	return pickImages(all, ref, pool)
+}
+
+// pickImage is pickImages within one pool.
 func pickImage(all []Image, ref string) (Image, error) {
+	found, err := pickImages(all, ref, "")
+	if err != nil {
+		return Image{}, err
+	}
+	return found[0], nil
+}
+
+// pickImages finds the image that an alias or a fingerprint prefix names: its
+// copies in the pools, that of the preferred one first. A prefix of several
+// images is refused, naming them, and so is an alias that is one image's in one
+// pool and another's in another, unless one of them is in the preferred pool.
+func pickImages(all []Image, ref, preferred string) ([]Image, error) {
 	ref = strings.TrimPrefix(ref, localRemote+":")
-	var found []Image
-	var aliased *Image
-	for _, im := range all {
-		if slices.ContainsFunc(im.Aliases, func(a ImageAlias) bool { return a.Name == ref }) && (aliased == nil || im.UploadedAt.After(aliased.UploadedAt)) {
-			aliased = &im // two have one only where a command was killed that moved it
-		}
-		if isFingerprintPrefix(ref) && hasPrefix(im, ref) && !slices.ContainsFunc(found, func(f Image) bool { return f.Fingerprint == im.Fingerprint }) {
-			found = append(found, im)
-		}
+	found, prints := imagesNamed(all, ref)
+	what, hint := "the alias stands for several images, in different pools", "name it by its fingerprint"
+	if i := slices.IndexFunc(found, func(im Image) bool { return im.Pool == preferred }); i >= 0 && len(prints) > 1 {
+		found, prints = []Image{found[i]}, prints[:1]
 	}
-	if aliased != nil {
-		return *aliased, nil
+	if len(found) == 0 && isFingerprintPrefix(ref) {
+		found, prints = imagesWhere(all, func(im Image) bool { return hasPrefix(im, ref) })
+		what, hint = "the prefix is ambiguous", "give more of the fingerprint"
 	}
-	switch len(found) {
+	switch len(prints) {
 	case 1:
-		return found[0], nil
+		slices.SortStableFunc(found, func(a, b Image) int {
+			switch preferred {
+			case a.Pool:
+				return -1
+			case b.Pool:
+				return 1
+			}
+			return 0
+		})
+		return found, nil
 	case 0:
-		return Image{}, withHint(fmt.Errorf("cannot find image %q: %w", ref, ErrNotFound), "poolctl image list shows those that are here; one of a remote is written REMOTE:IMAGE")
+		return nil, withHint(fmt.Errorf("cannot find image %q: %w", ref, ErrNotFound), "poolctl image list shows those that are here; one of a remote is written REMOTE:IMAGE")
 	}
-	var names []string
-	for _, f := range found {
-		names = append(names, f.Fingerprint[:12])
+	for i := range prints {
+		prints[i] = prints[i][:12]
 	}
-	return Image{}, withHint(fmt.Errorf("cannot find image %q: the prefix is ambiguous: %s", ref, strings.Join(names, ", ")), "give more of the fingerprint")
+	return nil, withHint(fmt.Errorf("cannot find image %q: %s: %s", ref, what, strings.Join(prints, ", ")), "%s", hint)
+}
+
+// imagesNamed are the images that have an alias, one of each pool, and their
+// different fingerprints. Two of a pool have it only where a command was killed
+// that moved it: it is then the newer one's.
+func imagesNamed(all []Image, alias string) (found []Image, prints []string) {
+	newest := map[string]Image{} // by the pool
+	has := func(im Image) bool {
+		return slices.ContainsFunc(im.Aliases, func(a ImageAlias) bool { return a.Name == alias })
+	}
+	for _, im := range all {
+		if have, ok := newest[im.Pool]; has(im) && (!ok || im.UploadedAt.After(have.UploadedAt)) {
+			newest[im.Pool] = im
+		}
+	}
+	return imagesWhere(all, func(im Image) bool { return has(im) && newest[im.Pool].Fingerprint == im.Fingerprint })
+}
+
+// imagesWhere are the images that are wanted, and their different fingerprints.
+func imagesWhere(all []Image, wanted func(Image) bool) (found []Image, prints []string) {
+	for _, im := range all {
+		if !wanted(im) {
+			continue
+		}
+		found = append(found, im)
+		if !slices.Contains(prints, im.Fingerprint) {
+			prints = append(prints, im.Fingerprint)
+		}
+	}
+	return found, prints
 }
 
 func hasPrefix(im Image, ref string) bool {
@@ -114,26 +178,46 @@ func isFingerprintPrefix(ref string) bool {
 	return ref != "" && len(ref) <= 64 && strings.Trim(ref, "0123456789abcdef") == ""
 }
 
-// DeleteImage deletes an image from its pool. Instances made from it stay whole.
+// DeleteImage deletes an image from every pool that has it. Instances made from
+// it stay whole.
 func (s *System) DeleteImage(ctx context.Context, ref string) error {
-	im, err := s.Image(ctx, ref)
+	return s.DeleteImageFrom(ctx, ref, "")
+}
+
+// DeleteImageFrom is DeleteImage in one pool; "" is all of them.
+func (s *System) DeleteImageFrom(ctx context.Context, ref, pool string) error {
+	found, err := s.imageIn(ctx, ref, pool)
 	if err != nil {
 		return err
 	}
-	p, err := s.openPool(ctx, im.Pool)
+	var errs []error
+	for _, im := range found {
+		errs = append(errs, s.deleteImage(ctx, im.Pool, im.Fingerprint, func(tree.ImageRecord) bool { return true }))
+	}
+	return errors.Join(errs...)
+}
+
+// deleteImage deletes an image if that is still wanted once nobody else works
+// on it.
+func (s *System) deleteImage(ctx context.Context, pool, fingerprint string, wanted func(tree.ImageRecord) bool) (err error) {
+	p, err := s.openPool(ctx, pool)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = p.close() }()
-	unlock, err := s.dir.LockImage(ctx, im.Fingerprint)
+	defer func() { err = errors.Join(err, p.close()) }()
+	unlock, err := s.dir.LockImage(ctx, fingerprint)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := s.checkNoLook(im.Fingerprint); err != nil {
-		return fmt.Errorf("cannot delete image %s: %w", im.Fingerprint[:12], err)
+	rec, err := p.Image(fingerprint)
+	if err != nil || !wanted(rec) {
+		return err
 	}
-	err = p.DeleteImage(ctx, im.Fingerprint)
+	if err := s.checkNoLook(fingerprint); err != nil {
+		return fmt.Errorf("cannot delete image %s: %w", fingerprint[:12], err)
+	}
+	err = p.DeleteImage(ctx, fingerprint)
 	s.afterDelete(ctx, p)
 	return err
 }

@@ -27,10 +27,6 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 	if err := checkNew(o.Name, o.Config); err != nil {
 		return "", err
 	}
-	profiles := o.Profiles
-	if profiles == nil {
-		profiles = []string{defaultProfile}
-	}
 	pool, err := s.poolOrDefault(o.Pool)
 	if err != nil {
 		return "", err
@@ -39,7 +35,12 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, p.close()) }()
+	var image tree.ImageRecord
+	defer func() {
+		if err = errors.Join(err, p.close()); err == nil && image.Cached {
+			s.expireAfterCaching(ctx, p.rec)
+		}
+	}()
 	if o.Name, err = s.freeName(ctx, o.Name); err != nil {
 		return "", err
 	}
@@ -56,6 +57,10 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
 	}
 	defer unlockImage()
+	profiles := o.Profiles
+	if profiles == nil {
+		profiles = s.imageProfiles(image)
+	}
 	rec, err := s.newRecord(o, p.rec, profiles, image)
 	if err != nil {
 		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
@@ -70,6 +75,23 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 		return "", s.hintFull(p.rec, createError(err, o.Name, image, rec.Limit))
 	}
 	return o.Name, nil
+}
+
+// imageProfiles are the profiles of an instance for which none are named: those
+// of its image, as far as they are here, or the default one.
+func (s *System) imageProfiles(image tree.ImageRecord) []string {
+	if image.Profiles == nil {
+		return []string{defaultProfile}
+	}
+	out := []string{}
+	for _, name := range image.Profiles {
+		if _, err := s.profile(name); err != nil { // the pool comes from another machine
+			s.noticef("profile %s of image %s is left out: %s", name, image.Fingerprint[:12], err)
+			continue
+		}
+		out = append(out, name)
+	}
+	return out
 }
 
 // createError names what an image is too large for.
@@ -172,25 +194,8 @@ func (s *System) cachedImage(ctx context.Context, p *openedPool, c *remotes.Clie
 // localImage finds an image by alias or fingerprint prefix. One that only
 // another pool has is fetched from where that one came from.
 func (s *System) localImage(ctx context.Context, p *openedPool, ref string, o CreateOptions) (rec tree.ImageRecord, unlock func(), err error) {
-	here, err := s.Images(ctx, p.rec.Name)
-	if err != nil {
-		return rec, nil, err
-	}
-	im, err := pickImage(here, ref)
+	rec, unlock, err = s.lockedImage(ctx, p, ref)
 	if err == nil {
-		if err := checkContainer(im.Type, im.Fingerprint); err != nil {
-			return rec, nil, err
-		}
-		if unlock, err = s.dir.LockImage(ctx, im.Fingerprint); err != nil {
-			return rec, nil, err
-		}
-		if rec, err = p.Image(im.Fingerprint); err == nil {
-			rec, err = touchImage(p, rec)
-		}
-		if err != nil {
-			unlock()
-			return rec, nil, err
-		}
 		return rec, unlock, nil
 	}
 	elsewhere, ferr := s.Image(ctx, ref)
@@ -233,6 +238,37 @@ func checkContainer(typ, fingerprint string) error {
 		return nil
 	}
 	return withHint(fmt.Errorf("image %s is that of a virtual machine", fingerprint[:12]), "poolctl runs system containers; poolctl mount shows what is on its disk")
+}
+
+// lockedImage finds an image of a pool, notes that it is used, and holds its lock.
+func (s *System) lockedImage(ctx context.Context, p *openedPool, ref string) (rec tree.ImageRecord, unlock func(), err error) {
+	for range 10 {
+		here, err := s.Images(ctx, p.rec.Name)
+		if err != nil {
+			return rec, nil, err
+		}
+		im, err := pickImage(here, ref)
+		if err != nil {
+			return rec, nil, err
+		}
+		if err := checkContainer(im.Type, im.Fingerprint); err != nil {
+			return rec, nil, err
+		}
+		if unlock, err = s.dir.LockImage(ctx, im.Fingerprint); err != nil {
+			return rec, nil, err
+		}
+		if rec, err = p.Image(im.Fingerprint); err == nil {
+			rec, err = touchImage(p, rec)
+		}
+		if err == nil {
+			return rec, unlock, nil
+		}
+		unlock()
+		if !errors.Is(err, fs.ErrNotExist) {
+			return rec, nil, err
+		} // a new version has taken its place while its lock was waited for
+	}
+	return rec, nil, withHint(fmt.Errorf("cannot find image %q: %w", ref, ErrNotFound), "it is being replaced again and again; try it once more")
 }
 
 // touchImage notes that an image was used now, at most once a minute.

@@ -30,7 +30,8 @@ type poolKey struct {
 var ownFileSystem = []string{state.PoolFile, state.PoolDevice}
 
 // poolKeys are all keys that poolctl knows, besides user.*: those of Incus's
-// btrfs driver and of its volumes (volume.*), and compress and reserve.
+// btrfs driver and of its volumes (volume.*), those of its server that concern
+// the images (images.*), and compress and reserve.
 func poolKeys() []poolKey {
 	return append([]poolKey{
 		{name: "size", kinds: []string{state.PoolFile}, check: checkSize, fixed: "poolctl pool set NAME size=SIZE resizes the pool"},
@@ -42,6 +43,8 @@ func poolKeys() []poolKey {
 		{name: originalsKey, check: checkOriginals},
 		{name: "compress", kinds: ownFileSystem, check: checkCompress, apply: applyMountOptions},
 		{name: "reserve", kinds: []string{state.PoolFile}, check: checkBool, apply: applyReserve},
+		{name: cacheExpiryKey, check: checkDays},
+		{name: autoUpdateCachedKey, check: checkBool},
 	}, volumeKeys()...)
 }
 

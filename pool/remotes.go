@@ -145,8 +145,13 @@ func (s *System) client(name string) (*remotes.Client, remotes.Remote, error) {
 	if err != nil {
 		return nil, r, err
 	}
-	c, err := remotes.NewClient(r, remotes.Options{CacheDir: s.dir.Cache(r.Name), UserAgent: "poolctl/" + s.version, Notice: s.notice})
+	c, err := s.clientOf(r)
 	return c, r, err
+}
+
+// clientOf opens the catalogue of a remote as given.
+func (s *System) clientOf(r remotes.Remote) (*remotes.Client, error) {
+	return remotes.NewClient(r, remotes.Options{CacheDir: s.dir.Cache(r.Name), UserAgent: "poolctl/" + s.version, Notice: s.notice})
 }
 
 // RemoteImages lists a remote's catalogue, sorted as incus sorts it.

@@ -5,6 +5,7 @@ import (
 
 	"poolctl/btrfs"
 	"poolctl/loopdev"
+	"poolctl/pool/tree"
 	"poolctl/runtime/network"
 )
 
@@ -108,7 +109,31 @@ type Image struct {
 	LastUsedAt   time.Time         `json:"last_used_at" yaml:"last_used_at"`
 	UploadedAt   time.Time         `json:"uploaded_at" yaml:"uploaded_at"`
 	UpdateSource *ImageSource      `json:"update_source,omitempty" yaml:"update_source,omitempty"`
+	Profiles     []string          `json:"profiles" yaml:"profiles"` // of new instances that name none
 	Pool         string            `json:"pool" yaml:"pool"`
+}
+
+// ImagePut is what users can change of an image, in incus's fields and order.
+type ImagePut struct {
+	AutoUpdate bool              `json:"auto_update" yaml:"auto_update"`
+	Properties map[string]string `json:"properties" yaml:"properties"`
+	Public     bool              `json:"public" yaml:"public"`
+	ExpiresAt  time.Time         `json:"expires_at" yaml:"expires_at"`
+	Profiles   []string          `json:"profiles" yaml:"profiles"`
+}
+
+// Put is what can be changed of the image, as it is now.
+func (im Image) Put() ImagePut {
+	return ImagePut{im.AutoUpdate, im.Properties, im.Public, im.ExpiresAt, im.Profiles}
+}
+
+// ImageAliasEntry is an alias with the image that it stands for, in incus's
+// fields and order.
+type ImageAliasEntry struct {
+	Description string `json:"description" yaml:"description"`
+	Target      string `json:"target" yaml:"target"` // fingerprint
+	Name        string `json:"name" yaml:"name"`
+	Type        string `json:"type" yaml:"type"` // of the image
 }
 
 // ImageAlias is a local name of an image.
@@ -127,12 +152,19 @@ type ImageSource struct {
 
 // PullOptions are the arguments of PullImage.
 type PullOptions struct {
-	Pool     string   // target pool; "" = the default one
-	Aliases  []string // local aliases to give it
-	Arch     string   // "" = the host's
-	Type     string   // container, virtual-machine; "" = a container, or else a virtual machine
-	Progress func(Progress)
-	size     int64 // of the instance that it is for; 0 for none
+	Pool    string   // target pool; "" = the default one
+	Aliases []string // local aliases to give it
+	Arch    string   // "" = the host's
+	Type    string   // container, virtual-machine; "" = a container, or else a virtual machine
+	// CopyAliases gives it the remote's aliases as well.
+	CopyAliases bool
+	AutoUpdate  bool     // RefreshImages with --auto keeps it up to date
+	Public      bool     // others may have it
+	Profiles    []string // of new instances that name none
+	Progress    func(Progress)
+
+	size        int64             // of the instance that it is for; 0 for none
+	successorOf *tree.ImageRecord // the image whose place the new one takes
 }
 
 // Progress is one step of a long operation.

@@ -52,3 +52,11 @@ func several(ctx context.Context, limit int, names []string, f func(ctx context.
 	}
 	return failed
 }
+
+// eachOf takes a joined error apart, so that each of it is reported by itself.
+func eachOf(err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only the outermost
+		return severalError(joined.Unwrap())
+	}
+	return err
+}

@@ -82,12 +82,21 @@ func imageText(v imageView) string {
 	}
 	line("Aliases:")
 	for _, a := range v.Aliases {
+		if a.Description != "" {
+			line("    - %s (%s)", a.Name, a.Description)
+			continue
+		}
 		line("    - %s", a.Name)
 	}
 	line("Cached: %s", strings.ToLower(yesNo(v.Cached)))
 	line("Auto update: %s", map[bool]string{true: "enabled", false: "disabled"}[v.AutoUpdate])
 	if v.UpdateSource != nil {
 		line("Source:\n    Server: %s\n    Protocol: %s\n    Alias: %s", v.UpdateSource.Server, v.UpdateSource.Protocol, v.UpdateSource.Alias)
+	}
+	if len(v.Profiles) == 0 {
+		line("Profiles: []")
+	} else {
+		line("Profiles:\n    - %s", strings.Join(v.Profiles, "\n    - "))
 	}
 	if v.Pool != "" {
 		line("Pool: %s", v.Pool)

@@ -19,7 +19,7 @@ func imageShowCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return output.Value(e.stdout, format, imageSettings{v.AutoUpdate, v.Properties, v.Public, v.ExpiresAt, v.Profiles})
+			return output.Value(e.stdout, format, pool.ImagePut{AutoUpdate: v.AutoUpdate, Properties: v.Properties, Public: v.Public, ExpiresAt: v.ExpiresAt, Profiles: v.Profiles})
 		}),
 	}
 }

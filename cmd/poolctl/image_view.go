@@ -34,15 +34,6 @@ type imageView struct {
 	more  int    // how many others there are
 }
 
-// imageSettings are the fields that incus lets users change: `image show`.
-type imageSettings struct {
-	AutoUpdate bool              `json:"auto_update" yaml:"auto_update"`
-	Properties map[string]string `json:"properties" yaml:"properties"`
-	Public     bool              `json:"public" yaml:"public"`
-	ExpiresAt  time.Time         `json:"expires_at" yaml:"expires_at"`
-	Profiles   []string          `json:"profiles" yaml:"profiles"`
-}
-
 // remoteImageView leaves the lists that are empty nil, so that JSON has null
 // there, as lxc's and incus's has it of a simplestreams server.
 func remoteImageView(im remotes.Image) imageView {
@@ -61,7 +52,7 @@ func remoteImageView(im remotes.Image) imageView {
 
 func localImageView(im pool.Image) imageView {
 	v := imageView{
-		AutoUpdate: im.AutoUpdate, Properties: im.Properties, Public: im.Public, ExpiresAt: im.ExpiresAt, Profiles: []string{},
+		AutoUpdate: im.AutoUpdate, Properties: im.Properties, Public: im.Public, ExpiresAt: im.ExpiresAt, Profiles: im.Profiles,
 		Aliases: orEmpty(im.Aliases), Architecture: im.Architecture, Cached: im.Cached, Fingerprint: im.Fingerprint,
 		AltFingerprints: im.AltFingerprints, Size: im.Size, VirtualSize: im.VirtualSize, UpdateSource: im.UpdateSource, Type: im.Type,
 		CreatedAt: im.CreatedAt, LastUsedAt: im.LastUsedAt, UploadedAt: im.UploadedAt, Pool: im.Pool,

@@ -93,7 +93,7 @@ func TestImageText(t *testing.T) {
 	v := localImageView(pool.Image{
 		Fingerprint: "ef1a4fe020b6", Size: 2052968, Architecture: "x86_64", Type: "container", CreatedAt: time.Date(2022, 7, 31, 0, 0, 0, 0, time.UTC),
 		UploadedAt: at, LastUsedAt: at, ExpiresAt: time.Unix(0, 0), Properties: map[string]string{"os": "Alpinelinux", "description": "Alpine"},
-		Aliases: []pool.ImageAlias{{Name: "long"}, {Name: "a1"}}, Pool: "default",
+		Aliases: []pool.ImageAlias{{Name: "long", Description: "for a long name"}, {Name: "a1"}}, Pool: "default", Profiles: []string{"default", "web"},
 		UpdateSource: &pool.ImageSource{Server: "https://localhost:1", Protocol: "simplestreams", Alias: "alpinelinux/3.8"},
 	})
 	want := `Fingerprint: ef1a4fe020b6
@@ -110,7 +110,7 @@ Properties:
     description: Alpine
     os: Alpinelinux
 Aliases:
-    - long
+    - long (for a long name)
     - a1
 Cached: no
 Auto update: disabled
@@ -118,6 +118,9 @@ Source:
     Server: https://localhost:1
     Protocol: simplestreams
     Alias: alpinelinux/3.8
+Profiles:
+    - default
+    - web
 Pool: default
 `
 	if diff := cmp.Diff(want, imageText(v)); diff != "" {

@@ -74,6 +74,15 @@ func (d *Dir) LockImage(ctx context.Context, fingerprint string) (Unlock, error)
 	return d.lock(ctx, "image."+fingerprint, "image "+fingerprint[:12], false)
 }
 
+// LockAliases takes the lock of the aliases of a pool's images: no two images get the same one. Take it after any LockImage,
+// and only for as long as a record is changed.
+func (d *Dir) LockAliases(ctx context.Context, pool string) (Unlock, error) {
+	if err := ValidateName("pool", pool); err != nil {
+		return nil, err
+	}
+	return d.lock(ctx, "aliases."+pool, "the aliases in pool "+pool, false)
+}
+
 // LockVolume takes the lock of a custom volume of a pool. Take it after that of the pool and any LockInstance.
 func (d *Dir) LockVolume(ctx context.Context, pool, volume string) (Unlock, error) {
 	if err := ValidateName("pool", pool); err != nil {
