@@ -120,17 +120,3 @@ func volumeRestoreCommand(e *env, name string) *cli.Command {
 		}),
 	}
 }
-
-func adminExpireCommand(e *env) *cli.Command {
-	return &cli.Command{
-		Name: "expire", Usage: "delete the snapshots of custom volumes whose time is over",
-		Description: example("In all pools that are attached. For a timer: there is no daemon that does it.", "poolctl admin expire"),
-		Action: e.action(0, 0, func(ctx context.Context, s *pool.System, _ []string) error {
-			gone, err := s.ExpireSnapshots(ctx)
-			for _, ref := range gone {
-				e.say("Snapshot %s deleted", ref)
-			}
-			return err
-		}),
-	}
-}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/urfave/cli/v2"
+
+	"poolctl/pool"
+)
+
+func adminExpireCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name: "expire", Usage: "delete the snapshots of custom volumes whose time is over, and cached images that are not used",
+		Description: example("In all pools that are attached. An image is cached when it was pulled for an instance; it goes when no instance was made\n"+
+			"from it for as many days as the pool's key images.remote_cache_expiry says (10; 0 = never). Instances stay whole.\n"+
+			"For a timer, which `poolctl admin systemd` has: there is no daemon that does it.", "poolctl admin expire"),
+		Action: e.action(0, 0, func(ctx context.Context, s *pool.System, _ []string) error {
+			gone, err := s.ExpireSnapshots(ctx)
+			for _, ref := range gone {
+				e.say("Snapshot %s deleted", ref)
+			}
+			unused, ierr := s.ExpireImages(ctx)
+			for _, ref := range unused {
+				e.say("Image %s deleted", ref)
+			}
+			return errors.Join(err, ierr)
+		}),
+	}
+}
