@@ -3,11 +3,14 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,18 +28,20 @@ type usage struct {
 	Usage struct {
 		Data, Metadata struct{ Used uint64 }
 	}
-	Objects []struct {
-		Type, Name string
-		Subvolumes []uint64
-		Exact      struct {
-			Referenced, Exclusive count
-			Files                 struct {
-				Total, Exclusive uint64
-				SetShared        uint64 `json:"set_shared"`
-			}
+	Objects  []object
+	Together count
+}
+
+type object struct {
+	Type, Name string
+	Subvolumes []uint64
+	Exact      struct {
+		Referenced, Exclusive count
+		Files                 struct {
+			Total, Exclusive uint64
+			SetShared        uint64 `json:"set_shared"`
 		}
 	}
-	Together count
 }
 
 func (h *host) usage(args ...string) usage {
@@ -63,20 +68,6 @@ func tool(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// numbers reads the unsigned numbers that the words of a line begin with.
-func numbers(t *testing.T, words []string) []uint64 {
-	t.Helper()
-	var out []uint64
-	for _, w := range words {
-		n, err := strconv.ParseUint(w, 10, 64)
-		if err != nil {
-			t.Fatalf("%q in %q: %v", w, words, err)
-		}
-		out = append(out, n)
-	}
-	return out
-}
-
 // TestUsage: 50 instances of a real image and 200 snapshots. What takes their space is told at once, and exactly as btrfs's
 // own tools say it; and deleting frees what was said.
 func TestUsage(t *testing.T) {
@@ -101,9 +92,13 @@ func TestUsage(t *testing.T) {
 	h.ok("pool", "detach", "default")
 	asQgroups(t, memory, all)
 	asDU(t, h.attached(), h.usage("--exact")) // after the others: it reads directories, which changes their dates
-	deletingFrees(t, h, 0, []string{"c1", "c4"}, []string{"delete", "c1", "c4"})
-	// c3's record is written without the snapshot.
-	deletingFrees(t, h, 64<<10, []string{"c3/snap0"}, []string{"snapshot", "delete", "c3", "snap0"})
+	deletingFrees(t, h, 0, []string{"c1", "c4"}, "delete c1 c4")
+	// The records of c3, c7 and c8 are written without their snapshots.
+	deletingFrees(t, h, 64<<10, []string{"c3/snap0"}, "snapshot delete c3 snap0")
+	deletingFrees(t, h, 256<<10, []string{"c6", "c7/snap0", "c7/snap1", "c7/snap3", "c8/snap2"},
+		"snapshot delete c7 snap0", "delete c6", "snapshot delete c8 snap2", "snapshot delete c7 snap3", "snapshot delete c7 snap1")
+	image, instances := slices.Collect(maps.Keys(h.images())), h.names("list")
+	deletingFrees(t, h, 0, slices.Concat(image, instances), "image delete "+image[0], "delete "+strings.Join(instances, " "))
 }
 
 // tmpfs is a directory in memory: each of the many commits would wait for whatever else the disk has to do.
@@ -162,26 +157,35 @@ func populate(t *testing.T, mnt string, instances, snapshots int) {
 	write(first+"/rootfs/root/in side/file", 70000)
 }
 
-// asDU compares with btrfs filesystem du -s --raw. That takes half a minute for all of them, so it is asked for some.
+// asDU compares every object with btrfs filesystem du -s --raw, of which one runs on each core.
 func asDU(t *testing.T, mnt string, u usage) {
 	t.Helper()
-	args := []string{"filesystem", "du", "-s", "--raw"}
-	var picked []int
-	for i, o := range u.Objects {
-		if o.Type != "pool" && (i < 8 || i%9 == 0) {
-			args, picked = append(args, filepath.Join(mnt, poolPath(o.Type, o.Name))), append(picked, i)
-		}
+	objects := slices.DeleteFunc(slices.Clone(u.Objects), func(o object) bool { return o.Type == "pool" })
+	if len(objects) != 251 {
+		t.Errorf("%d objects are compared with btrfs filesystem du", len(objects))
 	}
-	lines := strings.Split(strings.TrimSpace(tool(t, "btrfs", args...)), "\n")[1:]
-	if len(lines) != len(picked) || len(picked) < 30 {
-		t.Fatalf("%d objects, %d lines of btrfs", len(picked), len(lines))
+	var du sync.WaitGroup
+	for part := range slices.Chunk(objects, 1+len(objects)/runtime.NumCPU()) {
+		du.Go(func() {
+			args := []string{"filesystem", "du", "-s", "--raw"}
+			for _, o := range part {
+				args = append(args, filepath.Join(mnt, poolPath(o.Type, o.Name)))
+			}
+			out, err := exec.Command("btrfs", args...).CombinedOutput()
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")[1:]
+			if err != nil || len(lines) != len(part) {
+				t.Errorf("%d objects, %v: %s", len(part), err, out)
+				return
+			}
+			for i, line := range lines {
+				f := part[i].Exact.Files
+				if got := fmt.Sprint(f.Total, f.Exclusive, f.SetShared); got != strings.Join(strings.Fields(line)[:3], " ") {
+					t.Errorf("%s: %s, btrfs filesystem du has %s", part[i].Name, got, line)
+				}
+			}
+		})
 	}
-	for i, line := range lines {
-		o, n := u.Objects[picked[i]], numbers(t, strings.Fields(line)[:3])
-		if f := o.Exact.Files; f.Total != n[0] || f.Exclusive != n[1] || f.SetShared != n[2] {
-			t.Errorf("%s: %+v, btrfs filesystem du has %v", o.Name, f, n)
-		}
-	}
+	du.Wait()
 }
 
 // asQgroups compares with the full qgroups of a copy of the pool.
@@ -207,44 +211,58 @@ func asQgroups(t *testing.T, dir string, u usage) {
 	}()
 	_ = exec.Command("btrfs", "quota", "disable", mnt).Run() // simple ones, if any
 	tool(t, "btrfs", "quota", "enable", mnt)
+	for _, o := range u.Objects { // the sum of groups would count twice what they share
+		if len(o.Subvolumes) > 1 {
+			tool(t, "btrfs", "qgroup", "create", groupOf(o), mnt)
+		}
+		for _, id := range o.Subvolumes {
+			if own := fmt.Sprint("0/", id); own != groupOf(o) {
+				tool(t, "btrfs", "qgroup", "assign", "--no-rescan", own, groupOf(o), mnt)
+			}
+		}
+	}
 	tool(t, "btrfs", "quota", "rescan", "-w", mnt)
-	groups := map[uint64][]uint64{}
+	groups := map[string]string{}
 	for _, line := range strings.Split(tool(t, "btrfs", "qgroup", "show", "--raw", "--sync", mnt), "\n") {
-		if f := strings.Fields(line); len(f) > 2 && strings.HasPrefix(f[0], "0/") {
-			n := numbers(t, []string{f[0][2:], f[1], f[2]})
-			groups[n[0]] = n[1:]
+		if f := strings.Fields(line); len(f) > 2 {
+			groups[f[0]] = f[1] + " " + f[2]
 		}
 	}
-	compared := 0
+	if len(u.Objects) != 252 {
+		t.Errorf("%d objects are compared with qgroups", len(u.Objects))
+	}
 	for _, o := range u.Objects {
-		if len(o.Subvolumes) != 1 || o.Type == "pool" { // a sum of groups would count twice what they share
-			continue
-		}
-		compared++
-		if n := groups[o.Subvolumes[0]]; len(n) != 2 || o.Exact.Referenced.Total != n[0] || o.Exact.Exclusive.Total != n[1] {
-			t.Errorf("%s: referenced %+v, exclusive %+v; its qgroup has %v", o.Name, o.Exact.Referenced, o.Exact.Exclusive, n)
+		if got := fmt.Sprint(o.Exact.Referenced.Total, o.Exact.Exclusive.Total); got != groups[groupOf(o)] {
+			t.Errorf("%s: %s referenced and exclusive; its qgroup has %s", o.Name, got, groups[groupOf(o)])
 		}
 	}
-	if compared != 250 {
-		t.Errorf("%d objects were compared", compared)
+}
+
+// groupOf is the qgroup of an object: its subvolume's, or one of its own for several.
+func groupOf(o object) string {
+	if len(o.Subvolumes) > 1 {
+		return fmt.Sprint("1/", o.Subvolumes[0])
 	}
+	return fmt.Sprint("0/", o.Subvolumes[0])
 }
 
 // deletingFrees deletes what was said to free so much. The data is what was said, to the byte but for what the deletion
 // itself writes. Of the metadata, what the other trees give up comes on top (checksums, references, free space) and what
 // they are changed for goes off: less than 2 MiB here.
-func deletingFrees(t *testing.T, h *host, written int64, objects, deletion []string) {
+func deletingFrees(t *testing.T, h *host, written int64, objects []string, commands ...string) {
 	t.Helper()
 	const noise = 2 << 20
 	h.settle()
 	said, before := h.usage(append(objects, "--exact")...), h.usage()
-	h.ok(deletion...)
+	for _, c := range commands {
+		h.ok(strings.Fields(c)...)
+	}
 	h.settle()
 	after := h.usage()
 	data := int64(before.Usage.Data.Used-after.Usage.Data.Used) - int64(said.Together.Data)
 	metadata := int64(before.Usage.Metadata.Used-after.Usage.Metadata.Used) - int64(said.Together.Metadata)
 	if data > 0 || data < -written || metadata > noise || metadata < -noise || said.Together.Total == 0 {
-		t.Errorf("%s: %+v were to be freed; data %+d and metadata %+d more are", deletion, said.Together, data, metadata)
+		t.Errorf("%s: %+v were to be freed; data %+d and metadata %+d more are", commands, said.Together, data, metadata)
 	}
 }
 
