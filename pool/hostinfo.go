@@ -69,7 +69,7 @@ func kernelFeatures() map[string]string {
 	for name, have := range map[string]bool{
 		"btrfs": btrfs.Check() == nil, "loop": loopdev.Check() == nil, "user_namespaces": exists("/proc/self/ns/user"),
 		"cgroup_namespaces": exists("/proc/self/ns/cgroup"), "idmapped_mounts": hasMountSetattr(), "seccomp": exists("/proc/sys/kernel/seccomp/actions_avail"),
-		"pidfds": hasPidfd(), "btrfs_simple_quotas": exists("/sys/fs/btrfs/features/simple_quota"),
+		"pidfds": hasPidfd(), "btrfs_simple_quotas": exists(simpleQuotaFeature),
 	} {
 		out[name] = strconv.FormatBool(have)
 	}

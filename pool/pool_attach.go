@@ -282,15 +282,15 @@ func (s *System) checkFile(rec state.PoolRecord) error {
 	return s.refuseMounted(rec)
 }
 
-// checkWhole refuses a file that is smaller than the file system in it. One with
-// several devices counts the bytes of all.
+// checkWhole refuses a file or device that is smaller than the file system in it.
+// One with several devices counts the bytes of all.
 func checkWhole(path string, need, devices uint64) error {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return &os.PathError{Op: "stat", Path: path, Err: err}
+	size, err := sizeOf(path)
+	if err != nil {
+		return err
 	}
-	if devices == 1 && uint64(st.Size) < need {
-		return fmt.Errorf("%s is truncated: %s of %s", path, FormatSize(st.Size), FormatSize(int64(need)))
+	if devices == 1 && uint64(size) < need { //nolint:gosec // a size is not negative
+		return fmt.Errorf("%s is truncated: %s of %s", path, FormatSize(size), FormatSize(int64(need)))
 	}
 	return nil
 }

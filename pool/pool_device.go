@@ -100,6 +100,13 @@ func (s *System) mountDevice(rec state.PoolRecord, mp string) error {
 	if err := s.refuseStrangers(rec); err != nil {
 		return err
 	}
+	super, err := btrfs.ReadSuper(device)
+	if err == nil {
+		err = checkWhole(device, super.TotalBytes, super.NumDevices)
+	}
+	if err != nil {
+		return withHint(err, "make the device as large as it was, or forget the pool with poolctl pool delete --force %s", rec.Name)
+	}
 	if device, err = filepath.EvalSymlinks(device); err != nil { // the kernel's table is to have the kernel's name
 		return err
 	}

@@ -13,6 +13,9 @@ import (
 	"poolctl/pool/state"
 )
 
+// simpleQuotaFeature is there where the kernel knows simple quotas.
+const simpleQuotaFeature = "/sys/fs/btrfs/features/simple_quota"
+
 // mountBtrfs mounts a pool's device at mp with the options of its configuration.
 func mountBtrfs(device, mp string, rec state.PoolRecord) error {
 	flags, data := mountArguments(poolMountOptions(rec))
@@ -25,7 +28,7 @@ func mountBtrfs(device, mp string, rec state.PoolRecord) error {
 	if errors.Is(err, unix.EINVAL) && rec.Config["btrfs.mount_options"] != "" {
 		hint = "perhaps it is the mount options: poolctl pool unset " + rec.Name + " btrfs.mount_options"
 	}
-	if super, serr := btrfs.ReadSuper(device); errors.Is(err, unix.EINVAL) && serr == nil && super.SimpleQuotas() {
+	if super, serr := btrfs.ReadSuper(device); errors.Is(err, unix.EINVAL) && serr == nil && super.SimpleQuotas() && unix.Access(simpleQuotaFeature, unix.F_OK) != nil {
 		hint = "perhaps it is the kernel: it has simple quotas, which Linux 6.7 and later can mount"
 	}
 	return withHint(fmt.Errorf("cannot mount %s at %s: %w", device, mp, err), "%s", hint)
