@@ -131,7 +131,7 @@ func (s *System) updatePool(ctx context.Context, name string, change func(*state
 }
 
 // applyPool checks a change, makes it effective and saves it; when that fails,
-// what was made effective is taken back.
+// what was made effective is taken back, after a kill by the next command.
 func (s *System) applyPool(ctx context.Context, from, to state.PoolRecord) (err error) {
 	changed, err := checkPoolChange(from, to)
 	if err != nil {
@@ -141,10 +141,17 @@ func (s *System) applyPool(ctx context.Context, from, to state.PoolRecord) (err 
 	if maps.Equal(to.Config, from.Config) && to.Description == from.Description {
 		return nil
 	}
+	entry, err := s.beginSet(ctx, from, to, changed)
+	if err != nil {
+		return err
+	}
 	undo := func() {}
 	defer func() {
 		if err != nil {
 			undo()
+		}
+		if entry != nil {
+			err = errors.Join(err, entry.Done())
 		}
 	}()
 	for _, k := range changed {

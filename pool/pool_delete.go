@@ -167,6 +167,7 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		"pool-resize":   s.recoverResize,
 		opAdopt:         s.recoverAdopt,
 		opHostFiles:     s.recoverHostFiles,
+		opSet:           s.recoverSet,
 		"volume-rename": s.recoverVolumeRename,
 	}
 }

@@ -22,11 +22,15 @@ type op struct {
 	verify func(h *host)
 	// made says whether what the command makes is there; nil for commands that make nothing.
 	made func(h *host) bool
+	// quiet commands write nothing that has an order, and have no crash point.
+	quiet bool
+	// every thins out the crash points that are tried, of a command that has those of another one: one in so many.
+	every int
 }
 
 // ops are all commands of the main job. They work in a host with a pool "default", the image "bb" and the remote "m".
 func ops() []op {
-	return slices.Concat(poolOps(), poolKindOps(), poolSetOps(), imageOps(), instanceOps(), snapshotOps(), copyOps(), adoptOps(), sizeOps(), volumeOps())
+	return slices.Concat(poolOps(), poolKindOps(), poolSetOps(), imageOps(), instanceOps(), snapshotOps(), copyOps(), adoptOps(), sizeOps(), volumeOps(), maintenanceOps())
 }
 
 func poolOps() []op {

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,8 +59,8 @@ func dropVolumes(h *host) {
 func volumeOps() []op {
 	nothing := func(*host) {}
 	volume := func(args ...string) []string { return append([]string{"pool", "volume"}, args...) }
-	exported := filepath.Join(os.TempDir(), fmt.Sprintf("poolctl-e2e-%d.backup", os.Getpid())) // the ops have no host yet
-	used := func(h *host) {                                                                    // by a stopped instance
+	const exported = "v.backup" // in the host's directory, where commands run
+	used := func(h *host) {     // by a stopped instance
 		ensure1(h)
 		ensureVolume(h)
 		if !strings.Contains(h.ok("config", "device", "show", "c1"), "v v") {
@@ -92,9 +91,56 @@ func volumeOps() []op {
 			h.ok(volume("export", "default", "v v", exported, "--force")...)
 		}, verify: func(h *host) {
 			dropVolumes(h)
-			if err := os.Remove(exported); err != nil {
+			if err := os.Remove(filepath.Join(h.dir, exported)); err != nil {
 				h.t.Error(err)
 			}
 		}, made: func(h *host) bool { return hasVolume(h, "w") }},
+		{name: "volume export", quiet: true, args: volume("export", "default", "v v", "out/v.backup"), prepare: func(h *host) {
+			ensureVolume(h)
+			if err := os.Mkdir(filepath.Join(h.dir, "out"), 0o700); err != nil && !os.IsExist(err) {
+				h.t.Fatal(err)
+			}
+		}, verify: func(h *host) {
+			h.ok(volume("delete", "default", "v v")...)
+			if _, err := os.Stat(filepath.Join(h.dir, "out/v.backup")); err == nil { // whole
+				h.ok(volume("import", "default", "out/v.backup", "w")...)
+				h.holds(filepath.Join(h.dir, "out"), "v.backup")
+			} else {
+				h.holds(filepath.Join(h.dir, "out"), "")
+			}
+			dropVolumes(h)
+			if err := os.RemoveAll(filepath.Join(h.dir, "out")); err != nil {
+				h.t.Error(err)
+			}
+		}, made: func(h *host) bool { _, err := os.Stat(filepath.Join(h.dir, "out/v.backup")); return err == nil }},
+		{name: "volume attach", args: volume("attach", "default", "v v", "c1", "d", "/srv/v"), prepare: runningWithVolume(""), verify: attachedOrNot},
+		{name: "volume detach", args: volume("detach", "default", "v v", "c1", "d"), prepare: runningWithVolume("d"), verify: attachedOrNot},
 	}
+}
+
+// runningWithVolume has c1 run, and the volume "v v" be its device of that name, or of none.
+func runningWithVolume(device string) func(h *host) {
+	return func(h *host) {
+		ensure1(h)
+		ensureVolume(h)
+		h.ok("start", "c1")
+		if device != "" {
+			h.ok("pool", "volume", "attach", "default", "v v", "c1", device, "/srv/v")
+		}
+	}
+}
+
+// attachedOrNot looks that c1 has the volume where its configuration says so, now and after a new start, and nowhere else.
+func attachedOrNot(h *host) {
+	h.t.Helper()
+	has := strings.Contains(h.ok("config", "device", "show", "c1"), "v v")
+	for _, when := range []string{"as it runs", "started again"} {
+		if r := h.run("exec", "c1", "--", "cat", "/srv/v/mark"); (r.code == 0 && r.stdout == "new") != has {
+			h.t.Errorf("%s: attached is %t: %s", when, has, r)
+		}
+		h.ok("stop", "--force", "c1")
+		h.ok("start", "c1")
+	}
+	h.ok("delete", "--force", "c1")
+	dropVolumes(h)
 }
