@@ -126,8 +126,8 @@ func (d *Dir) Cache(remote string) string { return filepath.Join(d.cache(), remo
 
 // RemoveCache removes the directory Cache. One that is not there is no error.
 func (d *Dir) RemoveCache(remote string) error {
-	if err := ValidateName("remote", remote); err != nil {
-		return fmt.Errorf("cannot remove the cache of remote %q: %w", remote, err)
+	if filepath.Base(remote) != remote || !filepath.IsLocal(remote) || remote == "." { // any other name is one directory's
+		return fmt.Errorf("cannot remove the cache of remote %q: it is no name of a file", remote)
 	}
 	if err := os.RemoveAll(d.Cache(remote)); err != nil {
 		return fmt.Errorf("cannot remove the cache of remote %s: %w", remote, err)
