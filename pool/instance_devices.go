@@ -167,6 +167,13 @@ func (s *System) changeDevices(ctx context.Context, instance string, change func
 	if err := s.checkDevices(in, was, now); err != nil {
 		return err
 	}
+	entry, err := s.beginDevices(ctx, was, now)
+	if err != nil {
+		return err
+	}
+	if entry != nil {
+		defer func() { err = errors.Join(err, entry.Done()) }()
+	}
 	undo, err := s.applyDevices(ctx, in, was, now)
 	if err != nil {
 		return err

@@ -168,6 +168,7 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opAdopt:         s.recoverAdopt,
 		opHostFiles:     s.recoverHostFiles,
 		opSet:           s.recoverSet,
+		opDevices:       s.recoverDevices,
 		"volume-rename": s.recoverVolumeRename,
 	}
 }

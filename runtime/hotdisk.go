@@ -52,6 +52,10 @@ func (i *Instance) AttachDisk(ctx context.Context, d Disk) error {
 		return fmt.Errorf("cannot mount disk %s: %w", d.Device, err)
 	}
 	defer func() { _ = unix.Close(mount) }() // attached, it stays without
+	// Before it is mounted: DetachDisk takes away what it knows of, mounted or not.
+	if err := saveDisks(i.dir, append(slices.Clone(disks), d)); err != nil {
+		return err
+	}
 	err = i.inside(func(root, _ int) error {
 		if err := i.becomeInside(); err != nil {
 			return err
@@ -59,10 +63,7 @@ func (i *Instance) AttachDisk(ctx context.Context, d Disk) error {
 		return stage.AttachDisk(mount, root, d.Inside())
 	})
 	if err != nil {
-		return fmt.Errorf("cannot mount disk %s: %w", d.Device, err)
-	}
-	if err := saveDisks(i.dir, append(disks, d)); err != nil {
-		return errors.Join(err, i.unmount(d))
+		return errors.Join(fmt.Errorf("cannot mount disk %s: %w", d.Device, err), saveDisks(i.dir, disks))
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ func volumeOps() []op {
 				h.t.Error(err)
 			}
 		}, made: func(h *host) bool { return hasVolume(h, "w") }},
-		{name: "volume export", quiet: true, args: volume("export", "default", "v v", "out/v.backup"), prepare: func(h *host) {
+		{name: "volume export", args: volume("export", "default", "v v", "out/v.backup"), prepare: func(h *host) {
 			ensureVolume(h)
 			if err := os.Mkdir(filepath.Join(h.dir, "out"), 0o700); err != nil && !os.IsExist(err) {
 				h.t.Fatal(err)
