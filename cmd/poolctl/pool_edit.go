@@ -5,9 +5,7 @@ import (
 	"fmt"
 
 	"github.com/urfave/cli/v2"
-	"go.yaml.in/yaml/v3"
 
-	"poolctl/cmd/poolctl/internal/editor"
 	"poolctl/pool"
 )
 
@@ -36,12 +34,7 @@ func poolEditCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			text, err := yaml.Marshal(was)
-			if err != nil {
-				return err
-			}
-			files := editor.Files{Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr}
-			return editor.Change(ctx, files, append([]byte(poolEditHelp), text...), func(edited []byte) error {
+			return e.edit(ctx, poolEditHelp, was, func(edited []byte) error {
 				now, err := readPoolConfig(edited)
 				if err != nil {
 					return fmt.Errorf("cannot change pool %s: %w", args[0], err)

@@ -8,9 +8,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"go.yaml.in/yaml/v3"
 
-	"poolctl/cmd/poolctl/internal/editor"
 	"poolctl/pool"
 )
 
@@ -125,12 +123,7 @@ func volumeEditCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			text, err := yaml.Marshal(was)
-			if err != nil {
-				return err
-			}
-			files := editor.Files{Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr}
-			return editor.Change(ctx, files, append([]byte(volumeEditHelp), text...), func(edited []byte) error {
+			return e.edit(ctx, volumeEditHelp, was, func(edited []byte) error {
 				next, err := readVolume(edited)
 				if err != nil {
 					return fmt.Errorf("cannot change volume %s: %w", args[1], err)
