@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/fixtures/testfs"
 )
 
 // A file system is found while it is mounted, by whom and where ever, and so is
@@ -45,7 +47,7 @@ func TestActiveOf(t *testing.T) {
 		t.Logf("this kernel does not mount two file systems of one UUID (before 6.7): %s", out)
 		return
 	}
-	t.Cleanup(func() { unmount(t, dir) })
+	t.Cleanup(func() { testfs.Unmount(t, dir) })
 	a, err = ActiveOf(s.UUID)
 	must(t, err)
 	if len(a) != 2 || a[0].Temporary == a[1].Temporary || a[0].UUID == a[1].UUID {

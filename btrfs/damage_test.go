@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/fixtures/testfs"
 )
 
 // corrupt changes one byte on the disk, below the file system, wherever the
@@ -100,7 +102,7 @@ func TestDamagedCompressed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "mnt")
 	must(t, os.Mkdir(dir, 0o700))
 	run(t, "mount", "-t", "btrfs", "-o", "loop,compress-force=lzo", image, dir)
-	t.Cleanup(func() { unmount(t, dir) })
+	t.Cleanup(func() { testfs.Unmount(t, dir) })
 	text := bytes.Repeat([]byte("once and never again: 5be0cd19137e2179\n"), 1)
 	must(t, os.WriteFile(dir+"/f", append(text, make([]byte, 300<<10)...), 0o600))
 	must(t, Sync(dir))

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"poolctl/fixtures/testfs"
 )
 
 // TestMain: with BTRFS_TEST_MKFS this binary is a child that makes a file system on that file.
@@ -30,47 +27,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// newImage makes a sparse file with a file system. It is in memory: what else
-// the machine writes would delay every commit.
+// newImage makes a sparse file with a file system, in memory.
 func newImage(t testing.TB, size int64, o MkfsOptions) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "memory")
-	must(t, os.Mkdir(dir, 0o700))
-	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=2g,mode=0700"))
-	t.Cleanup(func() { unmount(t, dir) })
-	path := filepath.Join(dir, "fs.img")
-	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, size)); err != nil {
-		t.Fatal(err)
-	}
-	if err := Mkfs(context.Background(), path, nil, o); err != nil {
-		t.Fatal(err)
-	}
+	path := testfs.Image(t, size)
+	must(t, Mkfs(context.Background(), path, nil, o))
 	return path
 }
 
 // mountImage mounts a file system image until the test ends.
 func mountImage(t testing.TB, image string) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "mnt")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	run(t, "mount", "-t", "btrfs", "-o", "loop,user_subvol_rm_allowed", image, dir)
-	t.Cleanup(func() { unmount(t, dir) })
-	return dir
-}
-
-func unmount(t testing.TB, dir string) {
-	var err error
-	for range 300 {
-		if err = unix.Unmount(dir, unix.UMOUNT_NOFOLLOW); !errors.Is(err, unix.EBUSY) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if err != nil {
-		t.Errorf("cannot unmount %s: %v", dir, err)
-	}
+	return testfs.Mount(t, image, "user_subvol_rm_allowed")
 }
 
 // newFS mounts a new file system.
@@ -81,11 +49,7 @@ func newFS(t testing.TB) string {
 
 func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %q: %v: %s", name, args, err, out)
-	}
-	return string(out)
+	return testfs.Run(t, name, args...)
 }
 
 func must(t testing.TB, err error) {

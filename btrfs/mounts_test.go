@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/fixtures/testfs"
 )
 
 func TestMountsOf(t *testing.T) {
@@ -29,7 +31,7 @@ func TestMountsOf(t *testing.T) {
 			src, root = mnt+"/sub vol", "/sub vol"
 		}
 		must(t, unix.Mount(src, at, "", unix.MS_BIND, ""))
-		t.Cleanup(func() { unmount(t, at) })
+		t.Cleanup(func() { testfs.Unmount(t, at) })
 		want = append(want, at+" "+root)
 	}
 	mounts, err := MountsOf(strings.ToUpper(s.UUID))

@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"poolctl/fixtures/testfs"
 )
 
 // nestedPaths are subvolumes as a guest may make them, in an order in which
@@ -181,7 +183,7 @@ func TestList(t *testing.T) {
 	// A subvolume of its own mounted elsewhere lists only its own.
 	must(t, os.Mkdir(mnt+"/at", 0o700))
 	must(t, unix.Mount(mnt+"/containers/c1", mnt+"/at", "", unix.MS_BIND, ""))
-	t.Cleanup(func() { unmount(t, mnt+"/at") })
+	t.Cleanup(func() { testfs.Unmount(t, mnt+"/at") })
 	if diff := cmp.Diff(sorted(nestedPaths), listPaths(t, mnt+"/at")); diff != "" {
 		t.Errorf("of a bind mount (-want +got):\n%s", diff)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/fixtures/testfs"
 )
 
 // TestOpenUntouched looks into a file system that was not unmounted and has a log, by a device that could be written to.
@@ -31,7 +33,7 @@ func TestOpenUntouched(t *testing.T) {
 	if s.LogRoot == 0 {
 		t.Fatal("the copy has no log: the test shows nothing")
 	}
-	unmount(t, mnt)
+	testfs.Unmount(t, mnt)
 	t.Cleanup(func() { must(t, unix.Mount("tmpfs", mnt, "tmpfs", 0, "")) }) // for mountImage's clean-up
 	if s, err := ReadSuper(image); err != nil || s.LogRoot != 0 {
 		t.Errorf("after an unmount: log at %d, %v", s.LogRoot, err)

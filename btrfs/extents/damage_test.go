@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"poolctl/btrfs"
+	"poolctl/fixtures/testfs"
 )
 
 // A file that is deleted while it is open is in the tree, and takes its space, but
@@ -59,7 +60,7 @@ func TestReadProfiles(t *testing.T) {
 			mnt := filepath.Join(t.TempDir(), "mnt")
 			must(t, os.Mkdir(mnt, 0o700))
 			command(t, "mount", "-t", "btrfs", devices[0], mnt)
-			defer unmount(t, mnt)
+			defer testfs.Unmount(t, mnt)
 			must(t, btrfs.CreateSubvolume(mnt+"/a"))
 			for i := range 200 { // many leaves, so that they are on all devices
 				write(t, fmt.Sprintf("%s/a/%d", mnt, i), 2000, 1)
@@ -74,8 +75,8 @@ func TestReadProfiles(t *testing.T) {
 // A tree block that is damaged in one copy is read from the other; in both, it is
 // an error that says so.
 func TestReadDamage(t *testing.T) {
-	image := newImage(t, "fs.img", "-m", "dup")
-	mnt := mountImage(t, image, "")
+	image := newImage(t, "-m", "dup")
+	mnt := testfs.Mount(t, image, "")
 	must(t, btrfs.CreateSubvolume(mnt+"/a"))
 	for i := range 200 {
 		write(t, fmt.Sprintf("%s/a/%d", mnt, i), 2000, 1)

@@ -2,19 +2,16 @@ package extents
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"poolctl/btrfs"
+	"poolctl/fixtures/testfs"
 )
 
 func TestMain(m *testing.M) {
@@ -29,50 +26,19 @@ func TestMain(m *testing.M) {
 // mkfs.btrfs.
 func newFS(t testing.TB, options string, args ...string) string {
 	t.Helper()
-	return mountImage(t, newImage(t, "fs.img", args...), options)
+	return testfs.Mount(t, newImage(t, args...), options)
 }
 
-func newImage(t testing.TB, name string, args ...string) string {
+func newImage(t testing.TB, args ...string) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "memory")
-	must(t, os.Mkdir(dir, 0o700))
-	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=2g,mode=0700"))
-	t.Cleanup(func() { unmount(t, dir) })
-	path := filepath.Join(dir, name)
-	must(t, errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<30)))
+	path := testfs.Image(t, 1<<30)
 	must(t, btrfs.Mkfs(context.Background(), path, nil, btrfs.MkfsOptions{ExtraArgs: args}))
 	return path
 }
 
-func mountImage(t testing.TB, image, options string) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "mnt")
-	must(t, os.Mkdir(dir, 0o700))
-	command(t, "mount", "-t", "btrfs", "-o", strings.Trim("loop,"+options, ","), image, dir)
-	t.Cleanup(func() { unmount(t, dir) })
-	return dir
-}
-
-func unmount(t testing.TB, dir string) {
-	var err error
-	for range 300 {
-		if err = unix.Unmount(dir, unix.UMOUNT_NOFOLLOW); !errors.Is(err, unix.EBUSY) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if err != nil {
-		t.Errorf("cannot unmount %s: %v", dir, err)
-	}
-}
-
 func command(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %q: %v: %s", name, args, err, out)
-	}
-	return string(out)
+	return testfs.Run(t, name, args...)
 }
 
 func must(t testing.TB, err error) {

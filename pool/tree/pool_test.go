@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"poolctl/btrfs"
+	"poolctl/fixtures/testfs"
 )
 
 // fingerprint and other are fingerprints of images.
@@ -24,7 +25,7 @@ var (
 	other       = strings.Repeat("f", 64)
 )
 
-// testPool is a real btrfs in a sparse file, mounted on a loop device.
+// testPool is a real btrfs in a sparse file in memory, mounted on a loop device.
 type testPool struct {
 	file, mnt string
 	*Tree
@@ -36,10 +37,7 @@ func newPool(t testing.TB) *testPool {
 	if os.Geteuid() != 0 {
 		t.Fatal("these tests must run as root: they mount loop devices")
 	}
-	p := &testPool{file: filepath.Join(t.TempDir(), "pool.img")}
-	if err := errors.Join(os.WriteFile(p.file, nil, 0o600), os.Truncate(p.file, 256<<20)); err != nil {
-		t.Fatal(err)
-	}
+	p := &testPool{file: testfs.Image(t, 256<<20)}
 	command(t, "mkfs.btrfs", "-q", p.file)
 	p.mount(t)
 	if err := p.Layout(); err != nil {
