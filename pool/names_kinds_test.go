@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -119,5 +120,8 @@ func commitImage(s *System, alias string) (err error) {
 	if err == nil {
 		err = stage.CommitImage(ctx, tree.ImageRecord{Fingerprint: hex.EncodeToString(sum[:]), Aliases: []string{alias}, Type: "container"})
 	}
-	return errors.Join(err, stage.Abort())
+	if err = errors.Join(err, stage.Abort()); err != nil {
+		return fmt.Errorf("cannot make an image: %w", err)
+	}
+	return nil
 }
