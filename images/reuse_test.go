@@ -3,9 +3,11 @@ package images
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,11 +68,27 @@ func unpackAt(t testing.TB, place, name, base, root string) (dir string, res Res
 	return filepath.Join(dir, rootfsDir), res, used(t, place) - before
 }
 
-// sameTree fails where two trees differ in anything.
+// sameTree fails where two trees differ in anything, naming the first few.
 func sameTree(t testing.TB, what string, want, got map[string]testtree.Node) {
 	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s: want (-), got (+):\n%.3000s", what, diff)
+	names := slices.Collect(maps.Keys(want))
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	wrong := 0
+	for _, name := range names {
+		diff := cmp.Diff(want[name], got[name])
+		if diff == "" {
+			continue
+		}
+		if wrong++; wrong > 10 {
+			t.Errorf("%s: and more", what)
+			return
+		}
+		t.Errorf("%s: %.100q of %d bytes: want (-), got (+):\n%.1500s", what, name, len(name), diff)
 	}
 }
 

@@ -264,7 +264,7 @@ func (t *treeWriter) header(hdr *tar.Header, st unix.Stat_t, list []restore.Xatt
 	if len(list) > 0 {
 		hdr.PAXRecords = map[string]string{}
 		for _, x := range list {
-			hdr.PAXRecords[schilyXattr+x.Name] = string(x.Value)
+			hdr.PAXRecords[schilyKey(x.Name)] = string(x.Value)
 		}
 	}
 	return t.tar.WriteHeader(hdr)

@@ -29,13 +29,13 @@ func entryXattrs(hdr *tar.Header) ([]restore.Xattr, error) {
 	for key, value := range hdr.PAXRecords {
 		switch {
 		case strings.HasPrefix(key, schilyXattr):
-			found[key[len(schilyXattr):]] = []byte(value)
+			found[schilyName(key)] = []byte(value)
 		case strings.HasPrefix(key, libarchiveXattr):
 			name, raw, err := decodeLibarchive(key[len(libarchiveXattr):], value)
 			if err != nil {
 				return nil, err
 			}
-			if _, ok := hdr.PAXRecords[schilyXattr+name]; !ok {
+			if _, ok := hdr.PAXRecords[schilyKey(name)]; !ok {
 				found[name] = raw
 			}
 		case key == "SCHILY.acl.access" || key == "SCHILY.acl.default":
@@ -58,6 +58,22 @@ func entryXattrs(hdr *tar.Header) ([]restore.Xattr, error) {
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list, nil
+}
+
+// schilyName is the name of an attribute from the key of its record, in which GNU
+// tar quotes two characters, since an equals sign ends a key (xattr_encode_keyword
+// in its src/xheader.c).
+func schilyName(key string) string {
+	name := key[len(schilyXattr):]
+	if !strings.Contains(name, "%") {
+		return name
+	}
+	return strings.NewReplacer("%3D", "=", "%25", "%").Replace(name)
+}
+
+// schilyKey is the reverse of schilyName.
+func schilyKey(name string) string {
+	return schilyXattr + strings.NewReplacer("%", "%25", "=", "%3D").Replace(name)
 }
 
 // decodeLibarchive decodes a LIBARCHIVE.xattr record (libarchive's
