@@ -95,18 +95,18 @@ func (s *System) writeImage(ctx context.Context, src *imageSource, files *hostFi
 		return err
 	}
 	if src.repack != nil {
-		src.repack.Report = func(n int64) {
-			if progress != nil {
-				progress(Progress{Name: "pack", Done: n})
-			}
-		}
-		return src.packAnew(ctx, func(string) (*os.File, error) {
+		src.report(progress)
+		err := src.packAnew(ctx, func(string) (*os.File, error) {
 			f, err := files.create(ctx, dir)
 			if err != nil {
 				return nil, err
 			}
 			return f.dup()
-		}, files)
+		})
+		if err == nil {
+			src.fingerprint, err = sumFiles(ctx, files.files)
+		}
+		return err
 	}
 	sum := sha256.New()
 	for _, part := range src.parts {
@@ -119,6 +119,13 @@ func (s *System) writeImage(ctx context.Context, src *imageSource, files *hostFi
 		}
 	}
 	return src.verify(sum)
+}
+
+// report has the packing tell how far it is.
+func (src *imageSource) report(progress func(Progress)) {
+	if progress != nil {
+		src.repack.Report = func(n int64) { progress(Progress{Name: "pack", Done: n}) }
+	}
 }
 
 // ExportImageTo writes a unified image to a stream.
@@ -151,7 +158,6 @@ type imageSource struct {
 	parts       []imagePart
 	// repack is set instead when nobody has the files.
 	repack *images.Source
-	names  []string // of what was packed anew
 	unlock func()
 }
 
@@ -350,27 +356,28 @@ func (src *imageSource) verify(sum hash.Hash) error {
 	return nil
 }
 
-// packAnew packs the image as publish does, and finds out its new fingerprint.
-func (src *imageSource) packAnew(ctx context.Context, create func(name string) (*os.File, error), files *hostFiles) error {
+// packAnew packs the image as publish does.
+func (src *imageSource) packAnew(ctx context.Context, create func(name string) (*os.File, error)) error {
 	var how packing
 	if err := src.s.choosePacking(ctx, &how, src.repack.Root); err != nil {
 		return err
 	}
-	var err error
-	if src.names, err = pack(ctx, src.repack, how, create); err != nil {
-		return err
-	}
+	_, err := pack(ctx, src.repack, how, create)
+	return err
+}
+
+// sumFiles is the fingerprint of written files.
+func sumFiles(ctx context.Context, files []*hostFile) (string, error) {
 	sum := sha256.New()
-	for _, f := range files.files {
+	for _, f := range files {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return err
+			return "", err
 		}
 		if _, err := io.Copy(sum, contextReader{ctx, f}); err != nil {
-			return err
+			return "", err
 		}
 	}
-	src.fingerprint = hex.EncodeToString(sum.Sum(nil))
-	return nil
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // targetRoom refuses what does not fit where it is to be written.

@@ -78,3 +78,25 @@ func wantArchs(arch, native string) ([]string, error) {
 	}
 	return []string{k}, nil
 }
+
+// DebianArch gives Debian's name ("amd64") of an architecture by the kernel's
+// name, as image servers use it; what has none there keeps its own.
+func DebianArch(kernelName string) string {
+	switch kernelName {
+	case "x86_64":
+		return "amd64"
+	case "i686":
+		return "i386"
+	case "aarch64":
+		return "arm64"
+	case "armv7l", "armv8l":
+		return "armhf"
+	case "armv6l":
+		return "armel"
+	case "ppc":
+		return "powerpc"
+	case "ppc64le":
+		return "ppc64el"
+	}
+	return kernelName
+}

@@ -39,7 +39,7 @@ func storageCommands(e *env) []*cli.Command {
 			remoteAddMirrorCommand(e), remoteRemoveMirrorCommand(e), remoteSwitchCommand(e), remoteGetDefaultCommand(e)),
 		group("image", nil, catStorage, "manage images",
 			imageListCommand(e), imagePullCommand(e), imageInfoCommand(e), imageShowCommand(e), imageDeleteCommand(e),
-			imageImportCommand(e), imageExportCommand(e),
+			imageImportCommand(e), imageExportCommand(e), imagePublishMirrorCommand(e),
 			imageRefreshCommand(e), imageEditCommand(e), imageSetPropertyCommand(e), imageGetPropertyCommand(e), imageUnsetPropertyCommand(e),
 			imageAliasCommands(e)),
 		group("network", nil, catStorage, "manage networks",

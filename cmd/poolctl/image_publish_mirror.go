@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"poolctl/pool"
+)
+
+const publishMirrorHelp = `DIR becomes, or stays, a simplestreams tree that any static web server can serve by https, and that lxc, incus and poolctl
+use as a remote. Without IMAGE all images are published that were not only pulled for an instance. What is there already is
+left as it is. The files are those that the images came as; of one that was pulled they are fetched again, or packed anew.
+
+A product is named OS:RELEASE:ARCH:VARIANT by the image's properties, or by its first alias where there is no property os.
+An image that was imported or published, and has aliases, but not OS/RELEASE, is a variant by the name of the first. Versions are named by the property serial, or by the time of the image's creation. The aliases of the newest version are
+the product's. The tree is valid at every moment, also while it is written and after a kill.`
+
+func imagePublishMirrorCommand(e *env) *cli.Command {
+	o := pool.PublishMirrorOptions{}
+	return &cli.Command{
+		Name: "publish-mirror", Usage: "write images as a tree that lxc and incus can use as a remote", ArgsUsage: "DIR [IMAGE...]",
+		Description: example(publishMirrorHelp, "poolctl image publish-mirror /srv/www/images", "poolctl image publish-mirror /srv/www/images web/1 --keep 3"),
+		Flags: []cli.Flag{
+			&cli.IntFlag{Name: "keep", Usage: "keep only the `N` newest versions of each product", Destination: &o.Keep, Action: positive},
+		},
+		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
+			o.Dir, o.Images = args[0], args[1:]
+			update, done := e.progress()
+			o.Progress = update
+			out, err := s.PublishMirror(ctx, o)
+			done(err == nil)
+			if err == nil {
+				e.say("%d images added, %d were there already, %d versions removed", len(out.Added), len(out.Kept), out.Pruned)
+			}
+			return err
+		}),
+	}
+}
