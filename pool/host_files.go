@@ -61,6 +61,11 @@ func (h *hostFiles) create(ctx context.Context, dir string) (*hostFile, error) {
 	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
 		return nil, fmt.Errorf("%s: %w", dir, statError(err))
 	}
+	return h.createNamed(ctx, dir)
+}
+
+// createNamed is create where no file can be without a name.
+func (h *hostFiles) createNamed(ctx context.Context, dir string) (_ *hostFile, err error) {
 	file := &hostFile{beside: besideName(dir + "/poolctl")}
 	file.path = file.beside
 	h.files = append(h.files, file)

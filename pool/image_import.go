@@ -199,7 +199,7 @@ func (im *imageImport) checkUnified() error {
 
 // fetch brings one file into the stage.
 func (im *imageImport) fetch(ctx context.Context, file, name string) error {
-	if info, err := os.Stat(file); !isURL(file) && err == nil && info.IsDir() {
+	if info, err := os.Stat(file); len(im.files) == 1 && !isURL(file) && err == nil && info.IsDir() {
 		return im.packDir(ctx, file)
 	}
 	src, size, err := im.open(ctx, file)

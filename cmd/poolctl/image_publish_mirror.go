@@ -13,8 +13,9 @@ use as a remote. Without IMAGE all images are published that were not only pulle
 left as it is. The files are those that the images came as; of one that was pulled they are fetched again, or packed anew.
 
 A product is named OS:RELEASE:ARCH:VARIANT by the image's properties, or by its first alias where there is no property os.
-An image that was imported or published, and has aliases, but not OS/RELEASE, is a variant by the name of the first. Versions are named by the property serial, or by the time of the image's creation. The aliases of the newest version are
-the product's. The tree is valid at every moment, also while it is written and after a kill.`
+An image that was imported or published, and has aliases, but not OS/RELEASE, is a variant by the name of the first. Versions
+are named by the property serial, or by the time of the image's creation. The aliases of the newest version are the
+product's. The tree is valid at every moment, also while it is written and after a kill.`
 
 func imagePublishMirrorCommand(e *env) *cli.Command {
 	o := pool.PublishMirrorOptions{}
