@@ -8,10 +8,10 @@ import (
 // Limits bound what an image may ask for. Fields that are zero take the default.
 type Limits struct {
 	// Entries is the number of files, directories and links of the whole image.
-	// Default 4 Mi. A squashfs may have 1 Mi inodes at most (squashfs.MaxInodes).
+	// Default 1 Mi, which is the most inodes of a squashfs too (squashfs.MaxInodes).
 	Entries int64
 	// Bytes is the sum of the apparent sizes of all files, holes included, and the
-	// most that a squashfs may be long itself. Default 64 GiB. What is really
+	// most that a squashfs or a qcow2 may be long itself. Default 32 GiB. What is really
 	// written is bounded by the file system.
 	Bytes int64
 	// MetadataBytes is the sum of the sizes of metadata.yaml and the templates.

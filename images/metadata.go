@@ -11,7 +11,7 @@ import (
 )
 
 // MaxMetadata is the largest metadata.yaml in bytes that is read.
-const MaxMetadata = 1 << 20
+const MaxMetadata = 256 << 10
 
 // Metadata is the content of an image's metadata.yaml.
 type Metadata struct {

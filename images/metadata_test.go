@@ -112,7 +112,7 @@ func TestReadMetadataFiles(t *testing.T) {
 		"missing":  {func(string) error { return nil }, "there is no metadata.yaml"},
 		"link":     {func(p string) error { return os.Symlink("/etc/hostname", p) }, "symbolic link"},
 		"folder":   {func(p string) error { return os.Mkdir(p, 0o755) }, "not a plain file"},
-		"too long": {func(p string) error { return os.WriteFile(p, make([]byte, MaxMetadata+1), 0o600) }, "larger than 1048576 bytes"},
+		"too long": {func(p string) error { return os.WriteFile(p, make([]byte, MaxMetadata+1), 0o600) }, "larger than 262144 bytes"},
 	} {
 		dir := t.TempDir()
 		if err := tc.make(filepath.Join(dir, "metadata.yaml")); err != nil {
@@ -177,7 +177,7 @@ func TestUnifiedLayouts(t *testing.T) {
 		"link out of root":   {[]tar.Header{meta, directory("rootfs/"), {Name: "rootfs/l", Typeflag: tar.TypeLink, Linkname: "rootfs/../metadata.yaml"}}, `the name contains ".."`},
 		"no root":            {[]tar.Header{meta}, "there is no root file system"},
 		"no metadata":        {[]tar.Header{directory("rootfs/")}, "there is no metadata.yaml"},
-		"large metadata":     {[]tar.Header{plainFile("metadata.yaml", strings.Repeat("#", MaxMetadata+1)), directory("rootfs/")}, "larger than 1048576"},
+		"large metadata":     {[]tar.Header{plainFile("metadata.yaml", strings.Repeat("#", MaxMetadata+1)), directory("rootfs/")}, "larger than 262144"},
 		"many templates":     {[]tar.Header{meta, plainFile("templates/a", strings.Repeat("x", DefaultMetadataBytes))}, `"templates/a": it exceeds the limit`},
 		"extra files":        {[]tar.Header{meta, directory("rootfs/"), plainFile("backup.yaml", "evil"), symlink("other", "/etc"), plainFile("other/x", "y")}, ""},
 	} {

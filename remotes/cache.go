@@ -17,9 +17,6 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// maxDocument bounds a JSON document of a server, unpacked.
-const maxDocument = 64 << 20
-
 // Leftovers in the cache directory are removed after these times: temporary
 // files of a writer that was killed, and entries that nobody asked for.
 const (

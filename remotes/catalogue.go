@@ -15,6 +15,7 @@ type catalogue struct {
 	defaultOS string
 	native    string
 	skip      skipped
+	limit     error // a *LimitError: the catalogue is not to be used
 }
 
 // claim is a name that one image has: the first that asks for it.
@@ -31,6 +32,10 @@ func newCatalogue(files []*productsFile, url, native string) *catalogue {
 	var all []candidate
 	for _, f := range files {
 		all = append(all, expand(f, &c.skip)...)
+		if len(all) > maxImages {
+			c.limit = &LimitError{"images", maxImages}
+			return c
+		}
 	}
 	slices.SortFunc(all, compare)
 	c.images = make([]Image, len(all))
@@ -93,16 +98,23 @@ func (c *catalogue) claimOne(i int, img *candidate, name string, display bool) {
 	if _, taken := c.claims[k]; taken {
 		return
 	}
+	if len(c.claims) >= maxAliases {
+		c.limit = &LimitError{"aliases", maxAliases}
+		return
+	}
 	c.claims[k] = i
 	img.Aliases = append(img.Aliases, Alias{Name: name, Arch: img.Arch, Type: img.Type, Display: display})
 }
 
 // aliasNames splits a product's aliases. Names that could not be typed or shown
-// are left out.
+// are left out, and those beyond maxNames.
 func aliasNames(list string) []string {
 	var names []string
 	for n := range strings.SplitSeq(list, ",") {
 		n = strings.TrimSpace(n)
+		if len(names) == maxNames {
+			break
+		}
 		if n != "" && len(n) <= maxPathLen && !strings.ContainsFunc(n, isControl) {
 			names = append(names, n)
 		}

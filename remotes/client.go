@@ -181,12 +181,24 @@ func (c *Client) loadFrom(ctx context.Context, l *loading) (*catalogue, error) {
 		return nil, err
 	}
 	files := make([]*productsFile, len(paths))
+	size, objects := 0, 0
 	for i, p := range paths {
 		if files[i], err = load(ctx, l, p, parseProducts); err != nil {
 			return nil, err
 		}
+		// The limits of one document are those of all.
+		if size += files[i].size; size > maxDocument {
+			return nil, fmt.Errorf("cannot use the catalogue of %s: %w", c.remote.Name, errTooLarge)
+		}
+		if objects += files[i].objects; objects > maxObjects {
+			return nil, fmt.Errorf("cannot use the catalogue of %s: %w", c.remote.Name, &LimitError{"objects", maxObjects})
+		}
 	}
-	return newCatalogue(files, c.remote.URL, c.native), nil
+	cat := newCatalogue(files, c.remote.URL, c.native)
+	if cat.limit != nil {
+		return nil, fmt.Errorf("cannot use the catalogue of %s: %w", c.remote.Name, cat.limit)
+	}
+	return cat, nil
 }
 
 func (c *Client) noticeError(err error) {

@@ -27,14 +27,16 @@ type productsHead = simplestreams.Products
 type productsFile struct {
 	productsHead
 	Products map[string]product `json:"products"`
+	size     int                // of the document in bytes, and how many objects it has at most
+	objects  int
 }
 
 // product adds what Incus writes where LXD has lxd_requirements.
 type product struct {
 	simplestreams.Product
-	LXDRequirements map[string]looseString `json:"lxd_requirements"`
-	Requirements    map[string]looseString `json:"requirements"`
-	Versions        map[string]version     `json:"versions"`
+	LXDRequirements requirements       `json:"lxd_requirements"`
+	Requirements    requirements       `json:"requirements"`
+	Versions        map[string]version `json:"versions"`
 }
 
 // version is simplestreams.ProductVersion with our items.
@@ -82,6 +84,9 @@ func (i *looseInt) UnmarshalJSON(b []byte) error {
 // expected somewhere in it (encoding/json leaves that field zero and goes on)
 // is tolerated: real servers have such. What is no JSON object is not.
 func decode(body []byte, into any) error {
+	if err := checkSize(body); err != nil {
+		return err
+	}
 	trimmed := bytes.TrimLeft(body, " \t\r\n\ufeff")
 	if len(trimmed) == 0 {
 		return errors.New("it is empty")
@@ -103,11 +108,32 @@ func decode(body []byte, into any) error {
 	return nil
 }
 
+// indexFile is simplestreams.Stream with what is needed of it.
+type indexFile struct {
+	Format string                `json:"format"`
+	Index  map[string]indexEntry `json:"index"`
+}
+
+type indexEntry struct {
+	DataType string `json:"datatype"`
+	Path     string `json:"path"`
+	Products isSome `json:"products"`
+}
+
+// isSome says whether a list has anything in it.
+type isSome bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *isSome) UnmarshalJSON(b []byte) error {
+	*s = b[0] == '[' && len(bytes.Trim(b, "[] \t\r\n")) > 0
+	return nil
+}
+
 // parseIndex reads streams/v1/index.json and gives the paths of the products
 // files with images, sorted. An entry that is no object, no "image-downloads",
 // or lists no products is left out, as LXD and Incus do.
 func parseIndex(body []byte) ([]string, error) {
-	var s simplestreams.Stream
+	var s indexFile
 	if err := decode(body, &s); err != nil {
 		return nil, fmt.Errorf("cannot read the index: %w", err)
 	}
@@ -124,7 +150,7 @@ func parseIndex(body []byte) ([]string, error) {
 			continue
 		}
 		images = true
-		if len(e.Products) == 0 || slices.Contains(paths, e.Path) {
+		if !bool(e.Products) || slices.Contains(paths, e.Path) {
 			continue
 		}
 		if err := checkPath(e.Path); err != nil {
@@ -156,6 +182,7 @@ func parseProducts(body []byte) (*productsFile, error) {
 	if len(p.Products) > 0 && !hasVersions(p.Products) {
 		return nil, errors.New(`cannot read the products: none has a "versions" object`)
 	}
+	p.size, p.objects = len(body), bytes.Count(body, []byte("{"))
 	return &p, nil
 }
 

@@ -54,7 +54,9 @@ func expand(f *productsFile, skip *skipped) []candidate {
 		}
 		e := expander{p: &p, arch: arch, skip: skip, names: aliasNames(p.Aliases)}
 		for serial, v := range p.Versions {
-			all = e.version(all, serial, &v)
+			if all = e.version(all, serial, &v); len(all) > maxImages {
+				return all
+			}
 		}
 	}
 	if offersDeltas(f) {

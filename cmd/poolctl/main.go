@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
@@ -13,6 +14,11 @@ import (
 
 // version is set by the build: -ldflags "-X main.version=...".
 var version = "unknown"
+
+// memoryGoal is what the garbage collector keeps the process's memory below, in
+// bytes, as long as less is in use: large catalogues and archives are read in
+// pieces of which most is garbage at once. $GOMEMLIMIT sets another one.
+const memoryGoal = 128 << 20
 
 func main() {
 	runtime.Main(pool.Upkeep()) // in a process that was started from this program's own file for an instance, never returns
@@ -26,6 +32,9 @@ func mainExit() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryGoal)
+	}
 	e := &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, version: version}
 	return e.exitCode(e.main(ctx, os.Args))
 }

@@ -15,9 +15,10 @@ import (
 )
 
 // MaxMemory is the most memory in bytes that a stream may ask its decompressor
-// for (the window or dictionary): far above what xz -9 (64 MiB) and zstd -19
-// (8 MiB) write, far below what a hostile header can demand (4 GiB).
-const MaxMemory = 512 << 20
+// for (the window or dictionary): above what xz -9 (65 MiB) and zstd -19 (8 MiB)
+// want, and at the 128 MiB of zstd --long and --ultra -22, far below what a hostile
+// header can demand (4 GiB).
+const MaxMemory = 128 << 20
 
 // NewReader decompresses r, which is in the given format, ahead of the reader.
 // Close stops the work, also in the middle, waits for it, and leaves nothing
@@ -37,7 +38,7 @@ func NewReader(ctx context.Context, f Format, r io.Reader) (io.ReadCloser, error
 		}
 		return newAhead(&named{f, z, z.Close}), nil
 	case Zstd:
-		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(MaxMemory), zstd.WithDecoderConcurrency(0))
+		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(MaxMemory), zstd.WithDecoderConcurrency(0), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return nil, fmt.Errorf("cannot decompress zstd: %w", err)
 		}

@@ -21,7 +21,7 @@ const childName = "poolctl: image template"
 // Resource limits of the child (getrlimit(2)); it dies when it exceeds one.
 const (
 	childCPU    = 2         // seconds of CPU time
-	childMemory = 512 << 20 // bytes of private memory, Go's arenas of 64 MiB included
+	childMemory = 208 << 20 // bytes of private memory, Go's arenas of 64 MiB included
 	childStack  = 64 << 20  // bytes of goroutine stack: pongo2's macros recurse without limit
 )
 

@@ -21,7 +21,7 @@ import (
 const (
 	// maxImageRecord and maxMetadata bound what is read of an image's record and of its metadata.yaml, in bytes.
 	maxImageRecord = 1 << 20
-	maxMetadata    = 1 << 20
+	maxMetadata    = 256 << 10
 	opImageUpdate  = "image-update"
 )
 

@@ -25,7 +25,7 @@ func TestMachineImage(t *testing.T) {
 	h.ok("image", "pull", "m:vm", "--alias", "vm")
 	h.matches(`VIRTUAL-MACHINE`, "image", "list", "local:")
 	h.matches(`(?s)Type: virtual-machine.*`, "image", "info", "local:vm")
-	h.matches(`Virtual size: 64\.00MiB`, "image", "info", "local:vm")
+	h.matches(`Virtual size: 64\.00M`, "image", "info", "local:vm")
 	h.leavesNothing(t, func() { h.fails(1, `virtual machine`, "init", "vm", "c1") })
 	h.leavesNothing(t, func() { h.fails(1, `read-only`, "mount", "--rw", "vm") })
 

@@ -5,9 +5,9 @@ import "fmt"
 // Limits bound what one archive, or several that share a Budget, may ask for.
 // Zero fields take the default.
 type Limits struct {
-	// Entries is the number of entries, the left out ones too. Default 4 Mi.
+	// Entries is the number of entries, the left out ones too. Default 1 Mi.
 	Entries int64
-	// Bytes is the sum of the files' apparent sizes, holes included. Default 64 GiB.
+	// Bytes is the sum of the files' apparent sizes, holes included. Default 32 GiB.
 	Bytes int64
 	// PathLen is the length of a name in bytes. Default 4096 (PATH_MAX).
 	PathLen int
@@ -17,8 +17,8 @@ type Limits struct {
 
 // Default limits: several times what the largest real images need.
 const (
-	DefaultEntries = 4 << 20
-	DefaultBytes   = 64 << 30
+	DefaultEntries = 1 << 20
+	DefaultBytes   = 32 << 30
 	DefaultPathLen = 4096
 	DefaultDepth   = 256
 )
