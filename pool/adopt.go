@@ -221,7 +221,7 @@ func (s *System) takeIn(ctx context.Context, c candidate, rec state.PoolRecord) 
 // that a pool cannot have here is left out, and told; one that poolctl does not
 // know stays.
 func (s *System) adoptedRecord(rec *state.PoolRecord, about about, size int64) {
-	rec.Description, rec.CreatedAt = about.description, about.createdAt
+	rec.Adopted, rec.Description, rec.CreatedAt = true, about.description, about.createdAt
 	if rec.CreatedAt.IsZero() {
 		rec.CreatedAt = time.Now().UTC()
 	}

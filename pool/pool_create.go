@@ -23,6 +23,8 @@ type creating struct {
 	Name string `json:"name"`
 	Kind string `json:"kind,omitempty"`
 	Path string `json:"path"`
+	// Kept says of a deletion that only the record goes: the pool is forgotten.
+	Kept bool `json:"kept,omitempty"`
 	// Dev and Inode identify the file once it exists; a file at Path that is
 	// another one is the user's and stays.
 	Dev   uint64 `json:"dev"`

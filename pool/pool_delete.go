@@ -73,7 +73,24 @@ func (s *System) checkEmpty(ctx context.Context, rec state.PoolRecord, force boo
 	if err := s.mountPool(ctx, rec); err != nil {
 		return withHint(err, "with --force it is deleted without looking inside")
 	}
-	return s.checkNobodys(ctx, rec)
+	err := s.checkNobodys(ctx, rec)
+	if rec.Adopted {
+		return refuseAdopted(rec, err)
+	}
+	return err
+}
+
+// refuseAdopted refuses to delete what was there before the pool was adopted, also
+// where nothing is in it. in is the error that says what is.
+func refuseAdopted(rec state.PoolRecord, in error) error {
+	lost := map[string]string{
+		state.PoolFile: "the file " + rec.Source, state.PoolDevice: "all that is on " + rec.Source, state.PoolDirectory: "the instances, volumes and images in " + rec.Source,
+	}[rec.Kind]
+	err := fmt.Errorf("it was adopted, and %s was there before", rec.Source)
+	if in != nil {
+		err = fmt.Errorf("it was adopted, and is %w", in)
+	}
+	return withHint(err, "poolctl pool forget %s keeps it as it is; --force deletes %s", rec.Name, lost)
 }
 
 // deletion is the intent of deleting a pool: what of it there is to delete. lost
@@ -137,7 +154,11 @@ func (s *System) finishDelete(ctx context.Context, in creating) error {
 	}
 	err = s.dropFromProfiles(func(dev map[string]string) bool { return dev["type"] == "disk" && dev["pool"] == in.Name })
 	unlock()
-	return errors.Join(err, s.dropMountPoint(in.Name), s.removeSource(context.WithoutCancel(ctx), in, false))
+	err = errors.Join(err, s.dropMountPoint(in.Name))
+	if in.Kept {
+		return err
+	}
+	return errors.Join(err, s.removeSource(context.WithoutCancel(ctx), in, false))
 }
 
 // recoverDelete finishes the deletion that an unlocked intent tells of.

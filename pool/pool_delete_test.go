@@ -90,14 +90,14 @@ func TestForcedDeleteOfDirectoryLeavesOthersFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := func(path string) error { return os.WriteFile(filepath.Join(source, path), []byte("precious"), 0o600) }
-	ok(t, btrfs.CreateSubvolume(source+"/virtual-machines/vm1"), btrfs.CreateSubvolume(source+"/buckets/default_b1"), btrfs.CreateSubvolume(source+"/images/sub"),
+	ok(t, btrfs.CreateSubvolume(source+"/virtual-machines/vm1"), os.Mkdir(source+"/virtual-machines-snapshots/vm1", 0o700), btrfs.CreateSubvolume(source+"/virtual-machines-snapshots/vm1/s0"), btrfs.CreateSubvolume(source+"/buckets/default_b1"), btrfs.CreateSubvolume(source+"/images/sub"),
 		file("custom/afile"), file("buckets/default_b1/x"), file("containers-snapshots/c1/note"), os.Mkdir(source+"/virtual-machines/vmx", 0o700), os.Symlink("/etc", source+"/containers/link"))
 	if err := s.DeletePool(t.Context(), "x", true); err != nil {
 		t.Fatal(err)
 	}
 	for dir, want := range map[string]string{
-		"": "buckets containers containers-snapshots custom images virtual-machines", "buckets/default_b1": "x", "custom": "afile", "containers": "link",
-		"containers-snapshots/c1": "note", "images": "sub", "virtual-machines": "vmx",
+		"": "buckets containers containers-snapshots custom images virtual-machines virtual-machines-snapshots", "buckets/default_b1": "x", "custom": "afile", "containers": "link",
+		"containers-snapshots/c1": "note", "images": "sub", "virtual-machines": "vm1 vmx", "virtual-machines-snapshots/vm1": "s0",
 	} {
 		if got := names(t, filepath.Join(source, dir)); got != want {
 			t.Errorf("in %q is left %q, want %q", dir, got, want)

@@ -31,7 +31,7 @@ func storageCommands(e *env) []*cli.Command {
 			poolCreateCommand(e), poolListCommand(e), poolShowCommand(e), poolInfoCommand(e), poolAttachCommand(e),
 			poolDetachCommand(e), poolDeleteCommand(e), poolMountCommand(e), poolUmountCommand(e), poolResizeCommand(e),
 			poolTrimCommand(e), poolBalanceCommand(e), poolCompactCommand(e), poolCheckCommand(e), poolScrubCommand(e),
-			poolInspectCommand(e), poolAdoptCommand(e), poolUsageCommand(e),
+			poolInspectCommand(e), poolAdoptCommand(e), poolForgetCommand(e), poolUsageCommand(e),
 			poolSetCommand(e), poolGetCommand(e), poolUnsetCommand(e), poolEditCommand(e),
 			volumeCommands(e)),
 		group("remote", nil, catStorage, "manage the servers that images come from",

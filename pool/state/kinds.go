@@ -35,8 +35,10 @@ type PoolRecord struct {
 	SubvolumeID   uint64 `json:"subvolume_id,omitempty"`
 	SubvolumeUUID string `json:"subvolume_uuid,omitempty"`
 	// OwnSubvolume says that the pool made its subvolume, and takes it away when it is deleted.
-	OwnSubvolume bool      `json:"own_subvolume,omitempty"`
-	CreatedAt    time.Time `json:"created_at"`
+	OwnSubvolume bool `json:"own_subvolume,omitempty"`
+	// Adopted says that what the pool lies on was there before, with all that was in it then.
+	Adopted   bool      `json:"adopted,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
 	// Detached says that the user detached the pool: it is not to be attached unless a command names it.
 	Detached bool `json:"detached,omitempty"`
 }

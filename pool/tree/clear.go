@@ -7,12 +7,12 @@ import (
 	"slices"
 )
 
-// Clear deletes what a pool has in a subvolume that stays: the volumes of every kind with their snapshots, what is below
-// dirOwn, and the directories of Layout in which nothing is left. What else is in there, or beside them, stays: left names
-// it, by paths in the pool. Called again after a failure it goes on.
+// Clear deletes what a pool has in a subvolume that stays: instances, custom volumes and images with their snapshots, what is
+// below dirOwn, and the directories of Layout in which nothing is left. What else is in there, or beside them, stays: virtual
+// machines too, which are LXD's or Incus's. left names it, by paths in the pool. Called again after a failure it goes on.
 func (t *Tree) Clear(ctx context.Context) (left []string, err error) {
 	err = t.eachEntry(func(path string, whose belonging) error {
-		if whose == others {
+		if whose == others || filepath.Dir(path) == dirMachines || filepath.Dir(filepath.Dir(path)) == dirMachineSnapshots {
 			left = append(left, path)
 			return ctx.Err()
 		}

@@ -52,6 +52,12 @@ func poolOps() []op {
 	return []op{
 		{name: "pool create", args: []string{"pool", "create", "p2", "size=200MiB"}, prepare: func(*host) {}, verify: verify, made: has},
 		{name: "pool delete", args: []string{"pool", "delete", "p2"}, prepare: ensure, verify: verify},
+		{name: "pool forget", args: []string{"pool", "forget", "p2"}, prepare: ensure, verify: func(h *host) {
+			if !has(h) {
+				h.ok("pool", "adopt", filepath.Join(h.state, "disks/p2.img"))
+			}
+			h.ok("pool", "delete", "--force", "p2")
+		}},
 		{name: "pool detach", args: []string{"pool", "detach", "p2"}, prepare: func(h *host) { ensure(h); h.ok("pool", "attach", "p2") }, verify: verify},
 		{name: "pool grow", args: []string{"pool", "resize", "p2", "800MiB"}, prepare: sized("400MiB"), verify: resized},
 		{name: "pool shrink", args: []string{"pool", "resize", "p2", "400MiB"}, prepare: sized("800MiB"), verify: resized},
