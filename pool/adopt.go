@@ -25,11 +25,22 @@ type adopting struct {
 	Path string `json:"path"`
 	// Former is what the pool called itself.
 	Former string `json:"former"`
+	// Rename has the new names of instances by those that they had.
+	Rename map[string]string `json:"rename,omitempty"`
+}
+
+// AdoptOptions are the arguments of AdoptPool.
+type AdoptOptions struct {
+	Name string // of the pool here; "" = as it is called
+	// Rename has the new names of instances by those that they have, such as where
+	// instances of the same name are here already.
+	Rename map[string]string
 }
 
 // AdoptPool takes in the pool in an existing file, on a block device or in a
-// subvolume with all that is in it: one of poolctl's, LXD's or Incus's. It stays where it is. With
-// name "" it keeps the name that it has. The name is returned.
+// subvolume with all that is in it: one of poolctl's, LXD's or Incus's. It stays where it is.
+// The pool's name is returned. Instances whose names are taken here are refused,
+// unless they are given others.
 //
 // What the instances say of where they are (the pool's name, profiles and
 // networks) is adapted, and nothing of their configuration lost: see settler.
@@ -38,19 +49,19 @@ type adopting struct {
 // layout (our own directory), record (the commit), then the instances, each by
 // one rename. Killed before the record, the next command unmounts it again; after
 // that, it adapts the rest.
-func (s *System) AdoptPool(ctx context.Context, path, name string) (_ string, err error) {
+func (s *System) AdoptPool(ctx context.Context, path string, o AdoptOptions) (_ string, err error) {
 	c, about, err := s.lookForAdoption(ctx, path)
 	if err != nil {
 		return "", fmt.Errorf("cannot adopt %s: %w", pathName(path), err)
 	}
-	former := about.name
-	if name == "" {
-		name = former
+	in := adopting{Name: o.Name, Path: c.rec.Source, Former: about.name, Rename: o.Rename}
+	if in.Name == "" {
+		in.Name = in.Former
 	}
-	if err := s.adopt(ctx, c, former, name); err != nil {
-		return "", fmt.Errorf("cannot adopt %s as pool %s: %w", path, name, err)
+	if err := s.adopt(ctx, c, in); err != nil {
+		return "", fmt.Errorf("cannot adopt %s as pool %s: %w", path, in.Name, err)
 	}
-	return name, nil
+	return in.Name, nil
 }
 
 // lookForAdoption refuses what cannot be adopted, and asks it what it is.
@@ -144,8 +155,9 @@ func refuseLook(rec state.PoolRecord) error {
 	return nil
 }
 
-// adopt attaches the candidate as the pool name.
-func (s *System) adopt(ctx context.Context, c candidate, former, name string) (err error) {
+// adopt attaches the candidate as the pool that the intent says.
+func (s *System) adopt(ctx context.Context, c candidate, intent adopting) (err error) {
+	name := intent.Name
 	if err := state.ValidateName("pool", name); err != nil {
 		return withHint(err, "poolctl pool adopt FILE --name NAME gives it another")
 	}
@@ -159,7 +171,6 @@ func (s *System) adopt(ctx context.Context, c candidate, former, name string) (e
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	intent := adopting{Name: name, Path: c.rec.Source, Former: former}
 	entry, err := journal.Begin(ctx, s.journalDir(), opAdopt, intent)
 	if err != nil {
 		return err
@@ -167,7 +178,7 @@ func (s *System) adopt(ctx context.Context, c candidate, former, name string) (e
 	crash.Point("pool.adopt.begun")
 	rec := c.rec
 	rec.Name = name
-	if err := s.takeIn(ctx, c, rec); err != nil {
+	if err := s.takeIn(ctx, c, rec, intent.Rename); err != nil {
 		if uerr := s.undoAdopt(intent); uerr != nil {
 			return errors.Join(err, uerr, entry.Close()) // the next command undoes the rest
 		}
@@ -182,7 +193,7 @@ func (s *System) adopt(ctx context.Context, c candidate, former, name string) (e
 }
 
 // takeIn does all up to the commit.
-func (s *System) takeIn(ctx context.Context, c candidate, rec state.PoolRecord) (err error) {
+func (s *System) takeIn(ctx context.Context, c candidate, rec state.PoolRecord, rename map[string]string) (err error) {
 	rec.Config = map[string]string{}
 	if err := s.mountPool(ctx, rec); err != nil {
 		return err
@@ -198,7 +209,7 @@ func (s *System) takeIn(ctx context.Context, c candidate, rec state.PoolRecord) 
 		return err
 	}
 	s.adoptedRecord(&rec, about, c.size)
-	unlock, err := s.claimNames(ctx, about)
+	unlock, err := s.claimNames(ctx, about, rename)
 	if err != nil {
 		return err
 	}

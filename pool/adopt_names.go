@@ -8,19 +8,27 @@ import (
 	"time"
 
 	"poolctl/pool/state"
+	"poolctl/pool/tree"
 )
 
-// claimNames refuses a pool with instances whose names are taken in another pool,
-// naming them all, and keeps the others free until unlock. A name by which nothing
-// can be called here is told.
-func (s *System) claimNames(ctx context.Context, about about) (unlock func(), err error) {
+// claimNames refuses a pool with instances whose names, as rename says, are taken in
+// another pool, naming them all, and keeps the others free until unlock. A name by
+// which nothing can be called here is told.
+func (s *System) claimNames(ctx context.Context, about about, rename map[string]string) (unlock func(), err error) {
+	if err := checkRename(about, rename); err != nil {
+		return nil, err
+	}
 	var names []string
 	for _, in := range about.instances {
-		if err := state.ValidateName("instance", in.Name); err != nil {
-			s.noticef("instance %q cannot be used: %s", in.Name, err)
+		name := in.Name
+		if to, is := rename[name]; is {
+			name = to
+		}
+		if err := state.ValidateName("instance", name); err != nil {
+			s.noticef("instance %q cannot be used: %s", name, err)
 			continue
 		}
-		names = append(names, in.Name)
+		names = append(names, name)
 	}
 	if unlock, err = s.lockNames(ctx, names...); err != nil {
 		return nil, err
@@ -39,9 +47,38 @@ func (s *System) claimNames(ctx context.Context, about about) (unlock func(), er
 	if len(both) > 0 {
 		unlock()
 		return nil, withHint(fmt.Errorf("instances of the same name are here: %s: %w", strings.Join(both, ", "), ErrExists),
-			"give those that are here other names first, or another state directory (--root DIR) to this pool")
+			"give those in it other names: --rename %s=NEWNAME; or another state directory (--root DIR) to this pool", strings.Fields(both[0])[0])
 	}
 	return unlock, nil
+}
+
+// checkRename refuses new names for what is not there, names that cannot be, and two
+// instances of one name.
+func checkRename(about about, rename map[string]string) error {
+	here := map[string]bool{}
+	for _, in := range about.instances {
+		here[in.Name] = true
+	}
+	after := map[string]string{}
+	for name := range here {
+		if _, renamed := rename[name]; !renamed {
+			after[name] = name
+		}
+	}
+	for _, from := range sortedKeys(rename) {
+		to := rename[from]
+		if !here[from] {
+			return withHint(fmt.Errorf("cannot rename instance %s: it is not in it: %w", shellWord(from), ErrNotFound), "poolctl pool inspect FILE lists those that are")
+		}
+		if err := tree.ValidateInstanceName(to); err != nil {
+			return fmt.Errorf("cannot rename instance %s to %q: %w", from, to, err)
+		}
+		if other := after[to]; other != "" || here[to] && to != from {
+			return fmt.Errorf("cannot rename instance %s to %s: %w in it", from, to, ErrExists)
+		}
+		after[to] = from
+	}
+	return nil
 }
 
 // takenNames says in which pool each instance is. A pool that was detached is

@@ -27,6 +27,11 @@ func (s *System) settle(ctx context.Context, in adopting) error {
 	if err := t.Recover(ctx); err != nil {
 		s.notice(err.Error())
 	}
+	for _, from := range sortedKeys(in.Rename) {
+		if err := t.RenameInstance(from, in.Rename[from]); err != nil {
+			return err
+		}
+	}
 	about, err := aboutPool(ctx, t, in.Former)
 	if err != nil {
 		return err

@@ -48,7 +48,7 @@ func leftPool(t *testing.T) string {
 
 func adopt(t *testing.T, s *System, file, name string) {
 	t.Helper()
-	if _, err := s.AdoptPool(t.Context(), file, name); err != nil {
+	if _, err := s.AdoptPool(t.Context(), file, AdoptOptions{Name: name}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -59,7 +59,7 @@ func TestAdoptPool(t *testing.T) {
 	file := leftPool(t)
 	s := newSystem(t)
 	ctx := t.Context()
-	if name, err := s.AdoptPool(ctx, file, "mine"); err != nil || name != "mine" {
+	if name, err := s.AdoptPool(ctx, file, AdoptOptions{Name: "mine"}); err != nil || name != "mine" {
 		t.Fatalf("AdoptPool() = %q, %v", name, err)
 	}
 	rec, err := s.loadPool("mine")
@@ -91,7 +91,7 @@ func TestAdoptPool(t *testing.T) {
 	if name, err := s.Copy(ctx, CopyOptions{Source: "c1", Snapshot: "s1", Name: "c2"}); err != nil || name != "c2" {
 		t.Errorf("a copy of a snapshot: %q, %v", name, err)
 	}
-	if _, err := s.AdoptPool(ctx, file, "twice"); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "it is pool mine here") {
+	if _, err := s.AdoptPool(ctx, file, AdoptOptions{Name: "twice"}); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "it is pool mine here") {
 		t.Errorf("adopted twice: %v", err)
 	}
 	if err := errors.Join(s.DetachPool(ctx, "mine"), s.AttachPool(ctx, "mine"), s.DeletePool(ctx, "mine", true)); err != nil {
@@ -176,7 +176,7 @@ func TestAdoptKinds(t *testing.T) {
 		if err := s.DetachPool(ctx, "pools"); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.AdoptPool(ctx, sub, "again"); !errors.Is(err, ErrExists) {
+		if _, err := s.AdoptPool(ctx, sub, AdoptOptions{Name: "again"}); !errors.Is(err, ErrExists) {
 			t.Errorf("adopted twice: %v", err)
 		}
 		if err := s.dir.DeletePool("pools"); err != nil { // what is left is the owner's
@@ -193,7 +193,7 @@ func TestAdoptRefuses(t *testing.T) {
 	ctx := t.Context()
 	refused := func(what, file, name, want string) error {
 		t.Helper()
-		_, err := s.AdoptPool(ctx, file, name)
+		_, err := s.AdoptPool(ctx, file, AdoptOptions{Name: name})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %q", what, err, want)
 		}
@@ -240,7 +240,7 @@ func TestAdoptRefuses(t *testing.T) {
 	}
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err := s.AdoptPool(cancelled, file, "q"); !errors.Is(err, context.Canceled) {
+	if _, err := s.AdoptPool(cancelled, file, AdoptOptions{Name: "q"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	withoutTraces(t, file)

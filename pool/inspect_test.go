@@ -135,7 +135,7 @@ func TestInspectChangesNothing(t *testing.T) {
 			if _, err := other.Inspect(ctx, tc.file); err != nil {
 				t.Errorf("while it is looked into: %v", err)
 			}
-			if _, err := other.AdoptPool(ctx, tc.file, ""); !errors.Is(err, ErrInUse) || !strings.Contains(hint(err), "poolctl umount "+dir) {
+			if _, err := other.AdoptPool(ctx, tc.file, AdoptOptions{Name: ""}); !errors.Is(err, ErrInUse) || !strings.Contains(hint(err), "poolctl umount "+dir) {
 				t.Errorf("adopted while it is looked into: %v, %q", err, hint(err))
 			}
 			if tc.file == file {
@@ -261,7 +261,7 @@ func TestInspectRefuses(t *testing.T) {
 		for what, do := range map[string]func() error{
 			"inspect": func() error { _, err := s.Inspect(ctx, tc.file); return err },
 			"mount":   func() error { _, err := s.InspectMount(ctx, tc.file, "c1", ""); return err },
-			"adopt":   func() error { _, err := s.AdoptPool(ctx, tc.file, "q"); return err },
+			"adopt":   func() error { _, err := s.AdoptPool(ctx, tc.file, AdoptOptions{Name: "q"}); return err },
 		} {
 			want := tc.want
 			if what == "adopt" && tc.file == twin {

@@ -39,7 +39,7 @@ func TestForgetPool(t *testing.T) {
 				if err != nil || len(def.Devices) != 0 {
 					t.Errorf("the default profile: %+v, %v", def, err)
 				}
-				if _, err := s.AdoptPool(ctx, source, map[bool]string{true: "p"}[kind == state.PoolDirectory]); err != nil {
+				if _, err := s.AdoptPool(ctx, source, AdoptOptions{Name: map[bool]string{true: "p"}[kind == state.PoolDirectory]}); err != nil {
 					t.Fatal(err)
 				}
 				isPrecious(t, s)

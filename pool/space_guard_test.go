@@ -98,7 +98,7 @@ func TestGuardOfTheHost(t *testing.T) {
 			return err
 		},
 		"reserve": func() error { return s.SetPool(ctx, "p", PoolChange{Config: map[string]string{"reserve": "true"}}) },
-		"adopt":   func() error { _, err := s.AdoptPool(ctx, adopted, "q"); return err },
+		"adopt":   func() error { _, err := s.AdoptPool(ctx, adopted, AdoptOptions{Name: "q"}); return err },
 		"create reserved": func() error {
 			return s.CreatePool(ctx, CreatePoolOptions{Name: "q", Config: map[string]string{"source": filepath.Join(host, "q.img"), "size": "200MiB", "reserve": "true"}})
 		},

@@ -10,20 +10,20 @@ import (
 )
 
 func poolCompactCommand(e *env) *cli.Command {
-	var o pool.CompactOptions
+	var shrink string
 	return &cli.Command{
 		Name: "compact", Usage: "make a pool's file take as little of the host as it can", ArgsUsage: "NAME",
-		Description: example("Balances sparsely used block groups, shrinks the pool if asked to, and trims.", "poolctl pool compact default --shrink"),
+		Description: example("Balances sparsely used block groups, shrinks the pool if asked to, and trims.", "poolctl pool compact default --shrink=auto", "poolctl pool compact default --shrink=10GiB"),
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "shrink", Usage: "make the pool smaller as well: what is used and a quarter more", Destination: &o.Shrink},
-			&cli.StringFlag{Name: "size", Usage: "shrink it to `SIZE`", Destination: &o.Size},
+			&cli.StringFlag{Name: "shrink", Usage: "make the pool smaller as well, to `SIZE`; auto is what is used and a quarter more, min the smallest that is safe", Destination: &shrink},
 		},
 		Action: e.action(1, 1, func(ctx context.Context, s *pool.System, args []string) error {
-			run := o
-			run.Shrink = o.Shrink || o.Size != ""
 			update, done := e.progress()
-			run.Progress = update
-			r, err := s.CompactPool(ctx, args[0], run)
+			o := pool.CompactOptions{Shrink: shrink != "", Size: shrink, Progress: update}
+			if shrink == "auto" {
+				o.Size = ""
+			}
+			r, err := s.CompactPool(ctx, args[0], o)
 			done(err == nil)
 			if err != nil {
 				return err

@@ -20,7 +20,8 @@ func volumeListCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "list", Aliases: []string{"ls"}, Usage: "list the volumes of a pool, of all types", ArgsUsage: "POOL [FILTER...]",
 		Description: example("A FILTER is KEY=VALUE of type, name, content_type, description, project or the configuration, or the beginning of a name.\n"+
-			"Columns: t type, n name, d description, c content type, u used by (how many), e project, L location.",
+			"Columns: t type, n name, d description, c content type, u used by (how many), e project, L location,\n"+
+			"U usage: what it references, with what it shares.",
 			"poolctl pool volume list default", "poolctl pool volume list default type=custom -c nu"),
 		Flags: []cli.Flag{
 			formatFlag(&format, output.Table),
@@ -41,27 +42,48 @@ func volumeListCommand(e *env) *cli.Command {
 			}
 			volumes = slices.DeleteFunc(volumes, func(v pool.Volume) bool { return !volumeMatches(v, args[1:]) })
 			l := output.List{Header: header, Values: orEmpty(volumes)}
-			for _, v := range volumes {
-				l.Rows = append(l.Rows, cells(v))
+			used := make([]int64, len(volumes))
+			if strings.Contains(columns, "U") {
+				if used, err = s.VolumesUsed(ctx, args[0], volumes); err != nil {
+					return err
+				}
+			}
+			for i, v := range volumes {
+				l.Rows = append(l.Rows, cells(listedVolume{v, used[i]}))
 			}
 			return l.Write(e.stdout, format)
 		}),
 	}
 }
 
+// listedVolume is a volume and what it uses, -1 when that is not told.
+type listedVolume struct {
+	pool.Volume
+	used int64
+}
+
+// usage is that as incus writes it.
+func (v listedVolume) usage() string {
+	if v.used < 0 {
+		return ""
+	}
+	return output.IEC(v.used)
+}
+
 // volumeColumns are incus's columns of volumes by their letters.
-func volumeColumns(letters string) (header []string, cells func(pool.Volume) []string, err error) {
+func volumeColumns(letters string) (header []string, cells func(listedVolume) []string, err error) {
 	known := map[rune]struct {
 		name string
-		cell func(pool.Volume) string
+		cell func(listedVolume) string
 	}{
-		't': {"TYPE", volumeType},
-		'n': {"NAME", func(v pool.Volume) string { return v.Name }},
-		'd': {"DESCRIPTION", func(v pool.Volume) string { return v.Description }},
-		'c': {"CONTENT-TYPE", func(v pool.Volume) string { return v.ContentType }},
-		'u': {"USED BY", func(v pool.Volume) string { return strconv.Itoa(len(v.UsedBy)) }},
-		'e': {"PROJECT", func(v pool.Volume) string { return v.Project }},
-		'L': {"LOCATION", func(v pool.Volume) string { return v.Location }},
+		't': {"TYPE", func(v listedVolume) string { return volumeType(v.Volume) }},
+		'n': {"NAME", func(v listedVolume) string { return v.Name }},
+		'd': {"DESCRIPTION", func(v listedVolume) string { return v.Description }},
+		'c': {"CONTENT-TYPE", func(v listedVolume) string { return v.ContentType }},
+		'u': {"USED BY", func(v listedVolume) string { return strconv.Itoa(len(v.UsedBy)) }},
+		'e': {"PROJECT", func(v listedVolume) string { return v.Project }},
+		'L': {"LOCATION", func(v listedVolume) string { return v.Location }},
+		'U': {"USAGE", listedVolume.usage},
 	}
 	for _, r := range letters {
 		c, ok := known[r]
@@ -72,7 +94,7 @@ func volumeColumns(letters string) (header []string, cells func(pool.Volume) []s
 			header = append(header, c.name)
 		}
 	}
-	return header, func(v pool.Volume) []string {
+	return header, func(v listedVolume) []string {
 		var row []string
 		for _, r := range letters {
 			if c, ok := known[r]; ok {
