@@ -191,5 +191,6 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opSet:           s.recoverSet,
 		opDevices:       s.recoverDevices,
 		"volume-rename": s.recoverVolumeRename,
+		opBeside:        s.recoverBeside,
 	}
 }

@@ -69,16 +69,17 @@ func applyInitial(path string, config map[string]string) error {
 // DeleteVolume deletes a custom volume with its snapshots. One that an instance
 // or a profile has a device on is refused.
 func (s *System) DeleteVolume(ctx context.Context, pool, name string) (err error) {
+	if err := s.checkUnseenBefore(ctx, pool, customName(name)); errors.Is(err, ErrNotFound) {
+		return err
+	} else if err != nil {
+		return fmt.Errorf("cannot delete volume %s: %w", customName(name), err)
+	}
 	v, err := s.lockVolume(ctx, pool, name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
-	err = s.checkNoUsers(ctx, pool, v.vol.Name)
-	if err == nil {
-		err = s.checkUnseenUsers(ctx, pool, v.vol.Name)
-	}
-	if err != nil {
+	if err := s.checkNoUsers(ctx, pool, v.vol.Name); err != nil {
 		return fmt.Errorf("cannot delete volume %s: %w", v.vol.Name, err)
 	}
 	return v.DeleteVolume(ctx, v.vol.Name)

@@ -1,9 +1,11 @@
 package pool
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"poolctl/pool/tree"
 )
@@ -37,4 +39,37 @@ func TestVolumeUsedInDetachedPool(t *testing.T) {
 	if pools, err := s.Pools(ctx); err != nil || pools[1].Status != "Detached" {
 		t.Errorf("the pool that was looked into: %+v, %v", pools, err)
 	}
+}
+
+// While a detached pool is waited for, whose instances may use a volume, nobody is kept from the volume and its pool.
+func TestUnseenUsersHoldNothing(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	createPool(t, s, "va", nil)
+	createPool(t, s, "vb", nil)
+	createVolume(t, s, "va", "free", nil)
+	createVolume(t, s, "va", "other", nil)
+	ok(t, s.DetachPool(ctx, "vb"))
+	unlock, err := s.dir.LockPool(ctx, "vb", false) // whoever has it for himself
+	ok(t, err)
+	done := make(chan error, 2)
+	go func() { done <- s.DeleteVolume(ctx, "va", "free") }()
+	go func() { done <- s.RenameVolume(ctx, "va", "other", "renamed") }()
+	time.Sleep(500 * time.Millisecond) // they wait for it
+	short, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	mine, err := s.dir.LockPool(short, "va", false)
+	if err != nil {
+		t.Errorf("the volume's pool is kept: %v", err)
+	} else {
+		mine()
+	}
+	select {
+	case err := <-done:
+		t.Errorf("it did not wait: %v", err)
+		done <- err
+	default:
+	}
+	unlock()
+	ok(t, <-done, <-done)
 }

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"poolctl/btrfs"
+	"poolctl/pool/crash"
+	"poolctl/pool/journal"
 	"poolctl/pool/tree"
 )
 
@@ -37,18 +39,63 @@ func (s *System) ExportVolumeFile(ctx context.Context, o ExportVolumeOptions, pa
 	if err := s.exportTo(ctx, o, f, path); err != nil {
 		return err
 	}
-	if err := linkFile(f, path, force); err != nil {
+	if err := linkNew(f, path); !errors.Is(err, fs.ErrExist) || !force {
+		if err != nil {
+			err = fail(err)
+		}
+		return err
+	}
+	beside := besideName(path)
+	done, err := s.besideIntent(ctx, beside)
+	if err == nil {
+		err = errors.Join(linkOver(f, path, beside), done())
+	}
+	if err != nil {
 		return fail(err)
 	}
 	return nil
 }
 
+const opBeside = "beside-file"
+
+// besideFile is a hidden file beside one that is written: nobody else has its name.
+type besideFile struct {
+	Path string `json:"path"`
+}
+
+// besideIntent has the next command remove a hidden file, should this one be killed
+// before done is called.
+func (s *System) besideIntent(ctx context.Context, path string) (done func() error, err error) {
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
+	e, err := journal.Begin(ctx, s.journalDir(), opBeside, besideFile{path})
+	if err != nil {
+		return nil, err
+	}
+	return e.Done, nil
+}
+
+// recoverBeside removes what an unlocked intent tells of.
+func (s *System) recoverBeside(_ context.Context, e *journal.Entry) error {
+	var in besideFile
+	if err := e.Args(&in); err != nil {
+		return err
+	}
+	return ignoreNotExist(os.Remove(in.Path))
+}
+
 // exportNamed is for file systems without files that have no name, such as NFS
-// and vfat: the backup has a hidden name beside its own until it is complete. A
-// kill leaves that.
+// and vfat: the backup has a hidden name beside its own until it is complete. What a
+// kill leaves of it, the next command removes.
 func (s *System) exportNamed(ctx context.Context, o ExportVolumeOptions, path string, force bool) (err error) {
 	fail := func(err error) error { return fmt.Errorf("cannot export to %s: %w", path, err) }
 	beside := besideName(path)
+	done, err := s.besideIntent(ctx, beside)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { err = errors.Join(err, done()) }()
 	f, err := os.OpenFile(beside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fail(statError(err))
@@ -58,6 +105,7 @@ func (s *System) exportNamed(ctx context.Context, o ExportVolumeOptions, path st
 			err = errors.Join(err, fail(rerr))
 		}
 	}()
+	crash.Point("pool.export.named")
 	err = s.exportTo(ctx, o, f, path)
 	if cerr := f.Close(); err == nil && cerr != nil { // NFS tells here what it could not write
 		err = fail(statError(cerr))
@@ -105,17 +153,24 @@ func besideName(path string) string {
 
 // linkFile gives an open file without a name one.
 func linkFile(f *os.File, path string, force bool) error {
-	link := func(to string) error {
-		return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
-	}
-	err := link(path)
+	err := linkNew(f, path)
 	if !errors.Is(err, fs.ErrExist) || !force {
 		return err
 	}
-	beside := besideName(path)
-	if err := link(beside); err != nil {
+	return linkOver(f, path, besideName(path))
+}
+
+// linkNew is linkFile where nothing has the name yet.
+func linkNew(f *os.File, path string) error {
+	return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+}
+
+// linkOver is linkFile where something has the name: by way of another one.
+func linkOver(f *os.File, path, beside string) error {
+	if err := linkNew(f, beside); err != nil {
 		return err
 	}
+	crash.Point("pool.export.beside")
 	if err := os.Rename(beside, path); err != nil {
 		return errors.Join(err, os.Remove(beside))
 	}

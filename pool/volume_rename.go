@@ -57,6 +57,11 @@ func (s *System) lockForMove(ctx context.Context, pool, from, toPool, to string)
 	if err := tree.ValidateVolumeName(to); err != nil {
 		return nil, nil, fmt.Errorf("cannot rename volume %s to %q: %w", from, to, err)
 	}
+	if err := s.checkUnseenBefore(ctx, pool, from); errors.Is(err, ErrNotFound) {
+		return nil, nil, err
+	} else if err != nil {
+		return nil, nil, fmt.Errorf("cannot rename volume %s to %s: %w", from, to, err)
+	}
 	if p, err = s.openPool(ctx, pool); err != nil {
 		return nil, nil, err
 	}
@@ -74,9 +79,6 @@ func (s *System) lockMoved(ctx context.Context, p *openedPool, from, toPool, to 
 	}
 	if pool == toPool && from == to {
 		return nil, fmt.Errorf("cannot rename volume %s to %s: %w", from, to, ErrExists)
-	}
-	if err := s.checkUnseenUsers(ctx, pool, from); err != nil {
-		return nil, fmt.Errorf("cannot rename volume %s to %s: %w", from, to, err)
 	}
 	before, err := s.volumeUsers(ctx, pool, from)
 	if err != nil {

@@ -48,37 +48,13 @@ func (s *System) CreateVolumeSnapshot(ctx context.Context, o VolumeSnapshotOptio
 	sn := tree.VolumeSnapshot{Name: name, Description: o.Description, Config: v.vol.Config, CreatedAt: now, ExpiresAt: expires}
 	taken := slices.ContainsFunc(v.vol.Snapshots, func(sn tree.VolumeSnapshot) bool { return sn.Name == name })
 	if taken && o.Reuse {
-		return name, replaceVolumeSnapshot(ctx, v, sn)
+		return name, v.ReplaceVolumeSnapshot(ctx, v.vol.Name, sn)
 	}
 	err = v.CreateVolumeSnapshot(ctx, v.vol.Name, sn)
 	if errors.Is(err, fs.ErrExist) {
 		err = withHint(fmt.Errorf("cannot create snapshot %s/%s: %w", v.vol.Name, name, ErrExists), "--reuse replaces it")
 	}
 	return name, err
-}
-
-// replaceVolumeSnapshot makes a snapshot in the place of one: the old one goes
-// when the new one is there.
-func replaceVolumeSnapshot(ctx context.Context, v *lockedVolume, sn tree.VolumeSnapshot) error {
-	final := sn.Name
-	sn.Name = unusedName(v.vol, "."+final+".new")
-	if err := v.CreateVolumeSnapshot(ctx, v.vol.Name, sn); err != nil {
-		return err
-	}
-	err := v.DeleteVolumeSnapshot(ctx, v.vol.Name, final)
-	if err != nil {
-		return errors.Join(err, v.DeleteVolumeSnapshot(context.WithoutCancel(ctx), v.vol.Name, sn.Name))
-	}
-	return v.RenameVolumeSnapshot(v.vol.Name, sn.Name, final)
-}
-
-// unusedName is the name, or one made of it that no snapshot has.
-func unusedName(v tree.Volume, name string) string {
-	try := name
-	for i := 1; slices.ContainsFunc(v.Snapshots, func(sn tree.VolumeSnapshot) bool { return sn.Name == try }); i++ {
-		try = name + strconv.Itoa(i)
-	}
-	return try
 }
 
 // defaultPattern is snapshots.pattern when it is not set.

@@ -194,6 +194,23 @@ func (s *System) checkUnseenUsers(ctx context.Context, pool, volume string) erro
 	return nil
 }
 
+// checkUnseenBefore is checkUnseenUsers for a volume that must be there, before
+// anything of it is locked: another pool may have to be attached, and whoever has
+// that one may be waiting for this one.
+func (s *System) checkUnseenBefore(ctx context.Context, pool, volume string) error {
+	there, err := s.hasVolume(ctx, pool, volume)
+	if err != nil {
+		return err
+	}
+	if !there {
+		if _, err := s.loadPool(pool); err != nil {
+			return err
+		}
+		return volumeNotFound(pool, volume)
+	}
+	return s.checkUnseenUsers(ctx, pool, volume)
+}
+
 // userInDetached names an instance of a detached pool with a device on the volume.
 // The pool is detached again.
 func (s *System) userInDetached(ctx context.Context, name, pool, volume string) (user string, err error) {

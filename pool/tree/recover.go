@@ -26,14 +26,15 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opSnapshotCreate: t.recoverSnapshotCreate,
 		opSnapshotDelete: t.recoverSnapshotDelete,
 
-		opVolumeCreate:         t.recoverOwner,
-		opVolumeDelete:         t.recoverOwner,
-		opVolumeUpdate:         clearHandler,
-		opVolumeSend:           clearHandler,
-		opVolumeRename:         t.recoverVolumeRename,
-		opVolumeRestore:        clearHandler,
-		opVolumeSnapshot:       t.recoverVolumeSnapshot,
-		opVolumeSnapshotDelete: t.recoverVolumeSnapshotDelete,
+		opVolumeCreate:          t.recoverOwner,
+		opVolumeDelete:          t.recoverOwner,
+		opVolumeUpdate:          clearHandler,
+		opVolumeSend:            clearHandler,
+		opVolumeRename:          t.recoverVolumeRename,
+		opVolumeRestore:         clearHandler,
+		opVolumeSnapshot:        t.recoverVolumeSnapshot,
+		opVolumeSnapshotDelete:  t.recoverVolumeSnapshotDelete,
+		opVolumeSnapshotReplace: t.recoverVolumeSnapshotReplace,
 	})
 	if err != nil {
 		return fmt.Errorf("cannot recover pool %s: %w", t.mnt, err)

@@ -181,6 +181,15 @@ func poolSetOps() []op {
 			if s := strings.Join(got, " "); s != "old" && s != "new lzo 1GiB" {
 				h.t.Errorf("half changed: %q", s)
 			}
+			mounts, err := os.ReadFile("/proc/self/mounts")
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			for _, line := range strings.Split(string(mounts), "\n") {
+				if strings.Contains(line, h.state+"/storage-pools/p3 ") && strings.Contains(line, "compress=lzo") != (len(got) > 1) {
+					h.t.Errorf("the pool has %q, and is mounted so: %s", got, line)
+				}
+			}
 			h.ok("pool", "delete", "p3")
 		},
 	}}

@@ -83,6 +83,27 @@ func volumeOps() []op {
 		{name: "volume create", args: volume("create", "default", "w", "user.k=1"), prepare: nothing, verify: dropVolumes, made: func(h *host) bool { return hasVolume(h, "w") }},
 		{name: "volume copy", args: volume("copy", "default/v v", "default/w"), prepare: ensureVolume, verify: dropVolumes, made: func(h *host) bool { return hasVolume(h, "w") }},
 		{name: "volume snapshot", args: volume("snapshot", "create", "default", "v v", "s1", "--expiry", "3d"), prepare: ensureVolume, verify: dropVolumes},
+		{name: "volume snapshot --reuse", args: volume("snapshot", "create", "default", "v v", "s0", "--reuse"), prepare: ensureVolume, verify: func(h *host) {
+			if got := h.ok(volume("snapshot", "list", "default", "v v", "--format", "csv", "-c", "n")...); got != "s0\n" {
+				h.t.Errorf("the snapshots are %q", got)
+			}
+			dropVolumes(h)
+		}},
+		{name: "volume export --force", args: volume("export", "default", "v v", exported, "--force"), prepare: func(h *host) {
+			ensureVolume(h)
+			if err := os.WriteFile(exported, []byte("old"), 0o600); err != nil {
+				h.t.Fatal(err)
+			}
+		}, verify: func(h *host) {
+			h.ok("pool", "list")
+			if beside, _ := filepath.Glob(filepath.Join(filepath.Dir(exported), "."+filepath.Base(exported)+"*")); len(beside) > 0 {
+				h.t.Errorf("left: %q", beside)
+			}
+			if err := os.Remove(exported); err != nil {
+				h.t.Error(err)
+			}
+			dropVolumes(h)
+		}},
 		{name: "volume restore", args: volume("restore", "default", "v v", "s0"), prepare: ensureVolume, verify: dropVolumes},
 		{name: "volume delete", args: volume("delete", "default", "v v"), prepare: ensureVolume, verify: dropVolumes},
 		{name: "volume rename", args: volume("rename", "default", "v v", "w"), prepare: used, verify: followed},

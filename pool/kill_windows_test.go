@@ -1,0 +1,131 @@
+package pool
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"poolctl/pool/journal"
+)
+
+// openAgain is the next command.
+func openAgain(t *testing.T, s *System) *System {
+	t.Helper()
+	again, err := Open(t.Context(), Options{Root: s.dir.Root, Notice: func(l string) { t.Log(l) }})
+	ok(t, err)
+	if left, err := os.ReadDir(s.journalDir()); err != nil || len(left) > 0 {
+		t.Errorf("left in the journal: %v, %v", left, err)
+	}
+	return again
+}
+
+// A command that was killed after a mount option took effect, and before that was
+// saved, leaves the option until the next command.
+func TestSetIsTakenBack(t *testing.T) {
+	s := newSystem(t)
+	createPool(t, s, "p", map[string]string{"size": "256MiB", "compress": "lzo"})
+	rec, err := s.loadPool("p")
+	ok(t, err)
+	before := mountOptionsOf(t, s, "p")
+	wanted := rec
+	wanted.Config = maps.Clone(rec.Config)
+	wanted.Config["compress"], wanted.Config["btrfs.mount_options"] = "zstd:3", "noatime,commit=7"
+	ok(t, applyMountOptions(t.Context(), s, rec, wanted))
+	if now := mountOptionsOf(t, s, "p"); !strings.Contains(now, "noatime") || !strings.Contains(now, "zstd:3") {
+		t.Fatalf("mounted with %s", now)
+	}
+	lostEntry(t, s, opPoolSet, setting{"p", rec.UUID, wanted.Config})
+	openAgain(t, s)
+	if now := mountOptionsOf(t, s, "p"); now != before && strings.ReplaceAll(now, ",commit=30", "") != before {
+		t.Errorf("mounted with %s, at first with %s", now, before)
+	}
+	ok(t, s.SetPool(t.Context(), "p", PoolChange{Config: map[string]string{"compress": "zstd:3"}}))
+	lostEntry(t, s, opPoolSet, setting{"p", rec.UUID, map[string]string{"size": "256MiB", "source": rec.Source, "compress": "zstd:3"}})
+	openAgain(t, s) // killed after it was saved
+	if now := mountOptionsOf(t, s, "p"); !strings.Contains(now, "zstd:3") {
+		t.Errorf("what was saved is not so any more: %s", now)
+	}
+}
+
+// A snapshot that was being replaced is the old one or the new one, and no other is there.
+func TestReuseIsFinished(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	createPool(t, s, "p", nil)
+	createVolume(t, s, "p", "v", nil)
+	mark := func(text string) {
+		t.Helper()
+		ok(t, os.WriteFile(s.volumeFile("p", "v", "mark"), []byte(text), 0o600))
+	}
+	take := func(name string) {
+		t.Helper()
+		_, err := s.CreateVolumeSnapshot(ctx, VolumeSnapshotOptions{Pool: "p", Volume: "v", Name: name})
+		ok(t, err)
+	}
+	check := func(when, want string) {
+		t.Helper()
+		all, err := s.VolumeSnapshots(ctx, "p", "v")
+		if err != nil || len(all) != 1 || all[0].Name != "s0" {
+			t.Fatalf("%s: %+v, %v", when, all, err)
+		}
+		path := filepath.Join(s.dir.MountPoint("p"), "custom-snapshots/default_v/s0/mark")
+		if got, err := os.ReadFile(path); string(got) != want {
+			t.Errorf("%s: it has %q, %v; want %q", when, got, err, want)
+		}
+	}
+	killed := func() {
+		t.Helper()
+		e, err := journal.Begin(ctx, filepath.Join(s.dir.MountPoint("p"), ".poolctl/staging"), "volume-snapshot-replace", map[string]string{"volume": "v", "snapshot": "s0", "new": ".s0.new"})
+		ok(t, err, e.Close())
+	}
+	mark("old")
+	take("s0")
+	mark("new")
+	take(".s0.new")
+	killed()
+	check("killed with both there", "old")
+	take(".s0.new")
+	ok(t, s.DeleteVolumeSnapshot(ctx, "p", "v", "s0"))
+	killed()
+	check("killed with the new one there", "new")
+	killed()
+	check("killed at the end", "new")
+	mark("newest")
+	_, err := s.CreateVolumeSnapshot(ctx, VolumeSnapshotOptions{Pool: "p", Volume: "v", Name: "s0", Reuse: true})
+	ok(t, err)
+	check("done", "newest")
+}
+
+// A hidden file that a killed export left beside its own is removed by the next
+// command, and no other.
+func TestExportLeavesNothing(t *testing.T) {
+	s := newSystem(t)
+	createPool(t, s, "p", nil)
+	createVolume(t, s, "p", "v", nil)
+	dir := t.TempDir()
+	disk := filepath.Join(t.TempDir(), "vfat")
+	f, err := os.Create(disk)
+	ok(t, err, f.Truncate(40<<20), f.Close())
+	run(t, "mkfs.vfat", disk)
+	run(t, "mount", "-o", "loop", disk, dir)
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	path := filepath.Join(dir, "v.backup")
+	beside := besideName(path)
+	ok(t, os.WriteFile(beside, []byte("half"), 0o600), os.WriteFile(filepath.Join(dir, ".v.backup.mine"), nil, 0o600))
+	lostEntry(t, s, opBeside, besideFile{beside})
+	openAgain(t, s)
+	if _, err := os.Lstat(beside); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is left: %v", err)
+	}
+	ok(t, s.ExportVolumeFile(t.Context(), ExportVolumeOptions{Pool: "p", Volume: "v"}, path, false), s.ExportVolumeFile(t.Context(), ExportVolumeOptions{Pool: "p", Volume: "v"}, path, true))
+	if got := names(t, dir); got != ".v.backup.mine v.backup" {
+		t.Errorf("there is %q", got)
+	}
+	openAgain(t, s)
+}
