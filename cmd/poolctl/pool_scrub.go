@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/urfave/cli/v2"
@@ -21,6 +22,7 @@ func poolScrubCommand(e *env) *cli.Command {
 func poolScrubStartCommand(e *env) *cli.Command {
 	var o pool.ScrubOptions
 	var format string
+	var background bool
 	return &cli.Command{
 		Name: "start", Usage: "read everything in a pool and verify it", ArgsUsage: "NAME",
 		Description: example("Repairs what has a second copy, and lists the files that have lost something: then the exit code is 1. Ctrl-C cancels it.",
@@ -28,9 +30,13 @@ func poolScrubStartCommand(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "read-only", Usage: "repair nothing", Destination: &o.ReadOnly},
 			&cli.BoolFlag{Name: "reset", Usage: "set the device's error counters to zero before", Destination: &o.Reset},
+			&cli.BoolFlag{Name: "background", Usage: "return once it runs; `scrub status` shows it and its result, `scrub cancel` ends it", Destination: &background},
 			formatFlag(&format, output.Table),
 		},
 		Action: e.action(1, 1, func(ctx context.Context, s *pool.System, args []string) error {
+			if background {
+				return e.scrubInBackground(ctx, s, args[0], o)
+			}
 			update, done := e.progress()
 			run := o
 			run.Progress = update
@@ -45,6 +51,31 @@ func poolScrubStartCommand(e *env) *cli.Command {
 			return err
 		}),
 	}
+}
+
+// scrubInBackground starts a scrub that another process runs.
+func (e *env) scrubInBackground(ctx context.Context, s *pool.System, name string, o pool.ScrubOptions) error {
+	running := func() (bool, error) {
+		r, err := s.ScrubOf(ctx, name)
+		return r.Status == "running", err
+	}
+	if at, err := running(); err != nil {
+		return err
+	} else if at {
+		return fmt.Errorf("cannot scrub pool %s: a scrub is running", name)
+	}
+	args := []string{"pool", "scrub", "start", name}
+	if o.ReadOnly {
+		args = append(args, "--read-only")
+	}
+	if o.Reset {
+		args = append(args, "--reset")
+	}
+	err := e.inBackground(ctx, args, running)
+	if err == nil {
+		e.say("Storage pool %s is being scrubbed, or was in no time: poolctl pool scrub status %s", name, name)
+	}
+	return err
 }
 
 // printScrub prints the damaged files as a list, and in other formats everything.

@@ -23,14 +23,15 @@ func copyVolumeOptions(command string, args []string) (o pool.CopyVolumeOptions,
 }
 
 func volumeCopyCommand(e *env) *cli.Command {
-	var only, plan bool
+	var only, plan, refresh bool
 	var format string
 	return &cli.Command{
 		Name: "copy", Aliases: []string{"cp"}, Usage: "copy a custom volume, or a snapshot of one", ArgsUsage: "POOL/VOLUME[/SNAPSHOT] POOL/VOLUME",
 		Description: example("The source may be in use. In one pool the copy shares all data and is made at once.",
-			"poolctl pool volume copy default/data default/data2", "poolctl pool volume copy default/data/snap0 fast/data"),
+			"poolctl pool volume copy default/data default/data2", "poolctl pool volume copy default/data/snap0 fast/data", "poolctl pool volume copy default/data backup/data --refresh"),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "volume-only", Usage: "leave the snapshots out", Destination: &only},
+			&cli.BoolFlag{Name: "refresh", Usage: "bring a copy that is there up to date: its content and snapshots become the source's, its configuration stays", Destination: &refresh},
 			planFlag(&plan), formatFlag(&format, output.YAML),
 		},
 		Action: e.action(2, 2, func(ctx context.Context, s *pool.System, args []string) error {
@@ -42,12 +43,19 @@ func volumeCopyCommand(e *env) *cli.Command {
 				return badUsage("pool volume copy", "--volume-only is for a volume, %s is a snapshot", args[0])
 			}
 			o.VolumeOnly = only
+			if plan && refresh {
+				return badUsage("pool volume copy", "--plan is for a copy that is made new")
+			}
 			if plan {
 				return e.printPlan(format, func() (pool.SpacePlan, error) { return s.PlanCopyVolume(ctx, o) })
 			}
 			update, done := e.progress()
 			o.Progress = update
-			err = s.CopyVolume(ctx, o)
+			if refresh {
+				err = s.RefreshVolume(ctx, o)
+			} else {
+				err = s.CopyVolume(ctx, o)
+			}
 			done(err == nil)
 			if err == nil {
 				e.say("Storage volume copied successfully!")

@@ -83,6 +83,17 @@ func volumeOps() []op {
 		{name: "volume create", args: volume("create", "default", "w", "user.k=1"), prepare: nothing, verify: dropVolumes, made: func(h *host) bool { return hasVolume(h, "w") }},
 		{name: "volume copy", args: volume("copy", "default/v v", "default/w"), prepare: ensureVolume, verify: dropVolumes, made: func(h *host) bool { return hasVolume(h, "w") }},
 		{name: "volume snapshot", args: volume("snapshot", "create", "default", "v v", "s1", "--expiry", "3d"), prepare: ensureVolume, verify: dropVolumes},
+		{name: "volume copy --refresh", args: volume("copy", "default/v v", "default/w", "--refresh"), prepare: func(h *host) {
+			ensureVolume(h)
+			if !hasVolume(h, "w") {
+				h.ok(volume("copy", "default/v v/s0", "default/w")...)
+			}
+		}, verify: func(h *host) {
+			if got := h.ok(volume("list", "default", "type=custom", "-c", "n", "--format", "csv")...); got != "v v\nv v/s0\nw\n" && got != "v v\nv v/s0\nw\nw/s0\n" {
+				h.t.Errorf("the volumes are %q", got)
+			}
+			dropVolumes(h)
+		}},
 		{name: "volume snapshot --reuse", args: volume("snapshot", "create", "default", "v v", "s0", "--reuse"), prepare: ensureVolume, verify: func(h *host) {
 			if got := h.ok(volume("snapshot", "list", "default", "v v", "--format", "csv", "-c", "n")...); got != "s0\n" {
 				h.t.Errorf("the snapshots are %q", got)
