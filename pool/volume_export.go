@@ -8,9 +8,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-
+	"poolctl/images/compress"
 	"poolctl/images/tarball"
 	"poolctl/pool/backup"
 	"poolctl/pool/tree"
@@ -21,7 +19,7 @@ type ExportVolumeOptions struct {
 	Pool, Volume string
 	VolumeOnly   bool   // leave the snapshots out
 	Optimized    bool   // btrfs send streams instead of files
-	Compression  string // "" or "zstd", "gzip" or "none"
+	Compression  string // as compress.ParseMethod takes it; "" = zstd
 	Progress     func(Progress)
 }
 
@@ -64,7 +62,7 @@ func (s *System) exportVolume(ctx context.Context, o ExportVolumeOptions, w io.W
 	if err := check(v.openedPool, frozen); err != nil {
 		return err
 	}
-	z, err := compressor(o.Compression, w)
+	z, err := compressor(ctx, o.Compression, w)
 	if err != nil {
 		return err
 	}
@@ -83,21 +81,19 @@ func (s *System) exportVolume(ctx context.Context, o ExportVolumeOptions, w io.W
 }
 
 // compressor is the end of an archive that is compressed that way.
-func compressor(how string, w io.Writer) (io.WriteCloser, error) {
-	switch how {
-	case "", "zstd":
-		return zstd.NewWriter(w)
-	case "gzip":
-		return gzip.NewWriter(w), nil
-	case "none":
-		return nopCloser{w}, nil
+func compressor(ctx context.Context, how string, w io.Writer) (io.WriteCloser, error) {
+	if how == "" {
+		how = "zstd"
 	}
-	return nil, withHint(fmt.Errorf("unknown compression %q", how), "zstd, gzip or none")
+	m, err := compress.ParseMethod(how)
+	if err == nil && m.Format == compress.Squashfs {
+		err = errors.New("a backup is an archive, and squashfs is none")
+	}
+	if err != nil {
+		return nil, withHint(err, "bzip2, gzip, lz4, lzma, xz, zstd or none, with a level behind it: \"xz -9\"")
+	}
+	return compress.NewWriter(ctx, m, w)
 }
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
 
 // writeBackup writes what package backup describes.
 func writeBackup(ctx context.Context, a *tarball.Writer, frozen *tree.Frozen, o ExportVolumeOptions, v tree.Volume) error {

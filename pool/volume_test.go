@@ -315,7 +315,7 @@ func TestVolumeBackup(t *testing.T) {
 	createPool(t, s, "p2", nil)
 	then, now := twoStates(t, s, "p1")
 	for what, o := range map[string]ExportVolumeOptions{
-		"plain": {}, "gzip": {Compression: "gzip"}, "none": {Compression: "none", VolumeOnly: true}, "optimized": {Optimized: true}, "optimized only": {Optimized: true, VolumeOnly: true},
+		"plain": {}, "gzip": {Compression: "gzip"}, "bzip2": {Compression: "bzip2"}, "lz4": {Compression: "lz4"}, "lzma": {Compression: "lzma -1"}, "xz": {Compression: "xz -1"}, "zstd": {Compression: "zstd -19"}, "none": {Compression: "none", VolumeOnly: true}, "optimized": {Optimized: true}, "optimized only": {Optimized: true, VolumeOnly: true},
 	} {
 		t.Run(what, func(t *testing.T) {
 			o.Pool, o.Volume = "p1", "v"

@@ -25,7 +25,7 @@ func volumeExportCommand(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "volume-only", Usage: "leave the snapshots out", Destination: &o.VolumeOnly},
 			&cli.BoolFlag{Name: "optimized-storage", Usage: "write btrfs send streams, which only a btrfs pool can import", Destination: &o.Optimized},
-			&cli.StringFlag{Name: "compression", Usage: "`HOW` to compress: zstd, gzip or none", Value: "zstd", Destination: &o.Compression},
+			&cli.StringFlag{Name: "compression", Usage: "`HOW` to compress: bzip2, gzip, lz4, lzma, xz, zstd or none, with a level behind it: \"xz -9\"", Value: "zstd", Destination: &o.Compression},
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "overwrite FILE", Destination: &force},
 		},
 		Action: e.action(2, 3, func(ctx context.Context, s *pool.System, args []string) error {
