@@ -17,7 +17,7 @@ func TestBackground(t *testing.T) {
 	h.ok("pool", "volume", "create", "p", "v")
 	dir := filepath.Join(h.state, "storage-pools/p/custom/default_v")
 	block := make([]byte, 1<<20)
-	for i := range 400 {
+	for i := range 200 {
 		if _, err := rand.Read(block); err != nil {
 			t.Fatal(err)
 		}
@@ -26,11 +26,11 @@ func TestBackground(t *testing.T) {
 		}
 	}
 	h.sh("sync", "-f", dir)
-	before := h.footprint()
 	if r := h.run("pool", "scrub", "start", "p", "--background"); r.code != 0 || !strings.Contains(r.stderr, "is being scrubbed") {
 		t.Fatalf("want it to be started: %s", r)
 	}
-	h.eventually(`status: finished`, "pool", "scrub", "status", "p")
+	h.eventually(`status: finished`, "pool", "scrub", "status", "p") // which is kept
+	before := h.footprint()
 	if r := h.run("pool", "balance", "p", "--full", "--background"); r.code != 0 || !strings.Contains(r.stderr, "is being balanced") {
 		t.Fatalf("want it to be started: %s", r)
 	}
