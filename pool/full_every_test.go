@@ -200,7 +200,7 @@ func TestAdoptFullPool(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "away.img")
 	ok(t, first.DetachPool(t.Context(), "p"), os.Rename(first.dir.DiskFile("p"), file), first.DeletePool(t.Context(), "p", true))
 	s := newSystem(t)
-	if name, err := s.AdoptPool(t.Context(), file, "p"); err != nil || name != "p" {
+	if name, err := s.AdoptPool(t.Context(), file, AdoptOptions{Name: "p"}); err != nil || name != "p" {
 		t.Fatalf("adopted %q: %v (%s)", name, err, hintOf(err))
 	}
 	if all, err := s.Instances(t.Context()); err != nil || len(all) != 1 || all[0].Problem != "" {

@@ -38,13 +38,13 @@ func TestSetIsTakenBack(t *testing.T) {
 	if now := mountOptionsOf(t, s, "p"); !strings.Contains(now, "noatime") || !strings.Contains(now, "zstd:3") {
 		t.Fatalf("mounted with %s", now)
 	}
-	lostEntry(t, s, opPoolSet, setting{"p", rec.UUID, wanted.Config})
+	lostEntry(t, s, opSet, setting{"p", rec.UUID, rec.Config, wanted.Config})
 	openAgain(t, s)
 	if now := mountOptionsOf(t, s, "p"); now != before && strings.ReplaceAll(now, ",commit=30", "") != before {
 		t.Errorf("mounted with %s, at first with %s", now, before)
 	}
 	ok(t, s.SetPool(t.Context(), "p", PoolChange{Config: map[string]string{"compress": "zstd:3"}}))
-	lostEntry(t, s, opPoolSet, setting{"p", rec.UUID, map[string]string{"size": "256MiB", "source": rec.Source, "compress": "zstd:3"}})
+	lostEntry(t, s, opSet, setting{"p", rec.UUID, rec.Config, map[string]string{"size": "256MiB", "source": rec.Source, "compress": "zstd:3"}})
 	openAgain(t, s) // killed after it was saved
 	if now := mountOptionsOf(t, s, "p"); !strings.Contains(now, "zstd:3") {
 		t.Errorf("what was saved is not so any more: %s", now)
