@@ -15,12 +15,11 @@ import (
 // The serials of the versions of the image "changing": the second has another file or two than the first, the third is all new.
 var serials = []string{"20250101_01:00", "20250102_01:00", "20250103_01:00"}
 
-// changingMirror builds a mirror of three versions of an image, with the deltas between them.
-func changingMirror(t *testing.T) string {
+// addChanging adds those versions of the image to the mirror in dir, and the deltas between all that are there.
+func addChanging(t *testing.T, dir string, versions ...int) {
 	t.Helper()
-	dir, ctx := t.TempDir(), context.Background()
-	var images []fixtures.Image
-	for version, serial := range serials {
+	ctx := context.Background()
+	for _, version := range versions {
 		var tree fixtures.Tree
 		tree.Dir(0o755, ".", "etc", "sbin", "usr")
 		for i := range 20 {
@@ -35,25 +34,62 @@ func changingMirror(t *testing.T) string {
 			}
 			tree.File(fmt.Sprintf("usr/file%d", i), 0o644, b.String())
 		}
-		tree.File("etc/version", 0o644, serial)
-		image, err := fixtures.BuildFromTree(ctx, dir, &tree, fixtures.Properties{OS: "Changing", Release: "1", Serial: serial})
-		if err != nil {
-			t.Fatal(err)
+		tree.File("etc/version", 0o644, serials[version])
+		image, err := fixtures.BuildFromTree(ctx, dir, &tree, fixtures.Properties{OS: "Changing", Release: "1", Serial: serials[version]})
+		must(t, err)
+		must(t, fixtures.BuildMirror(ctx, dir, image))
+	}
+	must(t, fixtures.AddDeltas(ctx, dir))
+}
+
+// imageBytes is how much the server has sent of images since it was asked last.
+func imageBytes(s *fixtures.Server) int64 {
+	var sent int64
+	for _, q := range s.Requests() {
+		if strings.Contains(q.Path, "/images/") {
+			sent += q.Bytes
 		}
-		images = append(images, image)
 	}
-	if err := fixtures.BuildMirror(ctx, dir, images...); err != nil {
-		t.Fatal(err)
+	return sent
+}
+
+// TestImageRefreshDelta: a refresh downloads the delta, and what it makes costs only what changed.
+func TestImageRefreshDelta(t *testing.T) {
+	dir := t.TempDir()
+	addChanging(t, dir, 0)
+	s := serve(t, func() (string, error) { return dir, nil }, fixtures.ServeOptions{})
+	h := newHost(t).withPool().withRemote(s)
+	h.ok("pool", "set", "default", "images.originals=always")
+	h.ok("image", "pull", "m:changing/1", "--alias", "it")
+	h.ok("init", "it", "c1")
+	mnt := h.attached()
+	old := treeSum(t, filepath.Join(mnt, "containers/c1/rootfs"))
+	addChanging(t, dir, 1)
+	imageBytes(s)
+	h.ok("image", "refresh", "it")
+	if sent := imageBytes(s); sent > 200<<10 {
+		t.Errorf("%d bytes were sent", sent)
 	}
-	if err := fixtures.AddDeltas(ctx, dir); err != nil {
-		t.Fatal(err)
+	newer := h.serial("", serials[1])
+	for _, o := range h.usage("--exact").Objects {
+		if o.Type == "image" && (o.Name != newer || o.Exact.Exclusive.Data > o.Exact.Referenced.Data*6/10) {
+			// Half of it is the squashfs that is kept, and one file of 20 is another.
+			t.Errorf("image %s has %d of %d bytes of its own", o.Name, o.Exact.Exclusive.Data, o.Exact.Referenced.Data)
+		}
 	}
-	return dir
+	h.settle()
+	if got := treeSum(t, filepath.Join(mnt, "containers/c1/rootfs")); got != old {
+		t.Error("the instance of the old version changed")
+	}
+	if raw, err := os.ReadFile(filepath.Join(mnt, "images", newer, "rootfs/etc/version")); err != nil || string(raw) != serials[1] {
+		t.Errorf("the new version: %q, %v", raw, err)
+	}
 }
 
 // TestImageDelta counts what the server has to send of a version when another one is in the pool.
 func TestImageDelta(t *testing.T) {
-	dir := changingMirror(t)
+	dir := t.TempDir()
+	addChanging(t, dir, 0, 1, 2)
 	deltas, err := filepath.Glob(filepath.Join(dir, "images/*/*/*/*", serials[1], "*.vcdiff"))
 	if err != nil || len(deltas) != 1 {
 		t.Fatal(deltas, err)
@@ -124,7 +160,7 @@ func TestImageDelta(t *testing.T) {
 			if c.name == "base damaged" {
 				must(t, os.WriteFile(filepath.Join(mnt, ".poolctl/originals", from, "rootfs"), []byte("not a squashfs"), 0o600))
 			}
-			s.Requests() // forgets them
+			imageBytes(s)
 			env := h.env
 			if c.name == "no xdelta3" {
 				h.env = append(h.env[:len(h.env):len(h.env)], "PATH=/nonexistent")
@@ -134,12 +170,7 @@ func TestImageDelta(t *testing.T) {
 			if r.code != 0 {
 				t.Fatal(r)
 			}
-			var sent int64
-			for _, q := range s.Requests() {
-				if strings.Contains(q.Path, "/images/") {
-					sent += q.Bytes
-				}
-			}
+			sent := imageBytes(s)
 			if used := sent < 200<<10; used != c.delta {
 				t.Errorf("the delta was used: %v; %d bytes were sent\n%s", used, sent, r)
 			}
