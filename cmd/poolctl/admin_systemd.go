@@ -12,25 +12,36 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// unitName is the file name of the systemd unit.
-const unitName = "poolctl.service"
+// unitName is the file name of the systemd unit that attaches the pools, and
+// imagesUnit and imagesTimer those of what looks after the images.
+const (
+	unitName    = "poolctl.service"
+	imagesUnit  = "poolctl-images.service"
+	imagesTimer = "poolctl-images.timer"
+)
 
 func adminSystemdCommand(e *env) *cli.Command {
 	var dir string
 	var install, force bool
 	return &cli.Command{
-		Name: "systemd", Usage: "print or install the systemd unit that attaches the pools at boot",
-		Description: example("At boot it attaches all pools that were not detached by name. When the machine is shut down, or the unit is stopped,\n"+
-			"it stops the running instances, cleanly where they let it, and detaches the pools.",
-			"poolctl admin systemd", "poolctl admin systemd --install && systemctl daemon-reload && systemctl enable --now poolctl"),
+		Name: "systemd", Usage: "print or install the systemd units that attach the pools at boot and look after images", ArgsUsage: "[UNIT]",
+		Description: example(unitName+", which is printed unless another one is named, attaches at boot all pools that were not detached by name.\n"+
+			"When the machine is shut down, or the unit is stopped, it stops the running instances, cleanly where they let it, and\n"+
+			"detaches the pools. "+imagesTimer+" runs "+imagesUnit+" every six hours: it brings images up to date that are to be\n"+
+			"(image refresh --all --auto), and deletes cached images that are not used and snapshots whose time is over (admin expire).",
+			"poolctl admin systemd", "poolctl admin systemd "+imagesTimer,
+			"poolctl admin systemd --install && systemctl daemon-reload && systemctl enable --now poolctl.service "+imagesTimer),
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "install", Usage: "write " + unitName + " instead of printing it", Destination: &install},
-			&cli.StringFlag{Name: "dir", Usage: "`DIR` to write it to", Value: "/etc/systemd/system", Destination: &dir, TakesFile: true},
-			&cli.BoolFlag{Name: "force", Usage: "replace a unit of that name that says something else", Destination: &force},
+			&cli.BoolFlag{Name: "install", Usage: "write all of them instead of printing one", Destination: &install},
+			&cli.StringFlag{Name: "dir", Usage: "`DIR` to write them to", Value: "/etc/systemd/system", Destination: &dir, TakesFile: true},
+			&cli.BoolFlag{Name: "force", Usage: "replace units of those names that say something else", Destination: &force},
 		},
 		Action: func(c *cli.Context) error {
-			if err := checkCount(c, 0, 0); err != nil {
+			if err := checkCount(c, 0, 1); err != nil {
 				return err
+			}
+			if install && c.NArg() > 0 {
+				return usagef(c, "--install writes all units: none can be named")
 			}
 			if !install && (force || c.IsSet("dir")) {
 				return usagef(c, "--dir and --force are for --install")
@@ -43,36 +54,95 @@ func adminSystemdCommand(e *env) *cli.Command {
 			if err != nil {
 				return fmt.Errorf("cannot write the unit: %w", err)
 			}
-			unit := systemdUnit(program, root)
+			units := systemdUnits(program, root)
 			if !install {
+				name := unitName
+				if c.NArg() > 0 {
+					name = c.Args().First()
+				}
+				unit, ok := units[name]
+				if !ok {
+					return usagef(c, "unknown unit %q: there are %s, %s and %s", name, unitName, imagesUnit, imagesTimer)
+				}
 				return e.printf("%s", unit)
 			}
-			if err := installUnit(dir, unit, force); err != nil {
+			if err := installUnits(dir, units, force); err != nil {
 				return err
 			}
-			e.say("written: %s; now: systemctl daemon-reload && systemctl enable --now %s", filepath.Join(dir, unitName), strings.TrimSuffix(unitName, ".service"))
+			e.say("written to %s; now: systemctl daemon-reload && systemctl enable --now %s %s", dir, unitName, imagesTimer)
 			return nil
 		},
 	}
 }
 
-// installUnit writes the unit, at once or not at all.
-func installUnit(dir, unit string, force bool) error {
-	path := filepath.Join(dir, unitName)
-	old, err := os.ReadFile(path)
-	switch {
-	case err == nil && string(old) == unit:
-		return nil
-	case err == nil && !force:
-		return fmt.Errorf("cannot install the unit: %s says something else already (--force replaces it)", path)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("cannot install the unit: %w", err)
+// installUnits writes the units: all of them, or none where one says something
+// else.
+func installUnits(dir string, units map[string]string, force bool) error {
+	for name, unit := range units {
+		path := filepath.Join(dir, name)
+		old, err := os.ReadFile(path)
+		switch {
+		case err == nil && string(old) != unit && !force:
+			return fmt.Errorf("cannot install the unit: %s says something else already (--force replaces it)", path)
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("cannot install the unit: %w", err)
+		}
 	}
-	if err := renameio.WriteFile(path, []byte(unit), 0o644); err != nil {
-		return fmt.Errorf("cannot install the unit: %w", err)
+	for name, unit := range units {
+		if err := renameio.WriteFile(filepath.Join(dir, name), []byte(unit), 0o644); err != nil {
+			return fmt.Errorf("cannot install the unit: %w", err)
+		}
 	}
 	return nil
 }
+
+// runUnit is the beginning of a command line in a unit file.
+func runUnit(program, root string) string {
+	run := quoteUnit(program, "$")
+	if root != defaultRoot {
+		run += " --root " + quoteUnit(root, "$")
+	}
+	return run
+}
+
+// systemdUnits are all units by their names.
+func systemdUnits(program, root string) map[string]string {
+	return map[string]string{unitName: systemdUnit(program, root), imagesUnit: systemdImagesUnit(program, root), imagesTimer: systemdImagesTimer}
+}
+
+// systemdImagesUnit is the unit that the timer runs. A server that cannot be
+// reached is no reason to keep what is not used.
+func systemdImagesUnit(program, root string) string {
+	run := runUnit(program, root)
+	return `# Made by: poolctl admin systemd
+[Unit]
+Description=Images of poolctl: new versions, and what is not used any more
+Wants=network-online.target
+After=network-online.target ` + unitName + `
+RequiresMountsFor=` + quoteUnit(root, "") + `
+ConditionPathExists=` + strings.ReplaceAll(root, "%", "%%") + `/pools
+
+[Service]
+Type=oneshot
+ExecStart=-` + run + ` image refresh --all --auto
+ExecStart=` + run + ` admin expire
+IOSchedulingClass=idle
+`
+}
+
+// systemdImagesTimer runs it as often as an Incus server looks for new versions.
+const systemdImagesTimer = `# Made by: poolctl admin systemd
+[Unit]
+Description=Images of poolctl: new versions, and what is not used any more
+
+[Timer]
+OnBootSec=15min
+OnUnitActiveSec=6h
+RandomizedDelaySec=30min
+
+[Install]
+WantedBy=timers.target
+`
 
 // systemdUnit is the unit for a program and a state directory.
 //
@@ -81,10 +151,7 @@ func installUnit(dir, unit string, force bool) error {
 // as well. Instances are in cgroups of their own, so that the unit does not end
 // them; stopping them first is what makes the pools free.
 func systemdUnit(program, root string) string {
-	run := quoteUnit(program, "$")
-	if root != defaultRoot {
-		run += " --root " + quoteUnit(root, "$")
-	}
+	run := runUnit(program, root)
 	return `# Made by: poolctl admin systemd
 [Unit]
 Description=Storage pools of poolctl

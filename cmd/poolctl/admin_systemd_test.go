@@ -108,12 +108,21 @@ func TestSystemdUnit(t *testing.T) {
 		if !slices.Contains(strings.Fields(got["Unit.After"][0]), "local-fs.target") {
 			t.Errorf("After=%q", got["Unit.After"])
 		}
-		verifyUnit(t, unit, c.program, i)
+		verifyUnit(t, unitName, unit, c.program, i)
+		unit = systemdImagesUnit(c.program, c.root)
+		for n, w := range [][]string{{"-", "image", "refresh", "--all", "--auto"}, {"", "admin", "expire"}} {
+			line, ignored := strings.CutPrefix(parseUnit(t, unit)["Service.ExecStart"][n], "-")
+			if argv := unitWords(t, line); ignored != (w[0] == "-") || !slices.Equal(argv, slices.Concat(prefix, w[1:])) {
+				t.Errorf("%q", argv)
+			}
+		}
+		verifyUnit(t, imagesUnit, unit, c.program, i)
 	}
+	verifyUnit(t, imagesTimer, systemdImagesTimer, "/", 0)
 }
 
 // verifyUnit has systemd-analyze look at the unit. It wants the program to be there.
-func verifyUnit(t *testing.T, unit, program string, i int) {
+func verifyUnit(t *testing.T, name, unit, program string, i int) {
 	t.Helper()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -124,13 +133,19 @@ func verifyUnit(t *testing.T, unit, program string, i int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), unitName)
-	unit = strings.ReplaceAll(unit, quoteUnit(program, "$"), quoteUnit(self, "$"))
+	path := filepath.Join(t.TempDir(), name)
+	if name == imagesTimer { // the service that it starts has to be there
+		if err := os.WriteFile(filepath.Join(filepath.Dir(path), imagesUnit), []byte(systemdImagesUnit(self, defaultRoot)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		unit = strings.ReplaceAll(unit, quoteUnit(program, "$"), quoteUnit(self, "$"))
+	}
 	if err := os.WriteFile(path, []byte(unit), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", path).CombinedOutput()
-	if err != nil || strings.Contains(string(out), unitName) {
+	if err != nil || strings.Contains(string(out), name) {
 		t.Errorf("unit %d: systemd-analyze verify: %v\n%s\n%s", i, err, out, unit)
 	}
 }
@@ -145,6 +160,9 @@ func TestInstallUnit(t *testing.T) {
 	if code, out := run(); code != 0 || !strings.Contains(out, " --root /srv/p pool attach --all\n") {
 		t.Errorf("exit %d: %s", code, out)
 	}
+	if code, out := run(imagesTimer); code != 0 || !strings.Contains(out, "OnUnitActiveSec=6h\n") {
+		t.Errorf("exit %d: %s", code, out)
+	}
 	path := filepath.Join(dir, unitName)
 	for range 2 {
 		if code, out := run("--install", "--dir", dir); code != 0 || !strings.Contains(out, "systemctl daemon-reload") {
@@ -156,6 +174,11 @@ func TestInstallUnit(t *testing.T) {
 	}
 	if code, out := run("--install", "--dir", dir); code != 1 || !strings.Contains(out, "--force") {
 		t.Errorf("over another unit: exit %d: %s", code, out)
+	}
+	for name := range systemdUnits("/p", "/r") {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
 	}
 	if raw, err := os.ReadFile(path); string(raw) != "mine" {
 		t.Errorf("the other unit: %q, %v", raw, err)
@@ -169,7 +192,7 @@ func TestInstallUnit(t *testing.T) {
 	if code, _ := run("--install", "--dir", filepath.Join(dir, "none")); code != 1 {
 		t.Errorf("a directory that is not there: exit %d", code)
 	}
-	for _, argv := range [][]string{{"--force"}, {"--dir", dir}, {"name"}} {
+	for _, argv := range [][]string{{"--force"}, {"--dir", dir}, {"name"}, {"--install", unitName}, {"a", "b"}} {
 		if code, _ := run(argv...); code != 2 {
 			t.Errorf("%v: exit %d", argv, code)
 		}
