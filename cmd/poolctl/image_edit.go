@@ -6,9 +6,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"go.yaml.in/yaml/v3"
 
-	"poolctl/cmd/poolctl/internal/editor"
 	"poolctl/pool"
 )
 
@@ -31,12 +29,7 @@ func imageEditCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			text, err := yaml.Marshal(im.Put())
-			if err != nil {
-				return err
-			}
-			files := editor.Files{Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr}
-			return editor.Change(ctx, files, append([]byte(imageEditHelp), text...), func(edited []byte) error {
+			return e.edit(ctx, imageEditHelp, im.Put(), func(edited []byte) error {
 				now, err := readImagePut(edited)
 				if err != nil {
 					return fmt.Errorf("cannot change image %s: %w", args[0], err)
