@@ -117,9 +117,14 @@ func (w *limitWatch) due(now time.Time) bool {
 	case btrfs.QuotaNone:
 	}
 	if due {
-		w.acted, w.limit, w.changed, w.high = now, q.Limit, q.Changed, q.Referenced
+		w.counted(now, q)
 	}
 	return due
+}
+
+// counted notes what there was when it was counted.
+func (w *limitWatch) counted(now time.Time, q btrfs.QuotaNow) {
+	w.acted, w.limit, w.changed, w.high = now, q.Limit, q.Changed, q.Referenced
 }
 
 func (w *limitWatch) dueSimple(now time.Time, q btrfs.QuotaNow) bool {
