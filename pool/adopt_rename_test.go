@@ -96,8 +96,11 @@ func TestCheckRename(t *testing.T) {
 		rename map[string]string
 		want   error
 	}{
-		{map[string]string{"c1": "c2"}, ErrExists}, {map[string]string{"c1": "x", "c2": "x"}, ErrExists}, {map[string]string{"c1": "c2", "c2": "c1"}, ErrExists},
-		{map[string]string{"c1": "c1"}, nil}, {map[string]string{"pro_ject": "c3"}, nil},
+		{map[string]string{"c1": "c2"}, ErrExists},
+		{map[string]string{"c1": "x", "c2": "x"}, ErrExists},
+		{map[string]string{"c1": "c2", "c2": "c1"}, ErrExists},
+		{map[string]string{"c1": "c1"}, nil},
+		{map[string]string{"pro_ject": "c3"}, nil},
 	} {
 		if err := checkRename(a, c.rename); !errors.Is(err, c.want) {
 			t.Errorf("%v: %v, want %v", c.rename, err, c.want)
