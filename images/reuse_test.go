@@ -139,17 +139,15 @@ func TestReuseDebian(t *testing.T) {
 	testtree.WholeSeconds(t, changed)
 	file := squash(changed, "new")
 	got, res, took := unpackAt(t, place, "new", "old", file)
-	sameTree(t, "the new version", readTree(t, changed), readTree(t, got))
+	want := readTree(t, changed)
+	sameTree(t, "the new version", want, readTree(t, got))
 	run(t, "btrfs", "quota", "rescan", "-w", place)
 	own, all := qgroup(t, filepath.Dir(got))
 	t.Logf("of %d bytes the new version has %d of its own, and shares %d bytes of content; the pool has %d less", all, own, res.Shared, took)
 	if own > all/20 {
 		t.Errorf("%d of %d bytes are the new version's own", own, all)
 	}
-	run(t, "btrfs", "-q", "subvolume", "delete", "--commit-after", place+"/old")
-	run(t, "btrfs", "subvolume", "sync", place)
-	want := readTree(t, changed)
-	run(t, "btrfs", "-q", "subvolume", "delete", "--commit-after", place+"/changed")
+	run(t, "btrfs", "-q", "subvolume", "delete", "--commit-after", place+"/old", place+"/changed")
 	run(t, "btrfs", "subvolume", "sync", place)
 	run(t, "sh", "-c", "echo 3 > /proc/sys/vm/drop_caches") // nothing is to come from memory
 	sameTree(t, "the new version after the old one was deleted", want, readTree(t, got))

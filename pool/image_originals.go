@@ -13,8 +13,9 @@ import (
 	"poolctl/remotes"
 )
 
-// originalsKey says of which images the pool keeps the files that they came as,
-// besides what was unpacked of them.
+// originalsKey says of which pulled images the pool keeps the files that they came
+// as, besides what was unpacked of them; those of imported and published ones it
+// keeps always.
 const originalsKey = "images.originals"
 
 // The values of originalsKey. Auto, the default, keeps the squashfs of an image from a

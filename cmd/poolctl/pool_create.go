@@ -49,9 +49,9 @@ btrfs.quotas, images.originals, volume.size and the other volume.* defaults, use
 btrfs.quotas says how the pool counts what each instance and volume takes: simple quotas from Linux 6.7 on (cheap, but an
 older kernel cannot mount the pool, and btrfs-progs before 6.7 cannot check it), qgroups, or none; auto takes simple ones
 where the kernel has them, and qgroups elsewhere once a size is asked for.
-images.originals says of which images the pool keeps the files that they came as, besides what was unpacked of them: auto keeps
-the squashfs of an image from a server that has deltas, if xdelta3 is installed, so that the next version can be made of it and
-a small download; always keeps all; never none.`
+images.originals says of which pulled images the pool keeps the files that they came as, besides what was unpacked of them: auto
+keeps the squashfs of an image from a server that has deltas, if xdelta3 is installed, so that the next version can be made of it
+and a small download; always keeps all files; never none. Those of imported and published images are always kept.`
 
 func poolCreateCommand(e *env) *cli.Command {
 	var f poolCreateFlags
