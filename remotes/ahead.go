@@ -15,28 +15,61 @@ const aheadTries = 3
 
 // ending is the end of a file that came before its turn.
 type ending struct {
-	off   int64
-	bytes []byte
+	off int64
+	at  io.ReaderAt // the whole file's offsets, from off on; nil while there is none
+}
+
+func (d *download) ending() ending {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.end
+}
+
+func (d *download) hasEnd() bool { return d.ending().at != nil }
+
+// setEnd lets Read take the end of the file from elsewhere than the connection.
+func (d *download) setEnd(e ending) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.end = e
 }
 
 // fetched is how much of the file comes by the connection.
 func (d *download) fetched() int64 {
-	if d.end.bytes != nil {
-		return d.end.off
+	if e := d.ending(); e.at != nil {
+		return e.off
 	}
 	return d.file.Size
 }
 
 // ahead gives Read what is here already, once its turn has come.
-func (d *download) ahead(p []byte) int {
-	if d.off < d.fetched() || d.end.bytes == nil {
-		return 0
+func (d *download) ahead(p []byte) (int, error) {
+	e := d.ending()
+	if e.at == nil || d.off < e.off {
+		return 0, nil
 	}
 	_ = d.drop() // what it would still send is here
-	n := copy(p, d.end.bytes[d.off-d.end.off:])
+	n, err := e.at.ReadAt(p[:min(int64(len(p)), d.file.Size-d.off)], d.off)
+	if n > 0 {
+		err = nil
+	}
 	d.hash.Write(p[:n])
 	d.off += int64(n)
-	return n
+	return n, err
+}
+
+// inMemory is the end of a file in memory.
+type inMemory struct {
+	off   int64
+	bytes []byte
+}
+
+func (m inMemory) ReadAt(p []byte, off int64) (int, error) {
+	n := copy(p, m.bytes[off-m.off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
 }
 
 // ReadAt implements io.ReaderAt by a request of its own. The bytes are not verified
@@ -45,6 +78,19 @@ func (d *download) ahead(p []byte) int {
 // from the mirror that is being read from; one that cannot send parts is
 // errors.ErrUnsupported.
 func (d *download) ReadAt(p []byte, off int64) (int, error) {
+	n, err := d.fetchPart(p, off)
+	if err == nil && off+int64(n) == d.file.Size && n <= maxAhead {
+		d.setEnd(ending{off, inMemory{off, append([]byte(nil), p[:n]...)}})
+	}
+	if err == nil && n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// fetchPart is ReadAt without keeping what comes; p may reach beyond the end of
+// the file.
+func (d *download) fetchPart(p []byte, off int64) (int, error) {
 	if off < 0 || off > d.file.Size {
 		return 0, fmt.Errorf("cannot read %s at byte %d of %d", d.file.Path, off, d.file.Size)
 	}
@@ -56,36 +102,28 @@ func (d *download) ReadAt(p []byte, off int64) (int, error) {
 			break
 		}
 		if try >= aheadTries || d.ctx.Err() != nil || errors.Is(err, errors.ErrUnsupported) || !transient(err) {
-			return n, d.fail(err)
+			return n, fmt.Errorf("cannot download the end of %s: %w", d.file.Path, err)
 		}
 		if err := d.client.pause(d.ctx, try); err != nil {
-			return n, d.fail(err)
+			return n, fmt.Errorf("cannot download the end of %s: %w", d.file.Path, err)
 		}
-	}
-	if off+int64(n) == d.file.Size && off >= d.off && n > 0 && n <= maxAhead && d.err == nil {
-		d.end = ending{off, append([]byte(nil), want...)}
-		d.route.gave()
-	}
-	if n < len(p) {
-		return n, io.EOF
 	}
 	return n, nil
 }
 
 // readPart makes one request for a part.
 func (d *download) readPart(p []byte, off int64) (int, error) {
-	h := http.Header{
-		"Accept-Encoding": {"identity"},
-		"Range":           {fmt.Sprintf("bytes=%d-%d", off, off+int64(len(p))-1)},
+	d.mu.Lock()
+	from := d.origin
+	d.mu.Unlock()
+	if from.mirror == nil {
+		return 0, fmt.Errorf("there is no connection: %w", errors.ErrUnsupported)
 	}
-	if d.validator != "" && d.body != nil { // else it may be another server's
-		h.Set("If-Range", d.validator)
+	resp, err := d.askPart(from.URL, from.Validator, p, off)
+	if err == nil && resp.StatusCode == http.StatusOK && from.Validator != "" && resp.ContentLength == d.file.Size {
+		_ = resp.Body.Close() // as in request: another server's ETag of the same file
+		resp, err = d.askPart(from.URL, "", p, off)
 	}
-	url, err := joinPath(d.route.at.base, d.route.path)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := d.client.do(d.ctx, url, h)
 	if err != nil {
 		return 0, err
 	}
@@ -95,7 +133,7 @@ func (d *download) readPart(p []byte, off int64) (int, error) {
 	case http.StatusOK: // no parts, or another file by now
 		return 0, fmt.Errorf("the server sends no parts of files: %w", errors.ErrUnsupported)
 	default:
-		return 0, &StatusError{URL: url, Code: resp.StatusCode}
+		return 0, &StatusError{URL: from.URL, Code: resp.StatusCode}
 	}
 	start, total, err := parseContentRange(resp.Header.Get("Content-Range"))
 	switch {
@@ -106,9 +144,22 @@ func (d *download) readPart(p []byte, off int64) (int, error) {
 	case total != d.file.Size:
 		return 0, fmt.Errorf("the server does not say that the file has %d bytes: %w", d.file.Size, errors.ErrUnsupported)
 	}
+	d.route.gave(from.mirror)
 	n, err := io.ReadFull(resp.Body, p)
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err
+}
+
+// askPart requests a part of the file.
+func (d *download) askPart(url, validator string, p []byte, off int64) (*http.Response, error) {
+	h := http.Header{
+		"Accept-Encoding": {"identity"},
+		"Range":           {fmt.Sprintf("bytes=%d-%d", off, off+int64(len(p))-1)},
+	}
+	if validator != "" {
+		h.Set("If-Range", validator)
+	}
+	return d.client.do(d.ctx, url, h)
 }

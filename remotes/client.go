@@ -19,6 +19,9 @@ type Options struct {
 	// CacheDir is a directory for this remote alone, made when needed; "" keeps
 	// nothing between processes.
 	CacheDir string
+	// DownloadDir is where downloads are kept that did not end (OpenWith); several
+	// remotes and processes may share one. "" keeps none.
+	DownloadDir string
 	// UserAgent is what the server is told, "poolctl/1.2".
 	UserAgent string
 	// Transport sends the requests; nil is one with the system's certificates
@@ -44,6 +47,7 @@ type Client struct {
 	http      *http.Client
 	userAgent string
 	cache     cache
+	downloads string
 	expiry    time.Duration
 	notice    func(string)
 	native    string
@@ -71,7 +75,7 @@ func NewClient(r Remote, o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		remote: r, mirrors: mirrors, userAgent: o.UserAgent, cache: cache{o.CacheDir}, expiry: o.Expiry,
+		remote: r, mirrors: mirrors, userAgent: o.UserAgent, cache: cache{o.CacheDir}, downloads: o.DownloadDir, expiry: o.Expiry,
 		native: NativeArch(), idle: idleTimeout, backoff: 500 * time.Millisecond, pace: defaultPace, grace: raceGrace,
 	}
 	if len(mirrors) > 1 {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -28,18 +29,22 @@ const (
 // *StatusError, at once.
 //
 // What it returns is an io.ReaderAt as well, for a part of the file that is needed
-// before its turn: not yet verified, not at the same time as Read, and
+// before its turn: not yet verified, and
 // errors.ErrUnsupported from a server that sends no parts. What ReadAt gave up to
 // the end of the file, Read gives again without loading it twice.
 func (c *Client) Open(ctx context.Context, f File) (io.ReadCloser, error) {
 	if err := f.check(); err != nil {
 		return nil, fmt.Errorf("cannot download from %s: %w", c.remote.Name, err)
 	}
-	d := &download{ctx: ctx, client: c, file: f, route: c.route(f), hash: sha256.New()}
+	d := c.newDownload(ctx, f)
 	if d.err = d.connect(nil); d.err != nil {
 		return nil, d.err
 	}
 	return d, nil
+}
+
+func (c *Client) newDownload(ctx context.Context, f File) *download {
+	return &download{ctx: ctx, client: c, file: f, route: c.route(f), hash: sha256.New()}
 }
 
 // download is a file on its way. It keeps the context of Open because Read
@@ -55,11 +60,28 @@ type download struct {
 	bounded   bool          // the body ends by itself where the file should
 	validator string        // If-Range: the strong ETag or date of the mirror's first answer
 	meter     meter
-	off       int64  // bytes given to the reader
-	tries     int    // failed ones since mark
-	mark      int64  // off when tries began to count
-	err       error  // sticky
-	end       ending // the end of the file, once ReadAt was asked for it
+	off       int64 // bytes given to the reader
+	tries     int   // failed ones since mark
+	mark      int64 // off when tries began to count
+	err       error // sticky
+	resumed   bool  // a part of it is from an earlier process
+
+	// connected is told of each connection; nil = nobody.
+	connected func(origin)
+
+	mu     sync.Mutex // guards what ReadAt uses beside Read
+	origin origin     // of the last connection
+	end    ending     // the end of the file, once ReadAt was asked for it
+}
+
+// origin is where bytes of a file come from.
+type origin struct {
+	// URL is the file's on the mirror that is connected to, before redirects; "" while there is none.
+	URL string `json:"url"`
+	// Validator is what If-Range may hold for it.
+	Validator string `json:"validator,omitempty"`
+
+	mirror *mirror
 }
 
 // Read implements io.Reader.
@@ -72,8 +94,9 @@ func (d *download) Read(p []byte) (int, error) {
 			d.err = d.finish()
 			return 0, d.err
 		}
-		if n := d.ahead(p); n > 0 {
-			return n, nil
+		if n, err := d.ahead(p); n > 0 || err != nil {
+			d.err = err
+			return n, err
 		}
 		if d.body == nil {
 			if d.err = d.connect(errSlow); d.err != nil {
@@ -86,7 +109,7 @@ func (d *download) Read(p []byte) (int, error) {
 		if n > 0 {
 			d.hash.Write(p[:n])
 			d.off += int64(n)
-			d.route.gave()
+			d.route.gave(d.route.at)
 			if slow && err == nil && d.route.faster() {
 				_ = d.drop() // what it would still send is not wanted; the next Read connects to another
 			}
@@ -125,15 +148,17 @@ func (d *download) drop() error {
 
 // finish checks what only the end can show.
 func (d *download) finish() error {
-	if !d.bounded && d.end.bytes == nil { // the answer to ReadAt told the length
+	if !d.bounded && d.body != nil && !d.hasEnd() { // the answer to ReadAt told the length
 		var one [1]byte
 		if n, _ := io.ReadFull(d.body, one[:]); n > 0 {
 			return d.fail(&SizeError{Path: d.file.Path, Want: d.file.Size, Got: d.file.Size + 1})
 		}
 	}
 	if got := hex.EncodeToString(d.hash.Sum(nil)); got != d.file.SHA256 {
-		d.client.trust.blame(d.file.SHA256, d.route.givers)
-		return d.fail(&HashError{Path: d.file.Path, Want: d.file.SHA256, Got: got})
+		if !d.resumed { // else it may be what was kept
+			d.client.trust.blame(d.file.SHA256, d.route.allGivers())
+		}
+		return d.fail(&HashError{Path: d.file.Path, Want: d.file.SHA256, Got: got, Resumed: d.resumed})
 	}
 	return io.EOF
 }
@@ -156,7 +181,7 @@ func (d *download) connect(cause error) error {
 			}
 			if !d.route.next(cause) {
 				if err := d.again(cause); err != nil {
-					return d.fail(err)
+					return &TransferError{d.route.url(), err}
 				}
 			}
 		}
@@ -210,14 +235,12 @@ func (d *download) request() error {
 	if err != nil {
 		return err
 	}
-	h := http.Header{"Accept-Encoding": {"identity"}}
-	if d.off > 0 {
-		h.Set("Range", fmt.Sprintf("bytes=%d-", d.off))
-		if d.validator != "" {
-			h.Set("If-Range", d.validator)
-		}
+	resp, err := d.ask(url, d.validator)
+	if err == nil && resp.StatusCode == http.StatusOK && d.off >= worthAsking && d.validator != "" && resp.ContentLength == d.file.Size {
+		// Behind a redirect another server may have the same file under another ETag. Whether it is the same the hash tells.
+		_ = resp.Body.Close()
+		resp, err = d.ask(url, "")
 	}
-	resp, err := d.client.do(d.ctx, url, h)
 	if err != nil {
 		return err
 	}
@@ -226,7 +249,30 @@ func (d *download) request() error {
 		return err
 	}
 	d.body = resp.Body
+	at := origin{URL: url, Validator: d.validator, mirror: d.route.at}
+	d.mu.Lock()
+	d.origin = at
+	d.mu.Unlock()
+	if d.connected != nil {
+		d.connected(at)
+	}
 	return nil
+}
+
+// worthAsking is how many bytes there must be already to ask once more for the
+// rest of a file alone.
+const worthAsking = 1 << 20
+
+// ask requests the file from the byte that is needed next.
+func (d *download) ask(url, validator string) (*http.Response, error) {
+	h := http.Header{"Accept-Encoding": {"identity"}}
+	if d.off > 0 {
+		h.Set("Range", fmt.Sprintf("bytes=%d-", d.off))
+		if validator != "" {
+			h.Set("If-Range", validator)
+		}
+	}
+	return d.client.do(d.ctx, url, h)
 }
 
 // accept checks an answer against what was asked for. 200 to a request for a

@@ -91,9 +91,25 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("the server answered %d %s", e.Code, http.StatusText(e.Code))
 }
 
+// TransferError says that a file did not come in. What has come can be gone on with
+// (OpenOptions.Keep), unless the server says that it has no such file.
+type TransferError struct {
+	URL string
+	Err error
+}
+
+// Error says which file, and why.
+func (e *TransferError) Error() string { return fmt.Sprintf("cannot download %s: %v", e.URL, e.Err) }
+
+// Unwrap gives the cause.
+func (e *TransferError) Unwrap() error { return e.Err }
+
 // HashError says that a file arrived whole, but is not what the catalogue says.
 type HashError struct {
 	Path, Want, Got string // Want and Got are sha256 in hex
+	// Resumed says that a part of it was kept from an earlier download, which is
+	// forgotten now: begun anew the file may be right.
+	Resumed bool
 }
 
 // Error gives both hashes.

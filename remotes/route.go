@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 )
 
 // route is the way of one download over the mirrors of a remote.
@@ -18,9 +19,11 @@ type route struct {
 	usable []*mirror // those that may still be asked in another round
 	slow   []*mirror
 	last   *mirror           // that was connected to before
-	givers []*mirror         // who sent a part of the file
 	alone  bool              // all of the file is to come from one mirror
 	causes map[*mirror]error // why each was left, the last time
+
+	mu     sync.Mutex
+	givers []*mirror // who sent a part of the file
 }
 
 // route begins with the first mirror that has not sent something else for the file before.
@@ -41,11 +44,20 @@ func (r *route) url() string {
 	return r.at.url + "/" + r.path
 }
 
-// gave notes that the present mirror has sent a part of the file.
-func (r *route) gave() {
-	if !slices.Contains(r.givers, r.at) {
-		r.givers = append(r.givers, r.at)
+// gave notes that a mirror has sent a part of the file.
+func (r *route) gave(m *mirror) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.givers, m) {
+		r.givers = append(r.givers, m)
 	}
+}
+
+// allGivers lists who sent a part of the file.
+func (r *route) allGivers() []*mirror {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.givers)
 }
 
 // faster says whether there is a mirror to try in this round that has not been found slow.
@@ -64,7 +76,7 @@ func (r *route) next(cause error) bool {
 	case !transient(cause):
 		r.usable = slices.DeleteFunc(slices.Clone(r.usable), func(m *mirror) bool { return m == r.at })
 	}
-	if r.alone && len(r.givers) > 0 {
+	if r.alone && len(r.allGivers()) > 0 {
 		r.left = nil
 		r.usable = slices.DeleteFunc(slices.Clone(r.usable), func(m *mirror) bool { return m != r.at })
 	}

@@ -36,10 +36,17 @@ func (t *trust) of(sha256 string) (liars []*mirror, alone bool) {
 }
 
 // CanRetry says whether a download that failed with err (a *HashError, perhaps wrapped) may succeed if it is begun anew,
-// because there is a mirror that has not yet sent something else under that file's name.
+// because there is a mirror that has not yet sent something else under that file's name, or because what was wrong may
+// be what an earlier download left.
 func (c *Client) CanRetry(err error) bool {
 	var bad *HashError
-	if len(c.mirrors) == 1 || !errors.As(err, &bad) {
+	if !errors.As(err, &bad) {
+		return false
+	}
+	if bad.Resumed {
+		return true
+	}
+	if len(c.mirrors) == 1 {
 		return false
 	}
 	liars, _ := c.trust.of(bad.Want)
