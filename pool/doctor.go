@@ -103,6 +103,7 @@ func (s *System) Doctor(ctx context.Context, o DoctorOptions) ([]Finding, error)
 	d.strayNetworks(networks)
 	d.strayDisks(pools)
 	d.strayMountPoints(pools)
+	d.keptDownloads()
 	if o.Fix {
 		for i := range d.found {
 			d.found[i].repair(ctx)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"poolctl/btrfs"
+	"poolctl/remotes"
 	"poolctl/runtime/network"
 )
 
@@ -77,6 +78,24 @@ func (d *doctor) isSource(path string, pools []string) bool {
 		}
 	}
 	return false
+}
+
+// keptDownloads tells of pulls that were cut or interrupted.
+func (d *doctor) keptDownloads() {
+	all, err := remotes.KeptDownloads(d.dir.Downloads())
+	if err != nil {
+		d.failed("downloads", err)
+		return
+	}
+	for _, k := range all {
+		d.add(Finding{
+			Severity: SeverityNotice, Object: "download " + k.SHA256[:12],
+			Problem: fmt.Sprintf("%s of it are kept since %s; the next pull of that image goes on with it, and after a week it is removed",
+				FormatSize(k.Size), k.Last.Format("2006-01-02 15:04")),
+			Remedy: "poolctl doctor --fix removes it", does: "it was removed",
+			fix: func(context.Context) error { return remotes.RemoveKept(d.dir.Downloads(), k.SHA256) },
+		})
+	}
 }
 
 // strayMountPoints tells of directories below storage-pools/ that are no pool's.

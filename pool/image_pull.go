@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"slices"
@@ -193,18 +192,29 @@ func checkAliases(t *tree.Tree, fingerprint string, aliases []string) error {
 // download is downloadOnce, begun anew for as long as what arrives is not the
 // image and there is a mirror that may have the real one.
 func (s *System) download(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o PullOptions, cached bool) (rec tree.ImageRecord, err error) {
-	for {
-		rec, err = s.downloadOnce(ctx, p, c, want, src, o, cached)
-		if err == nil || ctx.Err() != nil || !c.CanRetry(err) {
+	if err := remotes.ExpireKept(s.dir.Downloads()); err != nil {
+		s.notice(err.Error())
+	}
+	for keep := s.canKeep(p.rec, want); ; {
+		rec, err = s.downloadOnce(ctx, p, c, want, src, o, cached, keep)
+		_, unkept := errors.AsType[*remotes.KeepError](err)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return rec, err
+		case unkept && keep:
+			keep = false
+			s.noticef("the download begins anew: %v", err)
+		case c.CanRetry(err):
+			s.noticef("trying again: %v", err)
+		default:
 			return rec, err
 		}
-		s.noticef("trying another mirror: %v", err)
 	}
 }
 
 // downloadOnce pulls the image's files through the unpacker into a staging
 // subvolume and commits it. The caller holds the image's lock.
-func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o PullOptions, cached bool) (rec tree.ImageRecord, err error) {
+func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o PullOptions, cached, keep bool) (rec tree.ImageRecord, err error) {
 	need := imageNeed(want)
 	need.size = o.size
 	kept := keptOriginals(p.rec.Config, want)
@@ -223,7 +233,9 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 			err = errors.Join(s.nameFull(p.rec, err), stage.Abort())
 		}
 	}()
-	req, err := request(c, want, stage, o.Progress)
+	files := s.fetch(ctx, c, want, keep, o.Progress)
+	defer func() { files.end(err) }()
+	req, err := files.request(want, stage)
 	if err != nil {
 		return rec, err
 	}
@@ -261,55 +273,6 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	}
 	defer unlockAliases()
 	return rec, stage.CommitImage(ctx, rec)
-}
-
-// request says to the unpacker which files to take and where from.
-func request(c *remotes.Client, want remotes.Image, stage *tree.Stage, progress func(Progress)) (images.Request, error) {
-	req := images.Request{Fingerprint: want.Fingerprint, Type: want.Type, Dir: stage.Dir(), TempDir: stage.TempDir()}
-	for _, f := range want.Files {
-		part := &images.Part{Name: f.Path, Size: f.Size, Open: func(ctx context.Context) (io.ReadCloser, error) {
-			rc, err := c.Open(ctx, f)
-			if err != nil || progress == nil {
-				return rc, err
-			}
-			return &counted{ReadCloser: rc, p: Progress{Name: string(f.Role), Total: f.Size}, report: progress}, nil
-		}}
-		switch f.Role {
-		case remotes.RoleMetadata:
-			req.Metadata = part
-		case remotes.RoleRootfs:
-			req.Rootfs = part
-		case remotes.RoleUnified:
-			req.Unified = part
-		}
-	}
-	if req.Unified == nil && (req.Metadata == nil || req.Rootfs == nil) {
-		return req, fmt.Errorf("the catalogue names no root file system for image %s", want.Fingerprint[:12])
-	}
-	return req, nil
-}
-
-// counted reports the bytes that are read.
-type counted struct {
-	io.ReadCloser
-	p      Progress
-	report func(Progress)
-}
-
-func (c *counted) Read(b []byte) (int, error) {
-	n, err := c.ReadCloser.Read(b)
-	c.p.Done += int64(n)
-	c.report(c.p)
-	return n, err
-}
-
-// ReadAt reads ahead, which is not reported: the bytes come again by Read.
-func (c *counted) ReadAt(b []byte, off int64) (int, error) {
-	at, ok := c.ReadCloser.(io.ReaderAt)
-	if !ok {
-		return 0, errors.ErrUnsupported
-	}
-	return at.ReadAt(b, off)
 }
 
 // poolOrDefault names the pool to use: the one given, the default profile's,

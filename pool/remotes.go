@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -149,9 +150,23 @@ func (s *System) client(name string) (*remotes.Client, remotes.Remote, error) {
 	return c, r, err
 }
 
-// clientOf opens the catalogue of a remote as given.
+// clientOf opens the catalogue of a remote as given; what one operation has read of it
+// serves the next ones of the process.
 func (s *System) clientOf(r remotes.Remote) (*remotes.Client, error) {
-	return remotes.NewClient(r, remotes.Options{CacheDir: s.dir.Cache(r.Name), UserAgent: "poolctl/" + s.version, Notice: s.notice})
+	s.clientsMu.Lock()
+	defer s.clientsMu.Unlock()
+	for _, c := range s.clients {
+		if reflect.DeepEqual(c.Remote(), r) {
+			return c, nil
+		}
+	}
+	c, err := remotes.NewClient(r, remotes.Options{
+		CacheDir: s.dir.Cache(r.Name), DownloadDir: s.dir.Downloads(), UserAgent: "poolctl/" + s.version, Notice: s.notice,
+	})
+	if err == nil {
+		s.clients = append(s.clients, c)
+	}
+	return c, err
 }
 
 // RemoteImages lists a remote's catalogue, sorted as incus sorts it.

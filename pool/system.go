@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"poolctl/pool/journal"
 	"poolctl/pool/state"
+	"poolctl/remotes"
 	"poolctl/runtime"
 )
 
@@ -33,6 +35,9 @@ type System struct {
 	// cgroups is the cgroup below which this state directory's instances live,
 	// absolute in every hierarchy; several state directories never meet.
 	cgroups string
+
+	clientsMu sync.Mutex
+	clients   []*remotes.Client
 }
 
 // Open opens the state directory o.Root, making it if it is not there, and

@@ -172,6 +172,7 @@ type Progress struct {
 	Name  string // what is worked on: "rootfs", "metadata", "unpack"
 	Done  int64  // bytes
 	Total int64  // bytes; 0 = unknown
+	Kept  int64  // of Done, those that an earlier command left; in the first report
 }
 
 // CreateOptions are the arguments of Create.

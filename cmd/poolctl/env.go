@@ -144,5 +144,10 @@ func (e *env) progress() (update func(pool.Progress), done func(ok bool)) {
 		style = progress.None
 	}
 	r := progress.New(e.stderr, style)
-	return func(p pool.Progress) { r.Update(p.Name, p.Done, p.Total) }, r.Close
+	return func(p pool.Progress) {
+		if p.Kept > 0 {
+			r.Resume(p.Name, p.Kept, p.Total)
+		}
+		r.Update(p.Name, p.Done, p.Total)
+	}, r.Close
 }

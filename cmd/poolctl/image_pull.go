@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -10,15 +11,19 @@ import (
 	"poolctl/remotes"
 )
 
+const pullHelp = `Every file and the whole are checked against the hashes of the remote's catalogue. Several images are pulled at
+the same time. A pull that was cut or interrupted is gone on with by the next one; what has come in is kept for a week.`
+
 func imagePullCommand(e *env) *cli.Command {
 	var aliases, profiles cli.StringSlice
 	var o pool.PullOptions
 	var format string
 	var plan, vm bool
 	return &cli.Command{
-		Name: "pull", Aliases: []string{"copy", "cp"}, Usage: "bring an image of a remote into a pool", ArgsUsage: "REMOTE:IMAGE [local:]",
-		Description: example("Every file and the whole are checked against the hashes of the remote's catalogue.",
-			"poolctl image pull images:alpine/3.20 --alias alpine", "poolctl image pull images:debian/12 --plan"),
+		Name: "pull", Aliases: []string{"copy", "cp"}, Usage: "bring an image of a remote into a pool", ArgsUsage: "REMOTE:IMAGE... [local:]",
+		Description: example(pullHelp,
+			"poolctl image pull images:alpine/3.20 --alias alpine", "poolctl image pull images:debian/12 images:alpine/3.20/arm64",
+			"poolctl image pull images:debian/12 --plan"),
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "alias", Usage: "`NAME` to give it; may be repeated", Destination: &aliases},
 			&cli.BoolFlag{Name: "copy-aliases", Usage: "give it the remote's aliases too", Destination: &o.CopyAliases},
@@ -30,23 +35,21 @@ func imagePullCommand(e *env) *cli.Command {
 			planFlag(&plan),
 			formatFlag(&format, output.YAML),
 		},
-		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) error {
-			if to := optional(args, 1); to != "" && to != localRemote+":" {
-				return badUsage("image pull", "the target can only be %q, not %q", localRemote+":", to)
-			}
-			o.Aliases, o.Profiles, o.Type = aliases.Value(), profiles.Value(), vmType(vm)
-			if plan {
-				return e.printPlan(format, func() (pool.SpacePlan, error) { return s.PlanPull(ctx, args[0], o) })
-			}
-			update, done := e.progress()
-			o.Progress = update
-			im, err := s.PullImage(ctx, args[0], o)
-			done(err == nil)
+		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
+			refs, err := pullArgs(args)
 			if err != nil {
 				return err
 			}
-			e.say("Image %s is in pool %s", im.Fingerprint, im.Pool)
-			return nil
+			o.Aliases, o.Profiles, o.Type = aliases.Value(), profiles.Value(), vmType(vm)
+			switch {
+			case len(refs) > 1 && len(o.Aliases) > 0:
+				return badUsage("image pull", "--alias is for one image, not for %d", len(refs))
+			case len(refs) > 1 && plan:
+				return badUsage("image pull", "--plan is for one image, not for %d", len(refs))
+			case plan:
+				return e.printPlan(format, func() (pool.SpacePlan, error) { return s.PlanPull(ctx, refs[0], o) })
+			}
+			return e.pull(ctx, s, refs, o)
 		}),
 	}
 }
@@ -57,4 +60,44 @@ func vmType(vm bool) string {
 		return remotes.TypeVM
 	}
 	return ""
+}
+
+// pullArgs are the images to pull, without the target, which is the last word if
+// that ends in a colon.
+func pullArgs(args []string) ([]string, error) {
+	last := len(args) - 1
+	if last == 0 || !strings.HasSuffix(args[last], ":") {
+		return args, nil
+	}
+	if args[last] != localRemote+":" {
+		return nil, badUsage("image pull", "the target can only be %q, not %q", localRemote+":", args[last])
+	}
+	return args[:last], nil
+}
+
+// pull pulls images, several at a time, with a line of progress for each file.
+func (e *env) pull(ctx context.Context, s *pool.System, refs []string, o pool.PullOptions) error {
+	update, done := e.progress()
+	pulled := make(chan pool.Image, len(refs))
+	err := eachAtOnce(ctx, refs, func(ctx context.Context, ref string) error {
+		o := o
+		o.Progress = update
+		if len(refs) > 1 {
+			o.Progress = func(p pool.Progress) {
+				p.Name = ref + " " + p.Name
+				update(p)
+			}
+		}
+		im, err := s.PullImage(ctx, ref, o)
+		if err == nil {
+			pulled <- im
+		}
+		return err
+	})
+	done(err == nil)
+	close(pulled)
+	for im := range pulled {
+		e.say("Image %s is in pool %s", im.Fingerprint, im.Pool)
+	}
+	return err
 }

@@ -124,6 +124,9 @@ func (d *Dir) DiskFile(pool string) string { return filepath.Join(d.Disks(), poo
 // valid one (ValidateName).
 func (d *Dir) Cache(remote string) string { return filepath.Join(d.cache(), remote) }
 
+// Downloads is the directory of what is kept of downloads that did not end; whoever writes there makes it, mode 0700.
+func (d *Dir) Downloads() string { return filepath.Join(d.Root, "downloads") }
+
 // RemoveCache removes the directory Cache. One that is not there is no error.
 func (d *Dir) RemoveCache(remote string) error {
 	if filepath.Base(remote) != remote || !filepath.IsLocal(remote) || remote == "." { // any other name is one directory's

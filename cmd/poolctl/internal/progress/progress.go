@@ -19,7 +19,8 @@ type Style int
 const (
 	// None shows nothing.
 	None Style = iota
-	// Lines writes a line when a part starts and one when it is done.
+	// Lines writes a line when a part starts, one every ten seconds, and one when it
+	// is done.
 	Lines
 	// Bars draws bars; the writer has to be a terminal.
 	Bars
@@ -27,6 +28,9 @@ const (
 
 // refresh is the shortest time between two updates of a bar.
 const refresh = 100 * time.Millisecond
+
+// every is the time between two lines about a part.
+const every = 10 * time.Second
 
 // Reporter shows the parts of one operation. Its methods may be called from
 // several goroutines.
@@ -42,6 +46,7 @@ type Reporter struct {
 type part struct {
 	name        string
 	done, total int64
+	before      int64 // done at the start: of an earlier process
 	start, last time.Time
 	finished    bool
 	bar         *mpb.Bar
@@ -61,13 +66,17 @@ func (r *Reporter) Update(name string, done, total int64) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.part(name, total)
+	p := r.part(name, 0, total)
 	if p.finished {
 		return
 	}
 	now := time.Now()
 	p.done, p.total = done, max(total, 0)
 	complete := p.total > 0 && p.done >= p.total
+	if r.style == Lines && !complete && now.Sub(p.last) >= every {
+		_, _ = fmt.Fprintf(r.w, "%s: %s\n", p.name, p.status(now))
+		p.last = now
+	}
 	if p.bar != nil && (complete || now.Sub(p.last) >= refresh) {
 		if p.total > 0 {
 			p.bar.SetTotal(p.total, false)
@@ -80,18 +89,33 @@ func (r *Reporter) Update(name string, done, total int64) {
 	}
 }
 
+// Resume shows a part of which an earlier process has done so many bytes; they do not
+// count for its rate.
+func (r *Reporter) Resume(name string, before, total int64) {
+	if r.style == None {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.part(name, before, total)
+}
+
 // part finds the part, or starts it.
-func (r *Reporter) part(name string, total int64) *part {
+func (r *Reporter) part(name string, before, total int64) *part {
 	if p := r.parts[name]; p != nil {
 		return p
 	}
-	p := &part{name: table.Clean(name), start: time.Now()}
+	now := time.Now()
+	p := &part{name: table.Clean(name), start: now, last: now, before: before}
 	r.parts[name], r.order = p, append(r.order, p)
 	switch r.style {
 	case Lines:
 		size := ""
 		if total > 0 {
 			size = " (" + output.IEC(total) + ")"
+			if before > 0 {
+				size = " (" + output.IEC(before) + " of " + output.IEC(total) + " are there)"
+			}
 		}
 		_, _ = fmt.Fprintf(r.w, "%s%s ...\n", p.name, size)
 	case Bars:
@@ -101,12 +125,38 @@ func (r *Reporter) part(name string, total int64) *part {
 		// Made with total 0: mpb lets only such a bar be completed by SetTotal.
 		p.bar = r.bars.AddBar(0,
 			mpb.PrependDecorators(decor.Name(p.name, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1024(0), "% .1f / % .1f", decor.WCSyncSpace)),
-			mpb.AppendDecorators(
-				decor.NewPercentage("%d", decor.WCSyncSpace), decor.AverageSpeed(decor.SizeB1024(0), "% .1f", decor.WCSyncSpace),
-				decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)),
-		)
+			mpb.AppendDecorators(decor.NewPercentage("%d", decor.WCSyncSpace), decor.Any(func(s decor.Statistics) string {
+				return rateAndLeft(s.Current-p.before, s.Total-s.Current, time.Since(p.start))
+			}, decor.WCSyncSpaceR)))
+		p.bar.SetCurrent(before)
 	}
 	return p
+}
+
+// status says how far a part is.
+func (p *part) status(now time.Time) string {
+	text := output.IEC(p.done)
+	if p.total > 0 {
+		text += " of " + output.IEC(p.total)
+	}
+	if more := rateAndLeft(p.done-p.before, p.total-p.done, now.Sub(p.start)); more != "" {
+		text += ", " + more
+	}
+	return text
+}
+
+// rateAndLeft is the rate of so many bytes in a time, and how long the rest takes at
+// that; "" while nothing is known.
+func rateAndLeft(bytes, rest int64, took time.Duration) string {
+	if bytes <= 0 || took <= 0 {
+		return ""
+	}
+	rate := float64(bytes) / took.Seconds()
+	text := output.IEC(int64(rate)) + "/s"
+	if rest > 0 {
+		text += fmt.Sprintf(", %s left", time.Duration(float64(rest)/rate*float64(time.Second)).Round(time.Second))
+	}
+	return text
 }
 
 // finish ends one part.

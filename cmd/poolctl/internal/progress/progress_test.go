@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -23,6 +24,37 @@ func TestLines(t *testing.T) {
 	want := "rootfs (2.00KiB) ...\nunpack\ufffd ...\nrootfs: 2.00KiB in T\nunpack\ufffd: 2.00KiB in T\n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestRate: what an earlier process has done counts for the whole, and not for the
+// rate.
+func TestRate(t *testing.T) {
+	for want, p := range map[string]*part{
+		"30.00MiB of 50.00MiB, 10.00MiB/s, 2s left": {done: 30 << 20, total: 50 << 20, before: 20 << 20, start: time.Unix(0, 0)},
+		"30.00MiB, 10.00MiB/s":                      {done: 30 << 20, before: 20 << 20, start: time.Unix(0, 0)},
+		"20.00MiB of 50.00MiB":                      {done: 20 << 20, total: 50 << 20, before: 20 << 20, start: time.Unix(0, 0)},
+		"50.00MiB of 50.00MiB, 50.00MiB/s":          {done: 50 << 20, total: 50 << 20, start: time.Unix(0, 0)},
+	} {
+		if got := p.status(time.Unix(1, 0)); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// TestLinesOfLong: a part that takes long gets a line now and then, and one that is
+// gone on with says what is there.
+func TestLinesOfLong(t *testing.T) {
+	var b bytes.Buffer
+	r := New(&b, Lines)
+	r.Resume("rootfs", 1<<20, 4<<20)
+	r.parts["rootfs"].last = time.Now().Add(-every)
+	r.Update("rootfs", 2<<20, 4<<20)
+	r.Update("rootfs", 3<<20, 4<<20)
+	r.Close(false)
+	want := regexp.MustCompile(`^rootfs \(1.00MiB of 4.00MiB are there\) ...\nrootfs: 2.00MiB of 4.00MiB, [0-9.]+[KMGT]iB/s, [0-9]+s left\n$`)
+	if !want.MatchString(b.String()) {
+		t.Errorf("%q", b.String())
 	}
 }
 
