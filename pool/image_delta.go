@@ -88,13 +88,14 @@ func pickDelta(t *tree.Tree, want remotes.Image, root remotes.File) (remotes.Fil
 
 // applyDelta downloads a delta and applies it on the way.
 func applyDelta(ctx context.Context, c *remotes.Client, d remotes.File, old, f *os.File, root remotes.File, progress func(Progress)) (err error) {
-	in, err := c.Open(ctx, d)
+	o := remotes.OpenOptions{}
+	if progress != nil {
+		o.Progress = func(done int64) { progress(Progress{Name: string(remotes.RoleDelta), Done: done, Total: d.Size}) }
+	}
+	in, err := c.OpenWith(ctx, d, o)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = in.Close() }() // what came of it was verified, or not
-	if progress != nil {
-		in = &counted{ReadCloser: in, p: Progress{Name: string(remotes.RoleDelta), Total: d.Size}, report: progress}
-	}
 	return delta.Apply(ctx, old, in, f, delta.Target{Size: root.Size, SHA256: root.SHA256})
 }

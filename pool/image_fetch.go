@@ -25,6 +25,7 @@ type fetch struct {
 	progress func(Progress)
 	notice   func(string)
 	files    []remotes.File
+	left     remotes.Role // is not fetched; "" = all are
 
 	mu     sync.Mutex
 	coming map[string]io.ReadCloser // by path: begun, and not yet asked for
@@ -71,6 +72,9 @@ func (f *fetch) open(file remotes.File) (io.ReadCloser, error) {
 	}
 	if len(f.coming) == 0 {
 		for _, other := range f.files {
+			if other.Role == f.left {
+				continue
+			}
 			rc, err := f.begin(other)
 			if err != nil {
 				return nil, err
@@ -85,6 +89,9 @@ func (f *fetch) open(file remotes.File) (io.ReadCloser, error) {
 	}
 	return rc, nil
 }
+
+// leave says, before the first is opened, which file comes from elsewhere.
+func (f *fetch) leave(r remotes.Role) { f.left = r }
 
 func (f *fetch) begin(file remotes.File) (io.ReadCloser, error) {
 	o := remotes.OpenOptions{Keep: f.keep}

@@ -244,6 +244,7 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	if root, made := s.rootFromDelta(ctx, p.Tree, c, want, stage, keepRoot, o.Progress); root != nil {
 		defer func() { _ = made.Close() }() // it was synced with the image
 		req.Rootfs = root
+		files.leave(remotes.RoleRootfs)
 		delete(kept, tree.OriginalRootfs)
 	}
 	s.keepOriginals(&req, stage, kept)

@@ -107,7 +107,9 @@ func pickImage(all []Image, ref string) (Image, error) {
 // images is refused, naming them, and so is an alias that is one image's in one
 // pool and another's in another, unless one of them is in the preferred pool.
 func pickImages(all []Image, ref, preferred string) ([]Image, error) {
-	ref = strings.TrimPrefix(ref, localRemote+":")
+	if ref = strings.TrimPrefix(ref, localRemote+":"); ref == "" {
+		ref = "default" // as in lxc and incus
+	}
 	found, prints := imagesNamed(all, ref)
 	what, hint := "the alias stands for several images, in different pools", "name it by its fingerprint"
 	if i := slices.IndexFunc(found, func(im Image) bool { return im.Pool == preferred }); i >= 0 && len(prints) > 1 {

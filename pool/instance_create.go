@@ -174,6 +174,9 @@ func (s *System) cachedImage(ctx context.Context, p *openedPool, c *remotes.Clie
 	if err := checkContainer(want.Type, want.Fingerprint); err != nil { // before it is downloaded
 		return rec, nil, err
 	}
+	if _, err := checkArch(ctx, want.Arch); err != nil { // before it is downloaded
+		return rec, nil, err
+	}
 	unlock, err = s.dir.LockImage(ctx, want.Fingerprint)
 	if err != nil {
 		return rec, nil, err
@@ -252,6 +255,9 @@ func (s *System) lockedImage(ctx context.Context, p *openedPool, ref string) (re
 			return rec, nil, err
 		}
 		if err := checkContainer(im.Type, im.Fingerprint); err != nil {
+			return rec, nil, err
+		}
+		if _, err := checkArch(ctx, im.Architecture); err != nil {
 			return rec, nil, err
 		}
 		if unlock, err = s.dir.LockImage(ctx, im.Fingerprint); err != nil {

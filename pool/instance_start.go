@@ -14,7 +14,6 @@ import (
 	"poolctl/images"
 	"poolctl/pool/state"
 	"poolctl/pool/tree"
-	"poolctl/remotes"
 	"poolctl/runtime"
 	"poolctl/runtime/network"
 )
@@ -41,7 +40,8 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if in.rec.Broken != nil {
 		return in.rec.Broken
 	}
-	if err := checkArch(in.rec); err != nil {
+	linux32, err := checkArch(ctx, in.rec.Architecture)
+	if err != nil {
 		return err
 	}
 	s.keepInstanceLimit(ctx, in)
@@ -79,7 +79,7 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 		Name: name, Hostname: name, Rootfs: filepath.Join(in.InstancePath(name), "rootfs"), RunDir: s.instanceRunDir(name),
 		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, NICs: nics, Disks: disks, Env: env,
 		DiskUIDMap: diskUIDs, DiskGIDMap: diskGIDs,
-		LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name), Upkeep: upkeep,
+		Linux32: linux32, LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name), Upkeep: upkeep,
 	})
 	if err != nil {
 		return err
@@ -103,15 +103,6 @@ func (s *System) notePower(in *lockedInstance, power string, change func(*tree.I
 	if err != nil {
 		s.noticef("%s is %s, and its record does not say so: %s", in.rec.Name, strings.ToLower(power), err)
 	}
-}
-
-// checkArch refuses an instance that this machine cannot run.
-func checkArch(rec tree.Instance) error {
-	native := remotes.NativeArch()
-	if rec.Architecture == "" || rec.Architecture == native || native == "x86_64" && rec.Architecture == "i686" || native == "aarch64" && rec.Architecture == "armv7l" {
-		return nil
-	}
-	return withHint(fmt.Errorf("its image is for %s, this machine is %s", rec.Architecture, native), "pull the image for this architecture")
 }
 
 // applyTemplates writes the files that the image wants written: those of the

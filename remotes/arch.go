@@ -31,7 +31,8 @@ func Arch(name string) (kernelName string, ok bool) {
 }
 
 // RunnableArchs lists the architectures, by the kernel's names, whose programs this
-// machine runs, its own first.
+// machine runs without emulation, its own first. Whether the kernel does so for the
+// others depends on how it was built.
 func RunnableArchs() []string { return runnable(NativeArch()) }
 
 // runnable lists the architectures whose programs a machine of the given one

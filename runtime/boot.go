@@ -194,7 +194,7 @@ func (s *supervisor) talkMounts(ctx context.Context, init *process, sock int, di
 	}
 	cfg := stage.Config{
 		Hostname: s.spec.Hostname, Init: s.spec.initArgs(), Env: s.spec.environ(),
-		Cgroups: guestLayout(s.layout), Tasks: len(init.cmd.ExtraFiles) - 1,
+		Linux32: s.spec.Linux32, Cgroups: guestLayout(s.layout), Tasks: len(init.cmd.ExtraFiles) - 1,
 	}
 	for _, d := range disks {
 		cfg.Disks = append(cfg.Disks, stage.Disk{Device: d.Device, Path: d.Inside()})

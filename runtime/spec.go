@@ -34,6 +34,9 @@ type Spec struct {
 	// UIDMap and GIDMap must map id 0.
 	UIDMap []IDMap `json:"uid_map"`
 	GIDMap []IDMap `json:"gid_map"`
+	// Linux32 lets the instance's programs see a 32-bit machine (personality(2),
+	// PER_LINUX32): uname -m is i686 on x86_64.
+	Linux32 bool `json:"linux32,omitempty"`
 	// Init is the argument vector of PID 1; empty means /sbin/init.
 	Init []string `json:"init,omitempty"`
 	// Env is added to the environment of init.

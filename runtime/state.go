@@ -32,6 +32,7 @@ type state struct {
 	StartedAt     time.Time `json:"started_at,omitzero"`
 	Cgroup        string    `json:"cgroup"`
 	HostNICs      []string  `json:"host_nics,omitempty"` // host ends of the veth pairs
+	Linux32       bool      `json:"linux32,omitempty"`
 	UIDMap        []IDMap   `json:"uid_map"`
 	GIDMap        []IDMap   `json:"gid_map"`
 }

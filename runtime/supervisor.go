@@ -135,7 +135,7 @@ func (s *supervisor) prepare(ctx context.Context) (err error) {
 func (s *supervisor) prepareLocked() (err error) {
 	s.state = state{
 		Name: s.spec.Name, SupervisorPID: os.Getpid(), Cgroup: s.spec.Cgroup,
-		UIDMap: s.spec.UIDMap, GIDMap: s.spec.GIDMap,
+		Linux32: s.spec.Linux32, UIDMap: s.spec.UIDMap, GIDMap: s.spec.GIDMap,
 	}
 	if s.state.BootID, err = bootID(); err != nil {
 		return err

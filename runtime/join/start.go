@@ -24,6 +24,8 @@ type Target struct {
 	Tasks []*os.File
 	// Cgroup is an open v2 cgroup directory, or nil.
 	Cgroup *os.File
+	// Linux32 is the personality of a 32-bit machine (personality(2)).
+	Linux32 bool
 }
 
 // Command is what to run there.
@@ -98,6 +100,13 @@ func Start(t Target, c Command) (int, error) {
 	p.inner = cloneArgs{flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PARENT}
 	p.inner.stack, p.inner.stackSize = top(1)
 
+	if t.Linux32 {
+		back, err := linux32()
+		if err != nil {
+			return 0, err
+		}
+		defer back()
+	}
 	pid, errno := fork(&outer, p)
 	runtime.KeepAlive(keep)
 	runtime.KeepAlive(t)
@@ -117,6 +126,23 @@ func Start(t Target, c Command) (int, error) {
 		}
 	}
 	return 0, &Error{Op: opNames[p.failed], Err: p.errno, Exec: p.failed == stepExec}
+}
+
+// linux32 gives this thread, which stays the goroutine's until back is called, the
+// personality that its children inherit.
+func linux32() (back func(), err error) {
+	const perLinux32, query = 0x0008, 0xffffffff // linux/personality.h
+	runtime.LockOSThread()
+	old, _, _ := syscall.RawSyscall(unix.SYS_PERSONALITY, query, 0, 0) // cannot fail
+	if _, _, errno := syscall.RawSyscall(unix.SYS_PERSONALITY, perLinux32, 0, 0); errno != 0 {
+		runtime.UnlockOSThread()
+		return nil, &Error{Op: "set the personality", Err: errno}
+	}
+	return func() {
+		if _, _, errno := syscall.RawSyscall(unix.SYS_PERSONALITY, old, 0, 0); errno == 0 {
+			runtime.UnlockOSThread() // else the thread ends with the goroutine
+		}
+	}, nil
 }
 
 // fork calls cloneChild between the runtime's hooks, as syscall.forkAndExecInChild

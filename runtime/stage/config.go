@@ -25,6 +25,8 @@ type Config struct {
 	Hostname string   `json:"hostname"`
 	Init     []string `json:"init"` // argument vector; the first is the path
 	Env      []string `json:"env"`
+	// Linux32 is the personality of a 32-bit machine.
+	Linux32 bool `json:"linux32,omitempty"`
 	// Cgroups are mounted below /sys/fs/cgroup.
 	Cgroups []Hierarchy `json:"cgroups"`
 	// Tasks is how many descriptors of v1 "tasks" files the stage has inherited,

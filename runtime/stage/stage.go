@@ -136,6 +136,9 @@ func receiveRoot(sock int) error {
 // softFiles is the traditional soft limit of open files.
 const softFiles = 1024
 
+// linux32 is PER_LINUX32 of linux/personality.h.
+const linux32 = 0x0008
+
 // execInit is the last step; it returns only on failure.
 func execInit(cfg Config) error {
 	if err := caps.DropBounding(); err != nil {
@@ -160,6 +163,11 @@ func execInit(cfg Config) error {
 	files.Cur = min(softFiles, files.Max)
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return fmt.Errorf("cannot set the limit of open files: %w", err)
+	}
+	if cfg.Linux32 {
+		if _, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, linux32, 0, 0); errno != 0 {
+			return fmt.Errorf("cannot set the personality: %w", errno)
+		}
 	}
 	err := syscall.Exec(cfg.Init[0], cfg.Init, cfg.Env)
 	return fmt.Errorf("%s: %w", path.Clean(cfg.Init[0]), err)
