@@ -78,14 +78,28 @@ func (m inMemory) ReadAt(p []byte, off int64) (int, error) {
 // from the mirror that is being read from; one that cannot send parts is
 // errors.ErrUnsupported.
 func (d *download) ReadAt(p []byte, off int64) (int, error) {
-	n, err := d.fetchPart(p, off)
+	b := toTheEnd(p, off, d.file.Size)
+	n, err := d.fetchPart(b, off)
 	if err == nil && off+int64(n) == d.file.Size && n <= maxAhead {
-		d.setEnd(ending{off, inMemory{off, append([]byte(nil), p[:n]...)}})
+		d.setEnd(ending{off, inMemory{off, append([]byte(nil), b[:n]...)}})
 	}
-	if err == nil && n < len(p) {
+	if n = copy(p, b[:n]); err == nil && n < len(p) {
 		err = io.EOF
 	}
 	return n, err
+}
+
+// maxPadding is how much behind what is asked for is loaded with it, in bytes, if it
+// is all that follows: a squashfs is padded to 4 KiB, or to 64.
+const maxPadding = 64 << 10
+
+// toTheEnd is p, or something longer in its place where little is missing to the end
+// of the file.
+func toTheEnd(p []byte, off, size int64) []byte {
+	if rest := size - off - int64(len(p)); rest > 0 && rest <= maxPadding {
+		return make([]byte, size-off)
+	}
+	return p
 }
 
 // fetchPart is ReadAt without keeping what comes; p may reach beyond the end of

@@ -53,10 +53,18 @@ func keepPart(t *testing.T, s *server, dir string, f File, n, tail int) {
 	if _, err := io.ReadFull(r, make([]byte, n)); err != nil {
 		t.Fatal(err)
 	}
+	if tail < 0 { // of what is padded the end is needed but for the padding
+		if n, err := readAt(t, r, make([]byte, -tail-3000), f.Size+int64(tail)); err != nil || n != -tail-3000 {
+			t.Fatalf("%d bytes, %v", n, err)
+		}
+	}
 	if tail > 0 {
 		if _, err := readAt(t, r, make([]byte, tail), f.Size-int64(tail)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if st, err := os.Stat(filepath.Join(dir, f.SHA256, keptEnd)); tail != 0 && (err != nil || st.Size() != int64(max(tail, -tail))) {
+		t.Errorf("the end is not kept: %v, %v", st, err)
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
@@ -75,6 +83,7 @@ func TestResume(t *testing.T) {
 	}{
 		"in the middle":          {2 << 20, 0, []http.HandlerFunc{parts(b)}, "2097152"},
 		"the end is there":       {2 << 20, 100_000, []http.HandlerFunc{parts(b)}, "2097152"},
+		"a padded end is there":  {2 << 20, -100_000, []http.HandlerFunc{parts(b)}, "2097152"},
 		"cut again":              {100_000, 0, []http.HandlerFunc{cutAfter(b, 1<<20, `"t"`, true), parts(b)}, "100000 1148576"},
 		"no ranges any more":     {100_000, 0, []http.HandlerFunc{cutAfter(b, len(b), "", false)}, "100000"},
 		"away at first, then up": {2 << 20, 0, []http.HandlerFunc{status(503), parts(b)}, "2097152 2097152"},

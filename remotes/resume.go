@@ -262,10 +262,15 @@ func (s *keptStream) ReadAt(p []byte, off int64) (int, error) {
 		var n int
 		if at != nil {
 			n, err = at.ReadAt(want, off)
-		} else if n, err = s.d.fetchPart(want, off); err != nil {
-			continue // it comes in its turn
-		} else if off+int64(n) == size && n <= maxAhead {
-			s.keepEnd(want)
+		} else {
+			b := toTheEnd(want, off, size)
+			if n, err = s.d.fetchPart(b, off); err != nil {
+				continue // it comes in its turn
+			}
+			if off+int64(n) == size && n <= maxAhead {
+				s.keepEnd(b[:n])
+			}
+			n = copy(want, b[:n])
 		}
 		if n == len(want) {
 			err = nil
