@@ -73,7 +73,7 @@ func TestVolumeBackupsOfLXD(t *testing.T) {
 			}
 		}
 	}
-	for i, args := range [][]string{{}, {"--optimized-storage"}, {"--compression", "none"}} {
+	for i, args := range [][]string{{}, {"--optimized-storage"}} {
 		name := strings.Join(args, " ")
 		file, volume := filepath.Join(h.dir, fmt.Sprintf("theirs%d.tar", i)), fmt.Sprint("v", i)
 		l.lxc(append([]string{"storage", "volume", "export", "default", "vol", file}, args...)...)
@@ -85,6 +85,9 @@ func TestVolumeBackupsOfLXD(t *testing.T) {
 			t.Error(err)
 		}
 		back := filepath.Join(h.dir, fmt.Sprintf("ours%d.tar", i))
+		if len(args) > 0 { // LXD 5.0.2 hangs in the import of streams in a compressed backup, its own as well
+			args = append(args, "--compression", "none")
+		}
 		h.ok(append([]string{"pool", "volume", "export", "default", volume, back}, args...)...)
 		l.lxc("storage", "volume", "import", "default", back, volume)
 		same("LXD has ours, "+name, theirs, volume)
