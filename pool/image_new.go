@@ -73,16 +73,19 @@ func (s *System) commitOriginals(ctx context.Context, p *openedPool, stage *tree
 	if err != nil {
 		return rec, err
 	}
-	defer unlock()
 	if rec, err = p.Image(fingerprint); err == nil {
 		rec, err = o.again(p, rec)
 	} else if errors.Is(err, fs.ErrNotExist) {
 		rec, err = s.unpackOriginals(ctx, p, stage, names, fingerprint, size, o)
 	}
+	unlock() // two commands that take aliases from each other's images must not wait for each other
 	if err != nil {
 		return rec, err
 	}
 	crash.Point("pool.newimage.committed")
+	if !o.Reuse {
+		return rec, nil
+	}
 	return rec, s.takeAliases(context.WithoutCancel(ctx), p, fingerprint, o.Aliases) // the image is there
 }
 
@@ -148,6 +151,13 @@ func (s *System) unpackOriginals(ctx context.Context, p *openedPool, stage *tree
 	if err := ctx.Err(); err != nil {
 		return rec, err
 	}
+	if !o.Reuse {
+		unlock, err := s.lockFreeAliases(ctx, p, fingerprint, o.Aliases)
+		if err != nil {
+			return rec, err
+		}
+		defer unlock()
+	}
 	return rec, stage.CommitImage(ctx, rec)
 }
 
@@ -192,9 +202,6 @@ func (c contextReader) Read(b []byte) (int, error) {
 // other are deleted. It comes after the image has them: for a moment, and after a
 // kill, two have one, and the newer counts.
 func (s *System) takeAliases(ctx context.Context, p *openedPool, fingerprint string, aliases []string) error {
-	if len(aliases) == 0 {
-		return nil
-	}
 	all, err := p.Images()
 	if err != nil {
 		return err
@@ -203,21 +210,32 @@ func (s *System) takeAliases(ctx context.Context, p *openedPool, fingerprint str
 		if im.Fingerprint == fingerprint || !slices.ContainsFunc(im.Aliases, func(a string) bool { return slices.Contains(aliases, a) }) {
 			continue
 		}
-		if err := s.loseAliases(ctx, p, im.Fingerprint, aliases); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.loseAliases(ctx, p, im.Fingerprint, fingerprint, aliases); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *System) loseAliases(ctx context.Context, p *openedPool, fingerprint string, aliases []string) error {
+// loseAliases takes from an image the aliases that the image taker has, which
+// may have lost them to another command meanwhile.
+func (s *System) loseAliases(ctx context.Context, p *openedPool, fingerprint, taker string, aliases []string) error {
 	unlock, err := s.dir.LockImage(ctx, fingerprint)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	unlockAliases, err := s.dir.LockAliases(ctx, p.rec.Name)
+	if err != nil {
+		return err
+	}
+	defer unlockAliases()
+	has, err := p.Image(taker)
+	if err != nil {
+		return err
+	}
 	rec, err := p.UpdateImage(fingerprint, func(r *tree.ImageRecord) error {
-		r.Aliases = slices.DeleteFunc(r.Aliases, func(a string) bool { return slices.Contains(aliases, a) })
+		r.Aliases = slices.DeleteFunc(r.Aliases, func(a string) bool { return slices.Contains(aliases, a) && slices.Contains(has.Aliases, a) })
 		return nil
 	})
 	if err != nil || len(rec.Aliases) > 0 {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -321,4 +322,52 @@ func TestImageExpiry(t *testing.T) {
 		t.Errorf("%+v, %s", im, r)
 	}
 	works(h, "c1", "")
+}
+
+// TestImageAliasRaces gives one alias to several images at the same time: one of them gets it, or, with --reuse, each in turn,
+// and what has none in the end is deleted.
+func TestImageAliasRaces(t *testing.T) {
+	h := newHost(t).withPool()
+	var dirs []string
+	for i := range 4 {
+		dir := filepath.Join(t.TempDir(), "image")
+		for path, text := range map[string]string{
+			"metadata.yaml": fmt.Sprintf("architecture: x86_64\ncreation_date: %d\n", 1_700_000_000+i), "rootfs/etc/number": fmt.Sprint(i),
+		} {
+			if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(path)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, path), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		dirs = append(dirs, dir)
+	}
+	imports := func(flags ...string) (done int) {
+		var wg sync.WaitGroup
+		results := make([]result, len(dirs))
+		for i, dir := range dirs {
+			wg.Go(func() { results[i] = h.run(append([]string{"image", "import", dir, "--alias", "x"}, flags...)...) })
+		}
+		wg.Wait()
+		for _, r := range results {
+			if r.code == 0 {
+				done++
+			} else if !strings.Contains(r.stderr, "already exists") {
+				t.Errorf("%s", r)
+			}
+		}
+		return done
+	}
+	if n := imports(); n != 1 || len(h.stored()) != 1 {
+		t.Errorf("%d imports succeeded, and there are the images %+v", n, h.stored())
+	}
+	for range 3 {
+		if n := imports("--reuse"); n != len(dirs) {
+			t.Errorf("%d imports succeeded", n)
+		}
+		if got := h.stored(); len(got) != 1 || got[0].names() != "x" {
+			t.Errorf("images %+v", got)
+		}
+	}
 }
