@@ -25,12 +25,21 @@ func TestPickImages(t *testing.T) {
 		image("p", "ae", time.Hour, "moved"),
 	}
 	for _, c := range []struct{ ref, preferred, want string }{
-		{"both", "", "p ababab,q ababab"}, {"both", "q", "q ababab,p ababab"}, {"local:both", "p", "p ababab,q ababab"},
-		{"other", "p", "p acacac"}, {"other", "q", "q adadad"}, {"other", "r", "the alias stands for several images, in different pools: acacacacacac, adadadadadad"},
+		{"both", "", "p ababab,q ababab"},
+		{"both", "q", "q ababab,p ababab"},
+		{"local:both", "p", "p ababab,q ababab"},
+		{"other", "p", "p acacac"},
+		{"other", "q", "q adadad"},
+		{"other", "r", "the alias stands for several images, in different pools: acacacacacac, adadadadadad"},
 		{"abab", "", "p ababab"}, // an alias before a fingerprint
-		{"ababa", "", "p ababab,q ababab"}, {"eeabab", "", "p ababab,q ababab"}, {"a", "", "the prefix is ambiguous: abab"},
+		{"ababa", "", "p ababab,q ababab"},
+		{"eeabab", "", "p ababab,q ababab"},
+		{"a", "", "the prefix is ambiguous: abab"},
 		{"moved", "p", "p aeaeae"}, // by a command that was killed before the older one lost it
-		{"q/only", "p", "q adadad"}, {"none", "", "not found"}, {"", "", "not found"}, {"AB", "", "not found"},
+		{"q/only", "p", "q adadad"},
+		{"none", "", "not found"},
+		{"", "", "not found"},
+		{"AB", "", "not found"},
 	} {
 		found, err := pickImages(all, c.ref, c.preferred)
 		var got []string

@@ -55,7 +55,7 @@ func several(ctx context.Context, limit int, names []string, f func(ctx context.
 
 // eachOf takes a joined error apart, so that each of it is reported by itself.
 func eachOf(err error) error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only the outermost
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return severalError(joined.Unwrap())
 	}
 	return err

@@ -125,10 +125,9 @@ func TestImageAliases(t *testing.T) {
 // commonPrefix pulls images until the fingerprints of two begin alike, and returns that beginning.
 func commonPrefix(h *host) string {
 	h.t.Helper()
-	seen := map[byte]bool{}
 	for i := range 14 {
 		h.ok("image", "pull", fmt.Sprintf("m:tiny/%d", i))
-		seen = map[byte]bool{}
+		seen := map[byte]bool{}
 		for _, im := range h.stored() {
 			if seen[im.Fingerprint[0]] {
 				return im.Fingerprint[:1]
