@@ -117,7 +117,32 @@ func imageOps() []op {
 	return []op{
 		{name: "image pull", args: []string{"image", "pull", "m:alpine", "--alias", "al"}, prepare: func(*host) {}, verify: verify, made: has},
 		{name: "image delete", args: []string{"image", "delete", "al"}, prepare: ensure, verify: verify},
+		machineOp(),
 	}
+}
+
+// machineOp pulls the image of a virtual machine.
+func machineOp() op {
+	pull := []string{"image", "pull", "m:vm", "--alias", "machine"}
+	has := func(h *host) bool {
+		for _, im := range h.images() {
+			if len(im.Aliases) > 0 && im.Aliases[0].Name == "machine" {
+				return true
+			}
+		}
+		return false
+	}
+	return op{name: "image pull of a virtual machine", args: pull, prepare: func(*host) {}, made: has, verify: func(h *host) {
+		if !has(h) {
+			h.ok(pull...)
+		}
+		dir := strings.TrimSpace(h.ok("mount", "local:machine"))
+		if text, err := os.ReadFile(filepath.Join(dir, "etc/hostname")); string(text) != "on the disk\n" {
+			h.t.Errorf("on the disk is %q, %v", text, err)
+		}
+		h.ok("umount", "local:machine")
+		h.ok("image", "delete", "machine")
+	}}
 }
 
 // has1 says whether the instance c1 is there.
