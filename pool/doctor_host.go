@@ -44,6 +44,7 @@ func (d *doctor) host() {
 	for _, p := range []struct{ program, severity, problem, install string }{
 		{"dnsmasq", SeverityWarning, "networks give no leases and names", "apt-get install dnsmasq-base"},
 		{"xz", SeverityNotice, "images in xz are unpacked slower", "apt-get install xz-utils"},
+		{"mksquashfs", SeverityNotice, "publish makes archives instead of squashfs files", "apt-get install squashfs-tools"},
 	} {
 		if !hasProgram(p.program) {
 			d.add(Finding{Severity: p.severity, Object: "host", Problem: p.program + " is missing: " + p.problem, Remedy: p.install})
