@@ -27,7 +27,7 @@ func serveDir(t *testing.T, dir string) *fixtures.Server {
 // TestPublishedTree publishes an instance and writes it, with what was pulled and imported, into a tree: real LXD and poolctl
 // itself pull and launch from it. What is exported, LXD imports and launches.
 func TestPublishedTree(t *testing.T) {
-	m := serve(t, smallMirror, fixtures.ServeOptions{})
+	m := serve(t, realMirror, fixtures.ServeOptions{})
 	h := newHost(t).withPool().withRemote(m)
 	h.publishSomething()
 	tree := filepath.Join(h.dir, "tree")
@@ -64,7 +64,7 @@ func TestPublishedTree(t *testing.T) {
 // publishSomething makes the images web/1, split, of a snapshot, and uni, unified, of a running instance.
 func (h *host) publishSomething() {
 	h.t.Helper()
-	h.ok("launch", "m:alpine", "c1")
+	h.ok("launch", "m:alpinelinux/3.8", "c1")
 	h.ok("exec", "c1", "--", "sh", "-c", "echo of-1000 > /root/of-1000; chown 1000:1001 /root/of-1000; ln /root/of-1000 /root/again; "+
 		"mkfifo /root/fifo; dd if=/dev/zero of=/root/sparse bs=1 count=1 seek=20M 2>/dev/null; chmod 4755 /root/again; sync")
 	h.ok("snapshot", "create", "c1", "s0")
@@ -81,7 +81,7 @@ func (h *host) publishSomething() {
 	}
 	h.matches(`(?s)properties:\s+os: Mine\s+release: "7"\npublic: false\nexpires_at: 2099-01-02T03:04:05Z`, "image", "show", "uni")
 	h.matches(`(?s)os: .*public: true`, "image", "show", "web/1")
-	h.ok("image", "pull", "m:busybox", "--alias", "bb")
+	h.ok("image", "pull", "m:alpine", "--alias", "bb")
 	for _, alias := range []string{"web/1", "uni"} {
 		h.ok("init", alias, "p1")
 		h.sameInside("p1")
@@ -131,7 +131,7 @@ func (h *host) launchPublished(served *fixtures.Server) {
 			h.t.Errorf("%s has the fingerprint %s there, %s here", alias, got, want)
 		}
 	}
-	h2.ok("init", "pm:busybox", "n2")
+	h2.ok("init", "pm:bb", "n2")
 	h2.ok("delete", "n2")
 }
 
@@ -243,9 +243,9 @@ func checkTree(t *testing.T, tree string) map[string][]string {
 // TestPublishMirrorKeep: newer versions join the older ones, the newest has the aliases, and --keep takes the oldest out
 // with their files. What others have in the catalogue stays.
 func TestPublishMirrorKeep(t *testing.T) {
-	h := newHost(t).withPool().withRemote(serve(t, smallMirror, fixtures.ServeOptions{}))
+	h := newHost(t).withPool().withRemote(serve(t, realMirror, fixtures.ServeOptions{}))
 	tree := filepath.Join(h.dir, "tree")
-	h.ok("init", "m:alpine", "c1")
+	h.ok("init", "m:alpinelinux/3.8", "c1")
 	var fingerprints []string
 	for i := range 3 {
 		h.ok("publish", "c1", "--alias", "web", "--reuse", fmt.Sprintf("serial=2025010%d_00:00", i+1), "os=Mine", "release=1", "variant=web", "--compression", "gzip")
@@ -277,9 +277,9 @@ func TestPublishMirrorKeep(t *testing.T) {
 // TestExportPulled: the files of an image that was pulled are fetched again; when nobody has them, the image is packed anew,
 // and told so.
 func TestExportPulled(t *testing.T) {
-	m := serve(t, smallMirror, fixtures.ServeOptions{})
+	m := serve(t, realMirror, fixtures.ServeOptions{})
 	h := newHost(t).withPool().withRemote(m)
-	h.ok("image", "pull", "m:alpine", "--alias", "al")
+	h.ok("image", "pull", "m:alpinelinux/3.8", "--alias", "al")
 	h.exported("al")
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
@@ -307,11 +307,11 @@ func TestExportPulled(t *testing.T) {
 
 // TestImportURL: a URL with the image, one that says where it is, and one that lies about it.
 func TestImportURL(t *testing.T) {
-	dir, err := smallMirror()
+	dir, err := realMirror()
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := filepath.Glob(dir + "/images/busybox/*/*/unified/*/lxd_combined.tar.gz")
+	found, err := filepath.Glob(dir + "/images/alpine/*/*/*/*/lxd_combined.tar.gz")
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%v, %v", found, err)
 	}
