@@ -95,7 +95,7 @@ func volumeOps() []op {
 			dropVolumes(h)
 		}},
 		{name: "volume snapshot --reuse", args: volume("snapshot", "create", "default", "v v", "s0", "--reuse"), prepare: ensureVolume, verify: func(h *host) {
-			if got := h.ok(volume("snapshot", "list", "default", "v v", "--format", "csv", "-c", "n")...); got != "s0\n" {
+			if got := h.ok(volume("list", "default", "name=^v v/", "--format", "csv", "-c", "n")...); got != "v v/s0\n" {
 				h.t.Errorf("the snapshots are %q", got)
 			}
 			dropVolumes(h)
