@@ -59,6 +59,7 @@ func Open(root string) (*Dir, error) {
 		{d.Networks(), 0o711},
 		{d.profiles(), 0o700},
 		{d.cache(), 0o700},
+		{d.Downloads(), 0o700},
 		{d.Logs(), 0o700},
 		{d.Run(), 0o711},
 		{d.locks(), 0o700},
@@ -124,7 +125,7 @@ func (d *Dir) DiskFile(pool string) string { return filepath.Join(d.Disks(), poo
 // valid one (ValidateName).
 func (d *Dir) Cache(remote string) string { return filepath.Join(d.cache(), remote) }
 
-// Downloads is the directory of what is kept of downloads that did not end; whoever writes there makes it, mode 0700.
+// Downloads is the directory of what is kept of downloads that did not end, mode 0700.
 func (d *Dir) Downloads() string { return filepath.Join(d.Root, "downloads") }
 
 // RemoveCache removes the directory Cache. One that is not there is no error.

@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +17,10 @@ import (
 
 // stalledAt is after how many bytes the servers of these tests stop to send a root.
 const stalledAt = 1_000_000
+
+// tables is more than what the tables at the end of a root take: they may have been on
+// their way when the command was killed, and come at the end of the rest again.
+const tables = 32 << 10
 
 // stalledPull starts a pull from a server that stops in the middle, and waits until
 // all that was sent is kept.
@@ -103,8 +109,7 @@ func TestPullResumes(t *testing.T) {
 				t.Errorf("want what is there to be said: %s", r)
 			}
 			rest, ranges := rootBytes(m)
-			// What was in the buffers of the connection is the difference.
-			if len(ranges) != 1 || !strings.HasPrefix(ranges[0], "bytes=") || sent+rest > whole {
+			if !slices.ContainsFunc(ranges, func(r string) bool { return r == fmt.Sprintf("bytes=%d-", stalledAt) }) || sent+rest > whole+tables {
 				t.Errorf("%d bytes were sent at first and %d then (%q), %d in all would do", sent, rest, ranges, whole)
 			}
 			h.ok("init", "a", "c")
@@ -123,7 +128,7 @@ func TestPullResumes(t *testing.T) {
 		m.ClearFaults()
 		sent, _ := rootBytes(m)
 		h.ok("image", "pull", "m:alpine", "--alias", "a")
-		if rest, ranges := rootBytes(m); sent+rest > whole+32<<10 {
+		if rest, ranges := rootBytes(m); sent+rest > whole+tables {
 			t.Errorf("%d bytes were sent at first and %d then (%q), %d in all would do", sent, rest, ranges, whole)
 		}
 		h.ok("image", "delete", "a")
@@ -191,7 +196,7 @@ func TestWaiterTakesOver(t *testing.T) {
 	if r := <-waited; r.code != 0 {
 		t.Fatalf("%s", r)
 	}
-	if sent, ranges := rootBytes(m); sent > whole {
+	if sent, ranges := rootBytes(m); sent > whole+tables {
 		t.Errorf("%d bytes were sent (%q), %d in all would do", sent, ranges, whole)
 	}
 	h.ok("init", "b", "c")

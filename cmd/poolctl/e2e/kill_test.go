@@ -171,6 +171,10 @@ func TestInterruptedDownload(t *testing.T) {
 			if time.Since(began) > 6*time.Second {
 				t.Errorf("it took long to give up: %s", r)
 			}
+			if h.kept() == 0 {
+				t.Error("nothing is kept to go on with")
+			}
+			h.ok("doctor", "--fix") // removes that
 		})
 	}
 	// A second signal ends the program at once: then the next command cleans up.
@@ -189,5 +193,6 @@ func TestInterruptedDownload(t *testing.T) {
 			t.Error("want a failure")
 		}
 		h.ok("list")
+		h.ok("doctor", "--fix") // removes what is kept to go on with
 	})
 }
