@@ -228,10 +228,9 @@ func (p *Publication) removeVersion(dir string) error {
 	if err := os.RemoveAll(filepath.Join(p.dir, dir)); err != nil {
 		return err
 	}
-	for dir = filepath.Dir(dir); dir != publishedDir; dir = filepath.Dir(dir) {
-		if os.Remove(filepath.Join(p.dir, dir)) != nil { // not empty, or gone
-			break
-		}
+	dir = filepath.Dir(dir)
+	for dir != publishedDir && os.Remove(filepath.Join(p.dir, dir)) == nil { // until one is not empty, or gone
+		dir = filepath.Dir(dir)
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func maintenanceOps() []op {
 		{name: "pool trim", quiet: true, args: []string{"pool", "trim", "p4"}, prepare: sparse, verify: dropPool},
 		{name: "pool balance", quiet: true, args: []string{"pool", "balance", "p4", "--full"}, prepare: ensure, verify: rebalanced},
 		{name: "pool scrub", args: []string{"pool", "scrub", "start", "p4"}, prepare: ensure, verify: dropPool},
-		{name: "pool compact --shrink", every: 5, args: []string{"pool", "compact", "p4", "--shrink"}, prepare: sparse, verify: shrunk},
+		{name: "pool compact --shrink", every: 5, args: []string{"pool", "compact", "p4", "--shrink=auto"}, prepare: sparse, verify: shrunk},
 		{name: "pool attach --all", quiet: true, args: []string{"pool", "attach", "--all"}, prepare: func(h *host) { ensure(h); h.ok("pool", "detach", "--all") }, verify: dropPool},
 		{name: "pool detach --all", quiet: true, args: []string{"pool", "detach", "--all"}, prepare: func(h *host) { ensure(h); h.ok("pool", "attach", "--all") }, verify: dropPool},
 		{name: "pool set btrfs.mount_options", args: []string{"pool", "set", "p4", "btrfs.mount_options=noatime,commit=7", "compress=lzo"}, prepare: func(h *host) {
