@@ -192,6 +192,5 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opDevices:       s.recoverDevices,
 		"volume-rename": s.recoverVolumeRename,
 		opBeside:        s.recoverBeside,
-		opVolumeRefresh: s.recoverVolumeRefresh,
 	}
 }

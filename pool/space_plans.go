@@ -43,7 +43,7 @@ func (s *System) PlanCopyVolume(ctx context.Context, o CopyVolumeOptions) (plan 
 }
 
 func (s *System) planCopyVolume(ctx context.Context, o CopyVolumeOptions) (plan SpacePlan, err error) {
-	c, err := s.openVolumeCopy(ctx, o)
+	c, err := s.openVolumeCopy(ctx, o, false)
 	if err != nil {
 		return plan, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"slices"
 	"time"
@@ -19,7 +20,7 @@ import (
 // its snapshots. In the same pool it shares all data with its source and is made
 // at once; to another pool everything is sent.
 func (s *System) CopyVolume(ctx context.Context, o CopyVolumeOptions) error {
-	if err := s.copyVolume(ctx, o); err != nil {
+	if err := s.copyVolume(ctx, o, false); err != nil {
 		return fmt.Errorf("cannot copy volume %s: %w", o.ref(), err)
 	}
 	return nil
@@ -30,8 +31,9 @@ func (o CopyVolumeOptions) ref() string {
 	return o.Pool + "/" + tree.VolumeSource{Name: customName(o.Volume), Snapshot: o.Snapshot}.Ref()
 }
 
-func (s *System) copyVolume(ctx context.Context, o CopyVolumeOptions) (err error) {
-	c, err := s.openVolumeCopy(ctx, o)
+// copyVolume copies to a new name or, with refresh, to one that is taken.
+func (s *System) copyVolume(ctx context.Context, o CopyVolumeOptions, refresh bool) (err error) {
+	c, err := s.openVolumeCopy(ctx, o, refresh)
 	if err != nil {
 		return err
 	}
@@ -44,10 +46,15 @@ func (s *System) copyVolume(ctx context.Context, o CopyVolumeOptions) (err error
 		return err
 	}
 	setup := func(path string) error { return s.limitVolume(ctx, c.target, c.v.Name, path, c.v.Config, true) }
-	if c.p == c.target {
-		return c.p.CopyVolume(ctx, c.v, c.from, setup)
+	switch {
+	case c.p == c.target && refresh:
+		err = c.p.RefreshVolume(ctx, c.v, c.from, setup)
+	case c.p == c.target:
+		err = c.p.CopyVolume(ctx, c.v, c.from, setup)
+	default:
+		err = s.sendVolume(ctx, c, setup, o.Progress, refresh)
 	}
-	return s.sendVolume(ctx, c.p, c.target, c.from, c.v, setup, o.Progress)
+	return s.hintFull(c.target.rec, err)
 }
 
 // volumeCopy is a copy that is about to be made: the pools open, both volumes
@@ -59,7 +66,7 @@ type volumeCopy struct {
 	close     func() error
 }
 
-func (s *System) openVolumeCopy(ctx context.Context, o CopyVolumeOptions) (c volumeCopy, err error) {
+func (s *System) openVolumeCopy(ctx context.Context, o CopyVolumeOptions, refresh bool) (c volumeCopy, err error) {
 	c.from = tree.VolumeSource{Name: customName(o.Volume), Snapshot: o.Snapshot, Snapshots: !o.VolumeOnly && o.Snapshot == ""}
 	if o.Name = customName(o.Name); o.Pool == o.ToPool && c.from.Name == o.Name {
 		return c, fmt.Errorf("volume %s in pool %s: %w", o.Name, o.ToPool, ErrExists)
@@ -84,10 +91,21 @@ func (s *System) openVolumeCopy(ctx context.Context, o CopyVolumeOptions) (c vol
 	}
 	closePools := c.close
 	c.close = func() error { unlock(); return closePools() }
-	if _, err := c.target.Volume(o.Name); err == nil {
-		return c, fmt.Errorf("volume %s in pool %s: %w", o.Name, o.ToPool, ErrExists)
+	old, err := c.target.Volume(o.Name)
+	if refresh && err == nil {
+		err = errors.Join(old.Broken, s.checkNotRunning(ctx, o.ToPool, o.Name))
+	} else if err == nil {
+		err = fmt.Errorf("volume %s in pool %s: %w", o.Name, o.ToPool, ErrExists)
+	} else if !refresh && errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return c, volumeError(err, o.ToPool, o.Name)
 	}
 	c.v, err = copiedVolume(c.p, c.from, o)
+	if err == nil && refresh {
+		c.v.Config, c.v.Description, c.v.CreatedAt = maps.Clone(old.Config), old.Description, old.CreatedAt
+	}
 	return c, err
 }
 
@@ -142,19 +160,24 @@ func copiedVolume(p *openedPool, from tree.VolumeSource, o CopyVolumeOptions) (t
 	return v, nil
 }
 
-// sendVolume makes a custom volume in another pool of everything that from names.
-func (s *System) sendVolume(ctx context.Context, p, target *openedPool, from tree.VolumeSource, v tree.Volume, setup func(string) error, progress func(Progress)) (err error) {
-	frozen, err := p.FreezeVolume(ctx, from, snapshotNames(v))
+// sendVolume makes the copy in another pool.
+func (s *System) sendVolume(ctx context.Context, c volumeCopy, setup func(string) error, progress func(Progress), refresh bool) (err error) {
+	frozen, err := c.p.FreezeVolume(ctx, c.from, snapshotNames(c.v))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, frozen.Close()) }()
-	stage, err := target.StageVolume(ctx, v.Name)
+	var stage *tree.VolumeStage
+	if refresh {
+		stage, err = c.target.StageReplacement(ctx, c.v.Name, !c.from.Snapshots)
+	} else {
+		stage, err = c.target.StageVolume(ctx, c.v.Name)
+	}
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stage.Abort()) }()
-	count := &counter{name: v.Name, report: progress}
+	count := &counter{name: c.v.Name, report: progress}
 	for _, m := range frozen.Members() {
 		if err := pipeMember(ctx, frozen, stage, m, count); err != nil {
 			return err
@@ -169,7 +192,7 @@ func (s *System) sendVolume(ctx context.Context, p, target *openedPool, from tre
 	if err := stage.Sync(); err != nil {
 		return err
 	}
-	return stage.Commit(ctx, v)
+	return stage.Commit(ctx, c.v)
 }
 
 // pipeMember sends one subvolume from here to there.

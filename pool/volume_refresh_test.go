@@ -64,31 +64,67 @@ func TestRefreshVolume(t *testing.T) {
 	}
 }
 
-// What a killed refresh left is the old copy or the new one.
-func TestRefreshIsFinished(t *testing.T) {
+// While a copy is refreshed there is one of its name at any time, so that nobody can make another one or misses it.
+func TestRefreshLeavesNoWindow(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	for _, pool := range []string{"a", "b"} {
+		createPool(t, s, pool, nil)
+	}
+	createVolume(t, s, "a", "v", nil)
+	for _, to := range []string{"a", "b"} {
+		o := CopyVolumeOptions{Pool: "a", Volume: "v", ToPool: to, Name: "w"}
+		ok(t, s.CopyVolume(ctx, o))
+		p, err := s.openPool(ctx, to)
+		ok(t, err)
+		stop, missed := make(chan struct{}), make(chan int)
+		go func() {
+			for n := 0; ; {
+				select {
+				case <-stop:
+					missed <- n
+					return
+				default:
+				}
+				if _, err := os.Lstat(p.VolumePath("w")); err != nil {
+					n++
+				}
+			}
+		}()
+		for range 3 {
+			ok(t, s.RefreshVolume(ctx, o))
+		}
+		close(stop)
+		if n := <-missed; n > 0 {
+			t.Errorf("in pool %s the volume was missing %d times", to, n)
+		}
+		ok(t, p.close())
+	}
+}
+
+// Without the source's snapshots, those of the copy stay.
+func TestRefreshKeepsSnapshots(t *testing.T) {
 	s := newSystem(t)
 	ctx := t.Context()
 	createPool(t, s, "a", nil)
-	for _, name := range []string{"w", "new"} {
-		createVolume(t, s, "a", name, nil)
-		ok(t, os.WriteFile(s.volumeFile("a", name, "mark"), []byte(name), 0o600))
-	}
-	check := func(want string) {
-		t.Helper()
-		lostEntry(t, s, opVolumeRefresh, refreshing{"a", "w", "new"})
-		openAgain(t, s)
-		if got, err := os.ReadFile(s.volumeFile("a", "w", "mark")); string(got) != want {
-			t.Errorf("%q, %v, want %q", got, err, want)
+	createPool(t, s, "b", nil)
+	createVolume(t, s, "a", "v", nil)
+	_, err := s.CreateVolumeSnapshot(ctx, VolumeSnapshotOptions{Pool: "a", Volume: "v", Name: "s0"})
+	ok(t, err)
+	for _, to := range []string{"a", "b"} {
+		o := CopyVolumeOptions{Pool: "a", Volume: "v", ToPool: to, Name: "w", VolumeOnly: true}
+		ok(t, s.CopyVolume(ctx, o))
+		_, err := s.CreateVolumeSnapshot(ctx, VolumeSnapshotOptions{Pool: to, Volume: "w", Name: "own", Description: "kept"})
+		ok(t, err, os.WriteFile(s.volumeFile("a", "v", "mark"), []byte(to), 0o600), s.RefreshVolume(ctx, o))
+		if got, err := os.ReadFile(s.volumeFile(to, "w", "mark")); string(got) != to {
+			t.Errorf("in %s: %q, %v", to, got, err)
 		}
-		if there, err := s.hasVolume(ctx, "a", "new"); err != nil || there {
-			t.Errorf("the new one is there: %v", err)
+		all, err := s.VolumeSnapshots(ctx, to, "w")
+		ok(t, err)
+		if len(all) != 1 || all[0].Name != "own" || all[0].Description != "kept" {
+			t.Errorf("in %s the snapshots are %v", to, all)
 		}
 	}
-	check("w")
-	createVolume(t, s, "a", "new", nil)
-	ok(t, os.WriteFile(s.volumeFile("a", "new", "mark"), []byte("new"), 0o600), s.DeleteVolume(ctx, "a", "w"))
-	check("new")
-	check("new")
 }
 
 // volumeOf is a custom volume as it is shown.

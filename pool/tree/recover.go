@@ -32,6 +32,7 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opVolumeSend:            clearHandler,
 		opVolumeRename:          t.recoverVolumeRename,
 		opVolumeRestore:         clearHandler,
+		opVolumeReplace:         t.recoverVolumeReplace,
 		opVolumeSnapshot:        t.recoverVolumeSnapshot,
 		opVolumeSnapshotDelete:  t.recoverVolumeSnapshotDelete,
 		opVolumeSnapshotReplace: t.recoverVolumeSnapshotReplace,

@@ -23,6 +23,8 @@ type VolumeStage struct {
 	name  string
 	// received are the members in Dir: r0, r1 and so on.
 	received []Member
+	// replaces is set when it takes the place of a volume that is there.
+	replaces *replacing
 }
 
 // StageVolume begins a custom volume of that name. A name that is taken is fs.ErrExist, a bad one ErrInvalidName.
@@ -69,6 +71,9 @@ func (s *VolumeStage) SnapshotPath(snap string) (string, error) {
 // Commit moves the volume, its snapshots and its record into their places; the volume's own is the last one and makes it
 // exist. v.Snapshots describes the snapshots. After an error Abort undoes the rest.
 func (s *VolumeStage) Commit(ctx context.Context, v Volume) error {
+	if s.replaces != nil {
+		return s.replace(ctx, v)
+	}
 	if err := s.commit(ctx, v); err != nil {
 		return fmt.Errorf("cannot create volume %s: %w", s.name, err)
 	}
@@ -169,13 +174,18 @@ func (o VolumeSource) Ref() string {
 // data with its source. v.Snapshots describes the snapshots that it is to have: those of the source of the same names. setup
 // is that of CreateVolume.
 func (t *Tree) CopyVolume(ctx context.Context, v Volume, from VolumeSource, setup func(path string) error) error {
-	source, err := t.volumeSource(from)
-	if err != nil {
-		return fmt.Errorf("cannot copy volume %s: %w", from.Ref(), err)
-	}
 	s, err := t.StageVolume(ctx, v.Name)
 	if err != nil {
 		return err
+	}
+	return t.copyInto(ctx, s, v, from, setup)
+}
+
+// copyInto fills a stage from a volume in the same pool, and ends it.
+func (t *Tree) copyInto(ctx context.Context, s *VolumeStage, v Volume, from VolumeSource, setup func(path string) error) error {
+	source, err := t.volumeSource(from)
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot copy volume %s: %w", from.Ref(), err), s.Abort())
 	}
 	for _, snap := range v.Snapshots {
 		if err = t.copyVolumeSnapshot(ctx, s, from.Name, snap.Name); err != nil {

@@ -64,6 +64,28 @@ func copyVolume(p *Tree, name string, from VolumeSource) error {
 	return p.CopyVolume(context.Background(), v, from, nil)
 }
 
+// twoVolumes are a full volume, and a copy of it that went other ways.
+func twoVolumes(p *Tree) error {
+	return errors.Join(fullVolume(p), copyVolume(p, "v2", VolumeSource{Name: "v 1", Snapshots: true}), markVolume(p, "v2", "other"),
+		snapVolume(p, "v2", "own"), p.DeleteVolumeSnapshot(context.Background(), "v2", "s1"))
+}
+
+// refreshVolume has v2 become what from names.
+func refreshVolume(p *Tree, from VolumeSource) error {
+	v, err := p.Volume("v2")
+	if err != nil {
+		return err
+	}
+	if v.Snapshots = nil; from.Snapshots {
+		source, err := p.Volume(from.Name)
+		if err != nil {
+			return err
+		}
+		v.Snapshots = source.Snapshots
+	}
+	return p.RefreshVolume(context.Background(), v, from, nil)
+}
+
 func init() {
 	ctx := context.Background()
 	type op = struct {
@@ -81,6 +103,8 @@ func init() {
 		"volume delete":        op{makeVolume, func(p *Tree) error { return p.DeleteVolume(ctx, "v 1") }, 6},
 		"volume delete nested": op{fullVolume, func(p *Tree) error { return p.DeleteVolume(ctx, "v 1") }, 7},
 		"volume rename":        op{fullVolume, func(p *Tree) error { return p.RenameVolume(ctx, "v 1", "v2") }, 7},
+		"volume replace":       op{twoVolumes, func(p *Tree) error { return refreshVolume(p, VolumeSource{Name: "v 1", Snapshots: true}) }, 10},
+		"volume replace keep":  op{twoVolumes, func(p *Tree) error { return refreshVolume(p, VolumeSource{Name: "v 1"}) }, 8},
 		"volume restore":       op{fullVolume, func(p *Tree) error { return p.RestoreVolume(ctx, "v 1", "s1", nil) }, 6},
 		"volume snapshot":      op{makeVolume, func(p *Tree) error { return snapVolume(p, "v 1", "s1") }, 6},
 		"volume snapshot nested": op{
