@@ -37,6 +37,9 @@ func (s *System) refuseMounted(rec state.PoolRecord) error {
 		if !slices.ContainsFunc(own, a.Has) {
 			return copyMounted(names[0], mounts)
 		}
+		if a.Temporary && rec.Kind == state.PoolDevice { // of a file, it is a stranger's
+			return inUse("/dev/" + names[0])
+		}
 		for _, m := range mounts {
 			if mp := s.dir.MountPoint(rec.Name); m.MountPoint != mp && m.Root == "/" && filepath.Base(filepath.Dir(m.MountPoint)) == filepath.Base(filepath.Dir(mp)) {
 				return withHint(fmt.Errorf("another state directory has it mounted at %s: neither would see what the other runs", m),

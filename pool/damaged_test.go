@@ -99,7 +99,7 @@ func TestDamagedFiles(t *testing.T) {
 				t.Errorf("list: %+v, %v", pools, err)
 			}
 			found := diagnosis(t, s, true)
-			if name != "trees" && (len(found) != 1 || found[0].Severity != SeverityError || found[0].Remedy == "") { // those are looked at by pool check
+			if len(found) != 1 || found[0].Severity != SeverityError || found[0].Remedy == "" {
 				t.Errorf("doctor: %s", printed(found))
 			}
 			if _, err := s.Instances(ctx); err != nil {
@@ -164,7 +164,20 @@ func TestTruncatedWhileAttached(t *testing.T) {
 		t.Fatal(err)
 	}
 	finds(t, s, true, want{"error", "pool p", "truncated: 200MiB of 256MiB", "", ""})
-	if err := os.Truncate(s.dir.DiskFile("p"), 256<<20); err != nil {
+	text := told(s)
+	if pools, err := s.Pools(t.Context()); err != nil || pools[0].Status != "Truncated" || !strings.Contains(*text, "truncate -s 268435456 "+s.dir.DiskFile("p")) {
+		t.Errorf("list: %+v, %v, told %q", pools, err, *text)
+	}
+	if info, err := s.PoolInfo(t.Context(), "p"); err != nil || info.Pool.Status != "Truncated" || !strings.HasSuffix(info.File.Problem, "truncated: 200MiB of 256MiB") || !strings.Contains(info.File.Remedy, "truncate -s") {
+		t.Errorf("info: %+v, %+v, %v", info.File, info, err)
+	}
+	if err := s.DetachPool(t.Context(), "p"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AttachPool(t.Context(), "p"); !strings.Contains(hint(err), "truncate -s 268435456 "+s.dir.DiskFile("p")) {
+		t.Errorf("attach: %v, hint %q", err, hint(err))
+	}
+	if err := errors.Join(os.Truncate(s.dir.DiskFile("p"), 256<<20), s.AttachPool(t.Context(), "p")); err != nil {
 		t.Fatal(err)
 	}
 	finds(t, s, true)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
+	"time"
 
 	"poolctl/btrfs"
 	"poolctl/loopdev"
@@ -37,13 +39,61 @@ func (d *doctor) pool(ctx context.Context, name string) {
 		d.attachedPool(ctx, rec)
 		return
 	}
-	if err := d.checkSource(rec); err != nil {
-		severity := SeverityError
-		if rec.Detached { // its disk may be in a drawer
-			severity = SeverityWarning
-		}
-		d.add(Finding{Severity: severity, Object: object, Problem: "it cannot be attached: " + err.Error(), Remedy: hintOf(err)})
+	err = d.checkSource(rec)
+	if err == nil {
+		d.mountable(ctx, rec)
+		return
 	}
+	severity := SeverityError
+	if rec.Detached { // its disk may be in a drawer
+		severity = SeverityWarning
+	}
+	d.add(Finding{Severity: severity, Object: object, Problem: "it cannot be attached: " + err.Error(), Remedy: hintOf(err)})
+}
+
+// mountable tries whether a detached pool can be mounted, without changing a byte
+// of it and where nobody sees it. One that another command or somebody else is at
+// work on is left alone.
+func (d *doctor) mountable(ctx context.Context, rec state.PoolRecord) {
+	if rec.Kind == state.PoolDirectory {
+		return // whose file system is mounted
+	}
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	unlock, err := d.dir.LockPool(short, rec.Name, true) // who attaches it waits
+	if err != nil {
+		return
+	}
+	defer unlock()
+	path, err := sourcePath(rec)
+	if err != nil {
+		return // checkSource tells of it
+	}
+	if attached, err := d.isAttached(rec); err != nil || attached {
+		return
+	}
+	c, err := d.candidateAt(path)
+	if err != nil {
+		return // of several devices, or gone meanwhile
+	}
+	root, dev, err := d.mountUntouched(short, c)
+	if err == nil {
+		err = root.Close()
+		if dev != nil {
+			err = errors.Join(err, dev.Close())
+		}
+		if err != nil {
+			d.failed("pool "+rec.Name, err)
+		}
+		return
+	}
+	if !errors.Is(err, errUnmountable) {
+		return
+	}
+	d.add(Finding{
+		Severity: SeverityError, Object: "pool " + rec.Name, Problem: "it cannot be attached: " + err.Error(),
+		Remedy: fmt.Sprintf("poolctl pool check %[1]s tells more; put it back from a copy, or save what can be read: mount -o ro,rescue=all %[2]s DIR", rec.Name, path),
+	})
 }
 
 // checkSource says why a detached pool could not be attached.
@@ -84,7 +134,7 @@ func (d *doctor) otherDevices(rec state.PoolRecord) {
 		d.failed(object, err)
 		return
 	}
-	own, err := loopsOf(rec)
+	own, err := d.loopsOf(rec)
 	if ignoreNotExist(err) != nil {
 		d.failed(object, err)
 		return
@@ -92,11 +142,31 @@ func (d *doctor) otherDevices(rec state.PoolRecord) {
 	for _, l := range own {
 		known[l.Path] = true
 	}
+	source := d.sourceNumbers(rec)
 	for _, l := range loops {
+		if slices.Contains(source, loopNumber(l)) {
+			continue // a pool on a block device that is a loop device
+		}
 		if super, err := btrfs.ReadSuper(l.Path); err == nil && super.UUID == rec.UUID && !known[l.Path] {
 			d.copyOf(rec, l)
 		}
 	}
+}
+
+// sourceNumbers are the device numbers of what a pool on a block device lies on, and
+// is mounted from.
+func (d *doctor) sourceNumbers(rec state.PoolRecord) []uint64 {
+	if rec.Kind != state.PoolDevice {
+		return nil
+	}
+	var out []uint64
+	if device, err := findDevice(rec); err == nil {
+		out = append(out, deviceNumber(device))
+	}
+	if own, err := d.ownMount(rec); err == nil && own != nil {
+		out = append(out, deviceNumber(own.Source))
+	}
+	return out
 }
 
 // copyOf tells of a loop device with a copy of a pool.
@@ -121,7 +191,7 @@ func (d *doctor) copyOf(rec state.PoolRecord, l loopdev.Info) {
 // attachedPool checks a mounted pool.
 func (d *doctor) attachedPool(ctx context.Context, rec state.PoolRecord) {
 	object, mp := "pool "+rec.Name, d.dir.MountPoint(rec.Name)
-	if strayed, err := findStrayed(rec); err != nil {
+	if strayed, err := d.findStrayed(rec); err != nil {
 		d.failed(object, err)
 	} else if strayed != nil {
 		f := Finding{Severity: SeverityError, Object: object, Problem: strayed.String(), Remedy: strayed.remedy(mp)}
@@ -150,22 +220,8 @@ func (d *doctor) attachedPool(ctx context.Context, rec state.PoolRecord) {
 
 // truncated tells of a file that has become smaller than what is mounted of it.
 func (d *doctor) truncated(rec state.PoolRecord) {
-	if rec.Kind != state.PoolFile {
-		return
-	}
-	info, err := btrfs.FSInfo(d.dir.MountPoint(rec.Name))
-	if err != nil || len(info.Devices) != 1 {
-		return // health tells of it
-	}
-	path, _, err := poolFile(rec)
-	if err != nil {
-		return // findStrayed has told of it
-	}
-	if err := checkWhole(path, info.Devices[0].TotalBytes, 1); err != nil {
-		d.add(Finding{
-			Severity: SeverityError, Object: "pool " + rec.Name, Problem: err.Error(),
-			Remedy: fmt.Sprintf("make it as large as it was, truncate -s %d %s; what was in the rest is lost: poolctl pool scrub start %s shows of which files", info.Devices[0].TotalBytes, path, rec.Name),
-		})
+	if err := d.truncation(rec); err != nil {
+		d.add(Finding{Severity: SeverityError, Object: "pool " + rec.Name, Problem: err.Error(), Remedy: hintOf(err)})
 	}
 }
 

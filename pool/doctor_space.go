@@ -38,7 +38,7 @@ func (d *doctor) space(rec state.PoolRecord) {
 	if rec.Kind != state.PoolFile {
 		return
 	}
-	path, st, err := poolFile(rec)
+	path, st, err := d.poolFile(rec)
 	if err != nil {
 		return // findStrayed has told of it
 	}
@@ -84,9 +84,9 @@ func hostSpace(free, holes int64) string {
 }
 
 // poolFile is where the file of a pool is now, and what stat(2) says of it.
-func poolFile(rec state.PoolRecord) (path string, st unix.Stat_t, err error) {
+func (s *System) poolFile(rec state.PoolRecord) (path string, st unix.Stat_t, err error) {
 	path = rec.Source
-	strayed, err := findStrayed(rec)
+	strayed, err := s.findStrayed(rec)
 	if err != nil {
 		return "", st, err
 	}

@@ -73,7 +73,7 @@ func (d *doctor) isSource(path string, pools []string) bool {
 		if unix.Stat(rec.Source, &own) == nil && own.Dev == st.Dev && own.Ino == st.Ino {
 			return true
 		}
-		if strayed, err := findStrayed(rec); err == nil && strayed != nil && isFile(path, strayed.loop) {
+		if strayed, err := d.findStrayed(rec); err == nil && strayed != nil && isFile(path, strayed.loop) {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +17,7 @@ import (
 // ownFile identifies the file that holds the pool. When there is none at the
 // recorded path, or another one, lost says so: what is there then is the user's,
 // and not to be touched.
-func ownFile(rec state.PoolRecord) (st unix.Stat_t, lost error) {
+func (s *System) ownFile(rec state.PoolRecord) (st unix.Stat_t, lost error) {
 	super, err := btrfs.ReadSuper(rec.Source)
 	if err == nil {
 		err = unix.Stat(rec.Source, &st)
@@ -29,7 +30,7 @@ func ownFile(rec state.PoolRecord) (st unix.Stat_t, lost error) {
 	case super.UUID != rec.UUID:
 		return unix.Stat_t{}, fmt.Errorf("%s holds another file system: UUID %s, not %s", rec.Source, super.UUID, rec.UUID)
 	}
-	if strayed, err := findStrayed(rec); err != nil {
+	if strayed, err := s.findStrayed(rec); err != nil {
 		return unix.Stat_t{}, err
 	} else if strayed != nil {
 		return unix.Stat_t{}, errors.New(strayed.String())
@@ -52,33 +53,31 @@ type strayedFile struct {
 
 // findStrayed looks where the file of an attached pool is: nil when it is at its
 // recorded path, the pool is not attached, or does not lie on a file.
-func findStrayed(rec state.PoolRecord) (*strayedFile, error) {
+func (s *System) findStrayed(rec state.PoolRecord) (*strayedFile, error) {
 	if rec.Kind != state.PoolFile {
 		return nil, nil
 	}
-	active, err := btrfs.ActiveOf(rec.UUID)
-	if err != nil || len(active) == 0 {
+	own, err := s.ownMount(rec) // a mount elsewhere may be one of a copy
+	if err != nil || own == nil {
 		return nil, err
 	}
 	loops, err := loopdev.List()
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range active {
-		for _, l := range loops {
-			if a.Temporary || !a.Has(loopNumber(l)) || isFile(rec.Source, l) {
-				continue
-			}
-			out := &strayedFile{rec: rec, loop: l, replaced: unix.Access(rec.Source, unix.F_OK) == nil}
-			if isFile(l.BackingFile, l) { // the kernel follows renames
-				out.path = l.BackingFile
-			} else {
-				out.removed = strings.HasSuffix(l.BackingFile, " (deleted)")
-			}
-			return out, nil
-		}
+	number := deviceNumber(own.Source)
+	i := slices.IndexFunc(loops, func(l loopdev.Info) bool { return l.Path == own.Source || number != 0 && number == loopNumber(l) })
+	if i < 0 || isFile(rec.Source, loops[i]) {
+		return nil, nil
 	}
-	return nil, nil
+	l := loops[i]
+	out := &strayedFile{rec: rec, loop: l, replaced: unix.Access(rec.Source, unix.F_OK) == nil}
+	if isFile(l.BackingFile, l) { // the kernel follows renames
+		out.path = l.BackingFile
+	} else {
+		out.removed = strings.HasSuffix(l.BackingFile, " (deleted)")
+	}
+	return out, nil
 }
 
 // isFile says whether what is at path is the backing file of the loop device.
@@ -118,7 +117,7 @@ func (f *strayedFile) remedy(mp string) string {
 // attached: only the mount keeps what is in it, unless an up-to-date copy of it
 // is at the file's path.
 func (s *System) checkNotLast(rec state.PoolRecord) error {
-	strayed, err := findStrayed(rec)
+	strayed, err := s.findStrayed(rec)
 	if err != nil || strayed == nil || !strayed.removed {
 		return err
 	}

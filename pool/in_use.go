@@ -30,16 +30,21 @@ func (s *System) checkUnused(rec state.PoolRecord) (own *btrfs.Mount, err error)
 	if err != nil {
 		return nil, err
 	}
+	if own, err = s.ownMount(rec); err != nil {
+		return nil, err
+	}
 	var users, remedies []string
 	for _, m := range mounts {
 		if m.MountPoint == s.dir.MountPoint(rec.Name) {
-			own = &m
 			continue
 		}
 		if rec.Kind == state.PoolDirectory && m.Root == "/" {
 			continue // its file system stays mounted anyway
 		}
 		what, remedy := "it is mounted at "+m.MountPoint, "poolctl pool umount "+rec.Name+" "+m.MountPoint
+		if own == nil {
+			remedy = "umount " + m.MountPoint // whose mount it is
+		}
 		if ref := lookRef(m.Root); ref != "" {
 			what, remedy = ref+" is mounted at "+m.MountPoint, "poolctl umount "+m.MountPoint
 		} else if m.Root != "/" {

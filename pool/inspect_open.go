@@ -73,29 +73,46 @@ func (s *System) openUntouched(ctx context.Context, path string) (_ *untouched, 
 		u.Tree, err = openPoolTree(c.rec.Source)
 		return u, err
 	}
-	device := c.rec.Source
-	if c.rec.Kind == state.PoolFile {
-		if u.dev, _, err = loopdev.Hold(ctx, c.rec.Source, loopdev.AttachOptions{ReadOnly: true}); err != nil {
-			return nil, err
-		}
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, u.dev.Close())
-			}
-		}()
-		device = u.dev.Path()
-	}
-	if err := s.refuseShared(c, u.dev); err != nil {
+	if u.root, u.dev, err = s.mountUntouched(ctx, c); err != nil {
 		return nil, err
-	}
-	if u.root, err = btrfs.OpenUntouched(device); err != nil {
-		return nil, withHint(err, "dmesg | tail says what btrfs found")
 	}
 	u.Tree, err = openPoolTree(fdPath(u.root))
 	if err != nil {
-		return nil, errors.Join(err, u.root.Close())
+		err = errors.Join(err, u.root.Close())
+		if u.dev != nil {
+			err = errors.Join(err, u.dev.Close())
+		}
+		return nil, err
 	}
 	return u, nil
+}
+
+// errUnmountable says that the kernel refused to mount a file system.
+var errUnmountable = errors.New("btrfs refuses it")
+
+// mountUntouched mounts the file system of a file or block device read-only, and
+// nowhere; dev is the loop device of a file, nil for a block device. The caller
+// closes both.
+func (s *System) mountUntouched(ctx context.Context, c candidate) (root *os.File, dev *loopdev.Device, err error) {
+	device := c.rec.Source
+	if c.rec.Kind == state.PoolFile {
+		if dev, _, err = loopdev.Hold(ctx, c.rec.Source, loopdev.AttachOptions{ReadOnly: true}); err != nil {
+			return nil, nil, err
+		}
+		device = dev.Path()
+	}
+	if err = s.refuseShared(c, dev); err == nil {
+		if root, err = btrfs.OpenUntouched(device); err != nil {
+			err = withHint(fmt.Errorf("%w: %w", errUnmountable, err), "dmesg | tail says what btrfs found")
+		}
+	}
+	if err != nil && dev != nil {
+		err = errors.Join(err, dev.Close())
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return root, dev, nil
 }
 
 // openPoolTree opens what is mounted at mnt if it has the layout of a pool.

@@ -12,6 +12,7 @@ import (
 
 	"poolctl/btrfs"
 	"poolctl/loopdev"
+	"poolctl/pool/holders"
 	"poolctl/pool/state"
 	"poolctl/pool/tree"
 )
@@ -116,7 +117,10 @@ func (s *System) attachLocked(ctx context.Context, name string) error {
 	s.reportPaused(rec)
 	if rec.Detached {
 		rec.Detached = false
-		return s.savePool(rec)
+		if err := s.savePool(rec); err != nil {
+			return errors.Join(fmt.Errorf("cannot attach pool %s: %w", name, err), s.unmountPool(context.WithoutCancel(ctx), rec))
+		}
+		return nil
 	}
 	s.savePoolInside(rec)
 	return nil
@@ -125,16 +129,22 @@ func (s *System) attachLocked(ctx context.Context, name string) error {
 // isAttached says whether the pool's own file system is mounted at its mount
 // point: the one with the UUID of its record, not just any.
 func (s *System) isAttached(rec state.PoolRecord) (bool, error) {
+	own, err := s.ownMount(rec)
+	return own != nil, err
+}
+
+// ownMount is the pool's own mount; nil when it is not attached.
+func (s *System) ownMount(rec state.PoolRecord) (*btrfs.Mount, error) {
 	mounts, err := s.poolMounts(rec)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	for _, m := range mounts {
-		if m.MountPoint == s.dir.MountPoint(rec.Name) {
-			return true, nil
+	for i := range mounts {
+		if mounts[i].MountPoint == s.dir.MountPoint(rec.Name) {
+			return &mounts[i], nil
 		}
 	}
-	return false, nil
+	return nil, nil
 }
 
 // mountPool mounts the pool, whatever it lies on, under the caller's exclusive
@@ -145,6 +155,9 @@ func (s *System) mountPool(ctx context.Context, rec state.PoolRecord) (err error
 	}
 	mp := s.dir.MountPoint(rec.Name)
 	if err := os.MkdirAll(mp, 0o711); err != nil {
+		return err
+	}
+	if err := dropLeftover(rec, mp); err != nil {
 		return err
 	}
 	if mounted, err := isMountPoint(mp); err != nil {
@@ -180,23 +193,67 @@ func (s *System) mountFile(ctx context.Context, rec state.PoolRecord, mp string)
 	if err := mountBtrfs(dev.Path(), mp, rec); err != nil {
 		return err
 	}
-	if err := checkMounted(rec, dev.Path(), mp); err != nil {
-		return errors.Join(err, unix.Unmount(mp, 0))
+	if err := s.checkMounted(rec, dev.Path(), mp); err != nil {
+		return errors.Join(err, undoMount(mp))
+	}
+	return nil
+}
+
+// undoMount takes away what has just been mounted at mp, whoever has looked into
+// it meanwhile.
+func undoMount(mp string) error {
+	err := unix.Unmount(mp, unix.UMOUNT_NOFOLLOW)
+	if errors.Is(err, unix.EBUSY) {
+		err = unix.Unmount(mp, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
+	}
+	return os.NewSyscallError("umount", err)
+}
+
+// dropLeftover takes away a mount at the pool's place that a killed command left
+// before it could look at what it had mounted: the pool's own device, under a
+// temporary UUID.
+func dropLeftover(rec state.PoolRecord, mp string) error {
+	if rec.Kind == state.PoolDirectory {
+		return nil
+	}
+	there, err := holders.Own(func(m holders.Mount) bool { return m.MountPoint == mp && m.FSType == "btrfs" })
+	if err != nil || len(there) == 0 {
+		return err
+	}
+	number := deviceNumber(there[len(there)-1].Source) // of the topmost
+	active, err := btrfs.ActiveOf(rec.UUID)
+	if err != nil {
+		return err
+	}
+	own, err := ownNumbers(rec)
+	if err != nil {
+		return ignoreNotExist(err)
+	}
+	if !slices.Contains(own, number) || !slices.ContainsFunc(active, func(a btrfs.Active) bool { return a.Temporary && a.Has(number) }) {
+		return nil
+	}
+	if err := unix.Unmount(mp, unix.UMOUNT_NOFOLLOW); err != nil {
+		return unmountError(mp, err)
 	}
 	return nil
 }
 
 // checkMounted looks at what has just been mounted. When a copy of the file
 // system came first after all, btrfs gives this one a temporary UUID (Linux
-// 6.7), or shows the copy: neither is the pool as it is to be used.
-func checkMounted(rec state.PoolRecord, device, mp string) error {
+// 6.7), which sysfs tells and BTRFS_IOC_FS_INFO does not, or shows the copy:
+// neither is the pool as it is to be used.
+func (s *System) checkMounted(rec state.PoolRecord, device, mp string) error {
 	info, err := btrfs.FSInfo(mp)
 	if err != nil {
 		return err
 	}
-	if info.UUID != rec.UUID {
-		return withHint(fmt.Errorf("a copy of this pool is mounted, or was just now: btrfs calls this one %s", info.UUID),
-			"unmount the copy and try again, or give it a UUID of its own: btrfstune -u FILE")
+	attached, err := s.isAttached(rec)
+	if err != nil {
+		return err
+	}
+	if info.UUID != rec.UUID || !attached {
+		return withHint(errors.New("a copy of this pool, or its file by another device, is mounted, or was just now: btrfs gave this mount a temporary UUID"),
+			"unmount that and try again; poolctl doctor names it; a copy can have a UUID of its own: btrfstune -u FILE")
 	}
 	if len(info.Devices) == 1 && info.Devices[0].Path != "" && info.Devices[0].Path != device && deviceNumber(info.Devices[0].Path) != deviceNumber(device) {
 		return withHint(fmt.Errorf("btrfs mounted %s in place of %s: a copy of this pool", info.Devices[0].Path, device),
@@ -277,7 +334,7 @@ func (s *System) checkFile(rec state.PoolRecord) error {
 		return withHint(fmt.Errorf("%s holds another file system: UUID %s, not %s", rec.Source, super.UUID, rec.UUID), restore, rec.Name)
 	}
 	if err := checkWhole(rec.Source, super.TotalBytes, super.NumDevices); err != nil {
-		return withHint(err, restore, rec.Name)
+		return withHint(err, "make it as large as it was, truncate -s %d %s, where what was in the rest stays lost; or "+restore, super.TotalBytes, rec.Source, rec.Name)
 	}
 	return s.refuseMounted(rec)
 }

@@ -34,7 +34,7 @@ func (s *System) DeletePool(ctx context.Context, name string, force bool) error 
 	if err != nil {
 		return err
 	}
-	intent, lost := deletion(rec)
+	intent, lost := s.deletion(rec)
 	if err := s.refuseStrangers(rec); err != nil {
 		return fmt.Errorf("cannot delete pool %s: %w", name, err)
 	}
@@ -95,7 +95,7 @@ func refuseAdopted(rec state.PoolRecord, in error) error {
 
 // deletion is the intent of deleting a pool: what of it there is to delete. lost
 // says why that is nothing: its file, device or subvolume is gone, or another one.
-func deletion(rec state.PoolRecord) (in creating, lost error) {
+func (s *System) deletion(rec state.PoolRecord) (in creating, lost error) {
 	in = creating{Name: rec.Name, Kind: rec.Kind, Path: rec.Source}
 	switch rec.Kind {
 	case state.PoolDevice:
@@ -113,7 +113,7 @@ func deletion(rec state.PoolRecord) (in creating, lost error) {
 		in.UUID = rec.UUID
 		in.Subvolume = subvolumeIntent{Own: rec.OwnSubvolume, ID: rec.SubvolumeID, UUID: rec.SubvolumeUUID}
 	default:
-		st, err := ownFile(rec)
+		st, err := s.ownFile(rec)
 		if err != nil {
 			return in, err
 		}

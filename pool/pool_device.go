@@ -113,8 +113,8 @@ func (s *System) mountDevice(rec state.PoolRecord, mp string) error {
 	if err := mountBtrfs(device, mp, rec); err != nil {
 		return err
 	}
-	if err := checkMounted(rec, device, mp); err != nil {
-		return errors.Join(err, unix.Unmount(mp, 0))
+	if err := s.checkMounted(rec, device, mp); err != nil {
+		return errors.Join(err, undoMount(mp))
 	}
 	return nil
 }

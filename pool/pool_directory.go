@@ -49,7 +49,7 @@ func (s *System) mountDirectory(rec state.PoolRecord, mp string) error {
 		return fmt.Errorf("cannot mount %s at %s: %w", rec.Source, mp, err)
 	}
 	if err := s.checkShown(rec, mp); err != nil {
-		return errors.Join(err, unix.Unmount(mp, 0))
+		return errors.Join(err, undoMount(mp))
 	}
 	return nil
 }
@@ -91,10 +91,16 @@ func lastDirectory(path string) string {
 // pool is not attached, unless something else shows the pool's file or device.
 func (s *System) poolMounts(rec state.PoolRecord) ([]btrfs.Mount, error) {
 	mounts, err := btrfs.MountsOf(rec.UUID)
-	if err != nil || rec.Kind != state.PoolDirectory {
-		return mounts, err
+	if err != nil || len(mounts) == 0 {
+		return nil, err
 	}
 	mp := s.dir.MountPoint(rec.Name)
+	if rec.Kind != state.PoolDirectory {
+		if slices.ContainsFunc(mounts, func(m btrfs.Mount) bool { return m.MountPoint == mp }) {
+			return mounts, nil
+		}
+		return withoutCopies(rec, mounts)
+	}
 	own := -1
 	for i, m := range mounts { // the topmost
 		if m.MountPoint == mp {
@@ -125,6 +131,26 @@ func (s *System) poolMounts(rec state.PoolRecord) ([]btrfs.Mount, error) {
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+// withoutCopies leaves out the mounts of a copy with the pool's UUID, while the pool
+// itself is not attached.
+func withoutCopies(rec state.PoolRecord, mounts []btrfs.Mount) ([]btrfs.Mount, error) {
+	if rec.Kind == state.PoolDevice {
+		device, err := findDevice(rec)
+		if err != nil {
+			return nil, nil //nolint:nilerr // it is gone, so it is not what is mounted
+		}
+		rec.Source = device
+	}
+	own, err := ownNumbers(rec)
+	if err != nil {
+		return nil, ignoreNotExist(err)
+	}
+	return slices.DeleteFunc(mounts, func(m btrfs.Mount) bool {
+		number := deviceNumber(m.Source)
+		return number != 0 && !slices.Contains(own, number)
+	}), nil
 }
 
 // pathIsBelow says whether path is in dir.

@@ -35,7 +35,7 @@ func (s *System) movePool(ctx context.Context, name, path string) error {
 		return err
 	}
 	if path, err = filepath.Abs(path); err == nil {
-		err = checkMove(rec, path)
+		err = s.checkMove(rec, path)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot attach pool %s from %s: %w", name, path, err)
@@ -49,7 +49,7 @@ func (s *System) movePool(ctx context.Context, name, path string) error {
 }
 
 // checkMove says why path cannot be where a pool's file is now.
-func checkMove(rec state.PoolRecord, path string) error {
+func (s *System) checkMove(rec state.PoolRecord, path string) error {
 	if rec.Kind != state.PoolFile {
 		return errors.New("the pool does not lie on a file")
 	}
@@ -67,7 +67,7 @@ func checkMove(rec state.PoolRecord, path string) error {
 	if super.UUID != rec.UUID {
 		return fmt.Errorf("it holds another file system: UUID %s, not %s", super.UUID, rec.UUID)
 	}
-	strayed, err := findStrayed(rec)
+	strayed, err := s.findStrayed(rec)
 	if err != nil {
 		return err
 	}
@@ -87,14 +87,14 @@ func checkMove(rec state.PoolRecord, path string) error {
 		return nil
 	}
 	if super, err := btrfs.ReadSuper(rec.Source); err == nil && super.UUID == rec.UUID {
-		return withHint(fmt.Errorf("it is a copy: the pool is still at %s", rec.Source), "move that one away first, if the copy is to be the pool")
+		return withHint(fmt.Errorf("it is a copy: the pool is still at %s", rec.Source), "if the copy is to be the pool, move that one away first, or keep both: poolctl pool forget %s && poolctl pool adopt %s", rec.Name, path)
 	}
 	return nil
 }
 
 // followFile remembers where the file of an attached pool has been moved to.
 func (s *System) followFile(ctx context.Context, rec state.PoolRecord) error {
-	strayed, err := findStrayed(rec)
+	strayed, err := s.findStrayed(rec)
 	if err != nil || strayed == nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func needReserved(path string, missing int64) error {
 // it no longer is, what the file has stays until it is trimmed.
 func applyReserve(ctx context.Context, s *System, from, to state.PoolRecord) error {
 	if !isTrue(from.Config["reserve"]) && isTrue(to.Config["reserve"]) {
-		if _, lost := ownFile(to); lost != nil {
+		if _, lost := s.ownFile(to); lost != nil {
 			return lost
 		}
 		f, err := os.OpenFile(to.Source, os.O_RDWR|unix.O_NOFOLLOW, 0)

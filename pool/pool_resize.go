@@ -99,7 +99,7 @@ func (s *System) planResize(rec state.PoolRecord, size string) (resizing, error)
 		return r, err
 	}
 	r.From = int64(dev.TotalBytes)
-	room, err := sourceSize(rec)
+	room, err := s.sourceSize(rec)
 	if err != nil {
 		return r, err
 	}
@@ -135,9 +135,9 @@ func (s *System) ownFSDevice(rec state.PoolRecord) (btrfs.Device, error) {
 }
 
 // sourceSize is how large the pool's file or device is, in bytes.
-func sourceSize(rec state.PoolRecord) (int64, error) {
+func (s *System) sourceSize(rec state.PoolRecord) (int64, error) {
 	if rec.Kind != state.PoolDevice {
-		st, lost := ownFile(rec)
+		st, lost := s.ownFile(rec)
 		return st.Size, lost
 	}
 	path, err := findDevice(rec)
@@ -238,7 +238,7 @@ func (s *System) extendSource(rec state.PoolRecord, r resizing) error {
 	if rec.Kind == state.PoolDevice {
 		return nil
 	}
-	f, st, err := openOwnFile(rec)
+	f, st, err := s.openOwnFile(rec)
 	if err != nil {
 		return err
 	}
@@ -260,8 +260,8 @@ func (s *System) extendSource(rec state.PoolRecord, r resizing) error {
 
 // openOwnFile opens the file that holds the pool for writing, which must still be
 // that at its path.
-func openOwnFile(rec state.PoolRecord) (*os.File, unix.Stat_t, error) {
-	want, lost := ownFile(rec)
+func (s *System) openOwnFile(rec state.PoolRecord) (*os.File, unix.Stat_t, error) {
+	want, lost := s.ownFile(rec)
 	if lost != nil {
 		return nil, want, lost
 	}
@@ -311,7 +311,7 @@ func (s *System) fitFile(rec state.PoolRecord, size int64, cut bool) error {
 	if rec.Kind == state.PoolDevice {
 		return nil
 	}
-	f, st, err := openOwnFile(rec)
+	f, st, err := s.openOwnFile(rec)
 	if err != nil {
 		return err
 	}

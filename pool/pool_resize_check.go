@@ -43,7 +43,7 @@ func (s *System) needResize(ctx context.Context, rec state.PoolRecord, r resizin
 	case r.To == r.From || rec.Kind != state.PoolFile:
 		return nil
 	}
-	plan, err := planGrowth(rec, r.To)
+	plan, err := s.planGrowth(rec, r.To)
 	if err != nil {
 		return err
 	}
@@ -54,8 +54,8 @@ func (s *System) needResize(ctx context.Context, rec state.PoolRecord, r resizin
 }
 
 // planGrowth is the plan for a pool's file that becomes size bytes large.
-func planGrowth(rec state.PoolRecord, size int64) (SpacePlan, error) {
-	st, lost := ownFile(rec)
+func (s *System) planGrowth(rec state.PoolRecord, size int64) (SpacePlan, error) {
+	st, lost := s.ownFile(rec)
 	if lost != nil {
 		return SpacePlan{}, lost
 	}
@@ -91,7 +91,7 @@ func (s *System) PlanResize(ctx context.Context, name, size string) (SpacePlan, 
 			plan, err = s.planSpace(ctx, p.rec, spaceNeed{what: "shrinking it", moved: int64(moved)})
 		}
 	case p.rec.Kind == state.PoolFile:
-		plan, err = planGrowth(p.rec, r.To)
+		plan, err = s.planGrowth(p.rec, r.To)
 	default:
 		plan, err = s.planSpace(ctx, p.rec, spaceNeed{what: "growing it"})
 	}

@@ -47,7 +47,7 @@ func (s *System) finishResize(ctx context.Context, e *journal.Entry) error {
 		return err
 	}
 	if rec.Kind == state.PoolFile {
-		if _, lost := ownFile(rec); lost != nil {
+		if _, lost := s.ownFile(rec); lost != nil {
 			return lost // it stays until the file is back
 		}
 	}
@@ -70,7 +70,7 @@ func (s *System) settleOrUndo(ctx context.Context, rec state.PoolRecord, r resiz
 		}
 	}
 	have := int64(dev.TotalBytes)
-	size, err := sourceSize(rec)
+	size, err := s.sourceSize(rec)
 	if err != nil {
 		return err
 	}

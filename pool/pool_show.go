@@ -31,10 +31,14 @@ func (s *System) Pools(ctx context.Context) ([]Pool, error) {
 		if err != nil {
 			return nil, err
 		}
-		if strayed, err := findStrayed(rec); err != nil {
+		if strayed, err := s.findStrayed(rec); err != nil {
 			return nil, err
 		} else if strayed != nil {
 			s.noticef("pool %s: %s (%s)", rec.Name, strayed, strayed.remedy(s.dir.MountPoint(rec.Name)))
+		}
+		if p.Status == statusTruncated {
+			err := s.truncation(rec)
+			s.noticef("pool %s: %s (%s)", rec.Name, err, hintOf(err))
 		}
 		out = append(out, p)
 	}
@@ -52,7 +56,8 @@ func (s *System) Pool(ctx context.Context, name string) (Pool, error) {
 }
 
 // showPool is a pool in LXD's fields. Status is Created when it is attached,
-// Read-only when the kernel then lets nothing be written (PoolInfo says why),
+// Truncated when its file has become too small meanwhile, Read-only when the
+// kernel then lets nothing be written (PoolInfo says why),
 // Detached when not, Unavailable when its file is gone or cannot be read.
 func (s *System) showPool(ctx context.Context, rec state.PoolRecord) (Pool, error) {
 	out := Pool{
@@ -84,6 +89,8 @@ func (s *System) showPool(ctx context.Context, rec state.PoolRecord) (Pool, erro
 	if attached && out.Status == "Created" {
 		if st, err := btrfs.GetState(s.dir.MountPoint(rec.Name)); err == nil && st.ReadOnly {
 			out.Status = "Read-only"
+		} else if s.truncation(rec) != nil {
+			out.Status = statusTruncated
 		}
 	}
 	for _, p := range profiles {
@@ -176,13 +183,16 @@ func (s *System) describeSource(rec state.PoolRecord, out *PoolInfo) error {
 		out.Device.Size = size
 	default:
 		out.File = &FileInfo{Path: rec.Source}
-		strayed, err := findStrayed(rec)
+		strayed, err := s.findStrayed(rec)
 		if err != nil {
 			return err
 		}
 		path := rec.Source
 		if strayed != nil {
 			out.File.Problem, path = strayed.String(), strayed.path
+			out.File.Remedy = strayed.remedy(s.dir.MountPoint(rec.Name))
+		} else if err := s.truncation(rec); err != nil {
+			out.File.Problem, out.File.Remedy = err.Error(), hintOf(err)
 		}
 		var st unix.Stat_t
 		if unix.Stat(path, &st) == nil {
@@ -190,7 +200,7 @@ func (s *System) describeSource(rec state.PoolRecord, out *PoolInfo) error {
 		} else if strayed == nil {
 			return nil
 		}
-		loops, err := loopsOf(rec)
+		loops, err := s.loopsOf(rec)
 		if err != nil {
 			return err
 		}
@@ -199,6 +209,33 @@ func (s *System) describeSource(rec state.PoolRecord, out *PoolInfo) error {
 	strangers, err := s.strangers(rec)
 	out.Strangers = append(out.Strangers, strangers...)
 	return err
+}
+
+// statusTruncated is the status of an attached pool whose file is too small.
+const statusTruncated = "Truncated"
+
+// truncation says, with a hint, that the file of an attached pool has become smaller
+// than what is mounted of it; nil when it has not, or when that cannot be seen.
+func (s *System) truncation(rec state.PoolRecord) error {
+	if rec.Kind != state.PoolFile {
+		return nil
+	}
+	if attached, err := s.isAttached(rec); err != nil || !attached {
+		return nil //nolint:nilerr // attaching it tells
+	}
+	info, err := btrfs.FSInfo(s.dir.MountPoint(rec.Name))
+	if err != nil || len(info.Devices) != 1 {
+		return nil //nolint:nilerr // its health tells
+	}
+	path, _, err := s.poolFile(rec)
+	if err != nil {
+		return nil //nolint:nilerr // findStrayed tells
+	}
+	need := info.Devices[0].TotalBytes
+	if err := checkWhole(path, need, 1); err != nil {
+		return withHint(err, "make it as large as it was, truncate -s %d %s; what was in the rest is lost: poolctl pool scrub start %s shows of which files", need, path, rec.Name)
+	}
+	return nil
 }
 
 // sourceGone says whether what a detached pool lies on is not there.

@@ -39,7 +39,7 @@ func (s *System) strangers(rec state.PoolRecord) ([]Stranger, error) {
 	if rec.Kind == state.PoolDirectory {
 		return nil, nil
 	}
-	loops, err := loopsOf(rec)
+	loops, err := s.loopsOf(rec)
 	if err != nil {
 		return nil, ignoreNotExist(err)
 	}
@@ -63,8 +63,8 @@ func (s *System) strangers(rec state.PoolRecord) ([]Stranger, error) {
 
 // loopsOf lists the loop devices that have a pool's file, or device, wherever the
 // file of an attached pool is by now.
-func loopsOf(rec state.PoolRecord) ([]loopdev.Info, error) {
-	strayed, err := findStrayed(rec)
+func (s *System) loopsOf(rec state.PoolRecord) ([]loopdev.Info, error) {
+	strayed, err := s.findStrayed(rec)
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +79,8 @@ func loopsOf(rec state.PoolRecord) ([]loopdev.Info, error) {
 
 // ownDevice is which of the loop devices on a pool's file is the pool's: the one
 // that the file system of its UUID is mounted from. While that is not mounted,
-// it is the one to attach it with: the first that shows all of the file and can
-// be written to; "" when there is none. A pool on a block device has no loop
+// it is the one to attach it with: the first that shows all of the file, can be
+// written to, and is not mounted under a temporary UUID; "" when there is none. A pool on a block device has no loop
 // device of its own.
 func ownDevice(rec state.PoolRecord, loops []loopdev.Info) (string, error) {
 	if rec.Kind == state.PoolDevice {
@@ -98,7 +98,8 @@ func ownDevice(rec state.PoolRecord, loops []loopdev.Info) (string, error) {
 		}
 	}
 	for _, l := range loops {
-		if !l.ReadOnly && l.Offset == 0 && l.SizeLimit == 0 {
+		temporary := slices.ContainsFunc(active, func(a btrfs.Active) bool { return a.Temporary && a.Has(loopNumber(l)) })
+		if !l.ReadOnly && l.Offset == 0 && l.SizeLimit == 0 && !temporary {
 			return l.Path, nil
 		}
 	}

@@ -64,8 +64,9 @@ type FileInfo struct {
 	Size      int64  `json:"size" yaml:"size"`
 	Allocated int64  `json:"allocated" yaml:"allocated"`
 	// Problem says what has become of the file of an attached pool: it was moved,
-	// removed or replaced meanwhile.
+	// removed, replaced or truncated meanwhile. Remedy is what can be done about it.
 	Problem string `json:"problem,omitempty" yaml:"problem,omitempty"`
+	Remedy  string `json:"remedy,omitempty" yaml:"remedy,omitempty"`
 }
 
 // DeviceInfo is a pool's block device: its path now, and its size in bytes; 0
