@@ -1,9 +1,12 @@
 package pool
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"poolctl/btrfs"
 	"poolctl/pool/tree"
@@ -29,6 +32,19 @@ func TestDoctorSizes(t *testing.T) {
 			p, err := tree.Open(mp)
 			ok(t, err, p.SetLimit(ctx, path, size), p.Close())
 		}
+		// What takes more than its size is held, and nothing is to be done.
+		over := s.volumeFile("p", "v", "over")
+		ok(t, os.WriteFile(over, make([]byte, 8<<20), 0o600), s.UpdateVolume(ctx, "p", "v", func(v *VolumePut) error { v.Config["size"] = "10MiB"; return nil }))
+		_, err = s.CreateVolumeSnapshot(ctx, VolumeSnapshotOptions{Pool: "p", Volume: "v", Name: "large"})
+		ok(t, err, os.Remove(over), btrfs.Sync(mp), s.UpdateVolume(ctx, "p", "v", func(v *VolumePut) error { v.Config["size"] = "1MiB"; return nil }),
+			s.RestoreVolume(ctx, "p", "v", "large"))
+		if err := os.WriteFile(over+"2", make([]byte, 1<<20), 0o600); !errors.Is(err, unix.EDQUOT) {
+			t.Errorf("%s: written into what is too large: %v", mode, err)
+		}
+		finds(t, s, false)
+		ok(t, os.RemoveAll(over+"2"), os.Remove(over), s.DeleteVolumeSnapshot(ctx, "p", "v", "large"), btrfs.Sync(mp),
+			s.UpdateVolume(ctx, "p", "v", func(v *VolumePut) error { v.Config["size"] = "20MiB"; return nil }))
+
 		set(c1, 0)
 		set(s.volumeFile("p", "v", ""), 0)
 		held := func(done string) []want {

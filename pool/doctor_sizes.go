@@ -61,13 +61,13 @@ func (d *doctor) size(p *openedPool, v limitedVolume, mode btrfs.QuotaMode, limi
 	if err != nil {
 		return // deleted just now
 	}
-	limit := limits[sub.ID]
+	limit, held := limits[sub.ID] // 0 is what more than its size is in already
 	f := Finding{
 		Severity: SeverityWarning, Object: limitedObject(p, v), Remedy: "poolctl doctor --fix sets the limit", does: "the limit was set",
 		fix: func(ctx context.Context) error { return d.setWanted(ctx, p.rec.Name, v) },
 	}
 	switch {
-	case v.size == 0 && limit > 0 && p.rec.Kind != state.PoolDirectory:
+	case v.size == 0 && held && p.rec.Kind != state.PoolDirectory:
 		f.Problem, f.Remedy, f.does = "it has no size, and cannot take more than "+FormatSize(limit), "poolctl doctor --fix ends the limit", "the limit was ended"
 		if v.instance == "" { // LXD keeps the sizes of volumes to itself
 			f.Severity, f.fix = SeverityNotice, nil
@@ -75,7 +75,7 @@ func (d *doctor) size(p *openedPool, v limitedVolume, mode btrfs.QuotaMode, limi
 		}
 	case v.size == 0:
 		return
-	case limit == 0, limit != v.size && mode == btrfs.QuotaFull: // with simple quotas it is another number
+	case !held, limit != v.size && mode == btrfs.QuotaFull: // with simple quotas it is another number
 		f.Problem = fmt.Sprintf("its size, %s, is not held", FormatSize(v.size))
 	case mode == btrfs.QuotaFull:
 		live, err := btrfs.NewLiveQuota(v.path)
