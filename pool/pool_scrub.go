@@ -28,8 +28,8 @@ type Scrub struct {
 	// Status is never, running, finished, cancelled, or interrupted when its
 	// command was killed.
 	Status    string              `json:"status" yaml:"status"`
-	StartedAt time.Time           `json:"started_at" yaml:"started_at"`
-	EndedAt   time.Time           `json:"ended_at" yaml:"ended_at"`
+	StartedAt time.Time           `json:"started_at,omitzero" yaml:"started_at,omitempty"`
+	EndedAt   time.Time           `json:"ended_at,omitzero" yaml:"ended_at,omitempty"`
 	ReadOnly  bool                `json:"read_only" yaml:"read_only"`
 	Result    btrfs.ScrubProgress `json:"result" yaml:"result"`
 	// Damaged are the files that cannot be read whole, by what they belong to.
@@ -59,6 +59,14 @@ func (s *System) ScrubPool(ctx context.Context, name string, o ScrubOptions) (Sc
 		return Scrub{}, err
 	}
 	defer func() { _ = p.close() }()
+	unlock, err := s.dir.LockScrub(ctx, name, false, false)
+	if errors.Is(err, state.ErrLocked) {
+		err = withHint(btrfs.ErrBusy, "poolctl pool scrub status %s", name)
+	}
+	if err != nil {
+		return Scrub{}, fmt.Errorf("cannot scrub pool %s: %w", name, err)
+	}
+	defer unlock()
 	mp := s.dir.MountPoint(name)
 	dev, err := s.ownFSDevice(p.rec)
 	if err == nil && o.Reset {
@@ -74,7 +82,7 @@ func (s *System) ScrubPool(ctx context.Context, name string, o ScrubOptions) (Sc
 	if err := s.saveScrub(out); err != nil {
 		return out, err
 	}
-	err = s.scrub(ctx, mp, dev.ID, o, &out)
+	err = s.cancellableScrub(ctx, name, func(ctx context.Context) error { return s.scrub(ctx, mp, dev.ID, o, &out) })
 	out.EndedAt = time.Now().UTC()
 	if err := errors.Join(err, s.saveScrub(out)); err != nil {
 		return out, fmt.Errorf("cannot scrub pool %s: %w", name, err)
@@ -107,6 +115,9 @@ func (s *System) scrub(ctx context.Context, mp string, device uint64, o ScrubOpt
 	for _, d := range found {
 		object, prefix := objectOf(d.Subvolume)
 		out.Damaged = append(out.Damaged, DamagedFile{Object: object, Path: strings.TrimPrefix(filepath.Join(prefix, d.Path), "/"), Offset: d.Offset, Length: d.Length})
+	}
+	if err != nil {
+		out.Status = "cancelled"
 	}
 	return err
 }
@@ -175,20 +186,13 @@ func (s *System) ScrubOf(ctx context.Context, name string) (Scrub, error) {
 	case !errors.Is(err, btrfs.ErrNoScrub):
 		return out, err
 	case out.Status == "running":
+		held, err := s.scrubHeld(ctx, name)
+		if err != nil || held { // not begun by the kernel yet, or about to end
+			return out, err
+		}
 		out.Status = "interrupted"
 	}
 	return out, nil
-}
-
-// CancelScrub ends the scrub that another command runs.
-func (s *System) CancelScrub(ctx context.Context, name string) error {
-	return s.controlBalance(ctx, name, "cancel the scrub of", func(mp string) error {
-		err := btrfs.CancelScrub(mp)
-		if errors.Is(err, btrfs.ErrNoScrub) {
-			return btrfs.ErrNoScrub
-		}
-		return err
-	})
 }
 
 // scrubFile is where the state directory keeps a pool's last scrub: not in the

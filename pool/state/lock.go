@@ -17,6 +17,9 @@ import (
 // lockPoll is how long a waiter sleeps between two tries: a blocking flock(2) could not be cancelled.
 const lockPoll = 5 * time.Millisecond
 
+// lockTry is for how long it is tried to get a lock that others have for a moment only to see whether they get it.
+const lockTry = 50 * time.Millisecond
+
 // ErrLocked says that another process has the lock.
 var ErrLocked = errors.New("another command is working on it")
 
@@ -55,6 +58,24 @@ func (d *Dir) LockPoolWork(ctx context.Context, name string, wait bool) (Unlock,
 		return nil, fmt.Errorf("cannot lock pool %s: %w", name, err)
 	}
 	return sync.OnceFunc(func() { _ = f.Close() }), nil
+}
+
+// LockScrub takes the lock of a pool's scrub, which whoever runs one has until it has ended: shared to wait for that. wait says
+// whether to wait for it; otherwise ErrLocked is returned.
+func (d *Dir) LockScrub(ctx context.Context, name string, shared, wait bool) (Unlock, error) {
+	if err := ValidateName("pool", name); err != nil {
+		return nil, err
+	}
+	if wait {
+		return d.lock(ctx, "scrub."+name, "the scrub of pool "+name, shared)
+	}
+	short, cancel := context.WithTimeout(ctx, lockTry) // who looks has it for a moment
+	defer cancel()
+	unlock, err := d.lock(short, "scrub."+name, "the scrub of pool "+name, shared)
+	if err != nil && short.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("cannot lock the scrub of pool %s: %w", name, ErrLocked)
+	}
+	return unlock, err
 }
 
 // LockInstance takes the lock of the instance of that name, whichever pool it is in: names are unique across pools.
