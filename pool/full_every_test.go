@@ -129,6 +129,9 @@ func TestEverythingInFullPool(t *testing.T) {
 			if !errors.Is(err, unix.ENOSPC) || !strings.HasPrefix(err.Error(), "cannot ") && !strings.HasPrefix(err.Error(), "pool p is full") {
 				t.Errorf("%s with %s: %v (%s)", what, FormatSize(room), err, hintOf(err))
 			}
+			if strings.HasPrefix(what, "volume ") && what != "volume attach" && hintOf(err) == "" {
+				t.Errorf("%s with %s has no hint: %v", what, FormatSize(room), err)
+			}
 			if left, err := os.ReadDir(filepath.Join(mp, ".poolctl/staging")); err != nil || len(left) > 0 {
 				t.Errorf("%s with %s left in the pool: %v, %v", what, FormatSize(room), left, err)
 			}

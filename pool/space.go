@@ -269,7 +269,7 @@ func (s *System) hintFull(rec state.PoolRecord, err error) error {
 func whatIsFull(rec state.PoolRecord, err error) (what, hint string) {
 	switch {
 	case errors.Is(err, unix.EDQUOT):
-		return fmt.Sprintf("a quota of pool %s is used up", rec.Name), "poolctl config device set NAME root size=... gives an instance more"
+		return fmt.Sprintf("a quota of pool %s is used up", rec.Name), "poolctl config device set NAME root size=... gives an instance more, and poolctl pool volume set POOL NAME size=... a volume"
 	case !errors.Is(err, unix.ENOSPC):
 		return "", ""
 	}

@@ -33,12 +33,12 @@ func (s *System) CreateVolume(ctx context.Context, o CreateVolumeOptions) (err e
 	defer unlock()
 	v := tree.Volume{Name: o.Name, Description: o.Description, Config: volumeDefaults(p.rec, o.Config), CreatedAt: time.Now().UTC()}
 	v.Config[volatileUUID] = newUUID()
-	return p.CreateVolume(ctx, v, func(path string) error {
+	return s.hintFull(p.rec, p.CreateVolume(ctx, v, func(path string) error {
 		if err := applyInitial(path, v.Config); err != nil {
 			return err
 		}
 		return s.limitVolume(ctx, p, v.Name, path, v.Config, false)
-	})
+	}))
 }
 
 // applyInitial gives the root of a new volume the owner and mode that it is to have.

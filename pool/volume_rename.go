@@ -42,7 +42,7 @@ func (s *System) RenameVolume(ctx context.Context, pool, from, to string) (err e
 	}
 	crash.Point("pool.volumerename.begun")
 	if err := p.RenameVolume(ctx, from, to); err != nil {
-		return errors.Join(err, entry.Done())
+		return errors.Join(s.hintFull(p.rec, err), entry.Done())
 	}
 	crash.Point("pool.volumerename.renamed")
 	if err := s.followVolume(context.WithoutCancel(ctx), m); err != nil {

@@ -48,13 +48,13 @@ func (s *System) CreateVolumeSnapshot(ctx context.Context, o VolumeSnapshotOptio
 	sn := tree.VolumeSnapshot{Name: name, Description: o.Description, Config: v.vol.Config, CreatedAt: now, ExpiresAt: expires}
 	taken := slices.ContainsFunc(v.vol.Snapshots, func(sn tree.VolumeSnapshot) bool { return sn.Name == name })
 	if taken && o.Reuse {
-		return name, v.ReplaceVolumeSnapshot(ctx, v.vol.Name, sn)
+		return name, s.hintFull(v.rec, v.ReplaceVolumeSnapshot(ctx, v.vol.Name, sn))
 	}
 	err = v.CreateVolumeSnapshot(ctx, v.vol.Name, sn)
 	if errors.Is(err, fs.ErrExist) {
 		err = withHint(fmt.Errorf("cannot create snapshot %s/%s: %w", v.vol.Name, name, ErrExists), "--reuse replaces it")
 	}
-	return name, err
+	return name, s.hintFull(v.rec, err)
 }
 
 // defaultPattern is snapshots.pattern when it is not set.
@@ -161,7 +161,7 @@ func (s *System) RenameVolumeSnapshot(ctx context.Context, pool, volume, from, t
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("cannot rename snapshot %s/%s to %s: %w", v.vol.Name, from, to, ErrExists)
 	}
-	return volumeSnapshotError(err, pool, v.vol.Name, from)
+	return volumeSnapshotError(s.hintFull(v.rec, err), pool, v.vol.Name, from)
 }
 
 // DeleteVolumeSnapshot deletes a snapshot of a custom volume.
@@ -195,5 +195,5 @@ func (s *System) RestoreVolume(ctx context.Context, pool, volume, snap string) (
 	err = v.RestoreVolume(ctx, v.vol.Name, snap, func(path string) error {
 		return s.limitVolume(ctx, v.openedPool, v.vol.Name, path, v.vol.Config, true)
 	})
-	return volumeSnapshotError(err, pool, v.vol.Name, snap)
+	return volumeSnapshotError(s.hintFull(v.rec, err), pool, v.vol.Name, snap)
 }

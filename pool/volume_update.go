@@ -47,7 +47,7 @@ func (s *System) UpdateVolume(ctx context.Context, pool, name string, change fun
 	if err != nil && resized {
 		err = errors.Join(err, s.limitVolume(context.WithoutCancel(ctx), v.openedPool, name, v.VolumePath(name), v.vol.Config, true))
 	}
-	return err
+	return s.hintFull(v.rec, err)
 }
 
 // checkVolumeChange validates a new configuration.
