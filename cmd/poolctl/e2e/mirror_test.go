@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -65,14 +66,18 @@ const bigRoot = 160 << 20
 func buildBig(ctx context.Context, dir string) (fixtures.Image, error) {
 	var tree fixtures.Tree
 	tree.Dir(0o755, ".", "etc", "sbin")
+	noise := rand.New(rand.NewPCG(1, 2))
 	for i := range 16 {
 		var b strings.Builder
-		for n := 0; b.Len() < bigRoot/16; n++ {
-			fmt.Fprintf(&b, "line %d of file %d, which compresses well\n", n, i)
+		for b.Len() < bigRoot/16 { // a hundredth of each block does not compress, the rest does, and quickly
+			for range 1 << 10 {
+				b.WriteByte(byte(noise.Uint32()))
+			}
+			b.WriteString(strings.Repeat("a", 127<<10))
 		}
 		tree.File(fmt.Sprintf("etc/big%d", i), 0o644, b.String())
 	}
-	return fixtures.BuildFromTree(ctx, dir, &tree, fixtures.Properties{OS: "Big", Release: "1", Aliases: []string{"big"}})
+	return fixtures.BuildFromTree(ctx, dir, &tree, fixtures.Properties{OS: "Big", Release: "1", Aliases: []string{"big"}, Compression: "lz4"})
 }
 
 // debianMirror builds, once, a mirror of the Debian root that scripts/debian-root prepared.
@@ -85,7 +90,7 @@ var debianMirror = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("no Debian root to boot (scripts/debian-root makes it): %w", err)
 	}
 	dir, ctx := filepath.Join(suite.dir, "debian"), context.Background()
-	image, err := fixtures.BuildFromRoot(ctx, dir, root, fixtures.Properties{OS: "Debian", Release: "12", Aliases: []string{"debian"}})
+	image, err := fixtures.BuildFromRoot(ctx, dir, root, fixtures.Properties{OS: "Debian", Release: "12", Aliases: []string{"debian"}, Compression: "lz4"})
 	if err != nil {
 		return "", err
 	}
