@@ -186,6 +186,9 @@ func (src *imageSource) close() error {
 // locked, so that nobody deletes it meanwhile.
 func (s *System) imageSource(ctx context.Context, ref string) (*imageSource, error) {
 	remote, name, err := s.splitRef(ref)
+	if err == nil {
+		err = checkImageNamed(name)
+	}
 	if err != nil {
 		return nil, err
 	}

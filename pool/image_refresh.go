@@ -114,26 +114,28 @@ func (r *refresher) client(ctx context.Context, src ImageSource) (*remotes.Clien
 	return c, err
 }
 
-// sourceClient reads the remote that an image came from: that of its server's URL
-// or, when the user has given it another URL since, that of its name. When there
-// is none any more, the server itself is asked, and nothing of it is kept.
+// sourceClient reads the remote that an image came from: that of its server's URL,
+// where several have it the one of its name, else one with a keyring; or, when the
+// user has given it another URL since, that of its name. A remote that was removed is
+// not asked: the user wants it no more, and what keys sign its catalogue went with it.
 func (s *System) sourceClient(src ImageSource) (*remotes.Client, error) {
 	list, err := s.remoteList()
 	if err != nil {
 		return nil, err
 	}
-	for _, rem := range list {
-		if rem.URL == src.Server || slices.Contains(rem.Mirrors, src.Server) {
-			return s.clientOf(rem)
+	atServer := func(r remotes.Remote) bool { return r.URL == src.Server || slices.Contains(r.Mirrors, src.Server) }
+	named := func(r remotes.Remote) bool { return r.Name == src.Remote }
+	for _, is := range []func(remotes.Remote) bool{
+		func(r remotes.Remote) bool { return named(r) && atServer(r) },
+		func(r remotes.Remote) bool { return atServer(r) && len(r.Keyring) > 0 },
+		atServer, named,
+	} {
+		if i := slices.IndexFunc(list, is); i >= 0 {
+			return s.clientOf(list[i])
 		}
 	}
-	for _, rem := range list {
-		if rem.Name == src.Remote {
-			return s.clientOf(rem)
-		}
-	}
-	rem := remotes.Remote{Name: src.Remote, URL: src.Server, Protocol: src.Protocol}
-	return remotes.NewClient(rem, remotes.Options{UserAgent: "poolctl/" + s.version, Notice: s.notice})
+	return nil, withHint(fmt.Errorf("remote %s, which it came from, was removed", src.Remote),
+		"poolctl remote add %s %s adds it again, with the --keyring that it had", src.Remote, src.Server)
 }
 
 // refresh brings one image up to date; next is "" when it is.

@@ -107,8 +107,9 @@ func pickImage(all []Image, ref string) (Image, error) {
 // images is refused, naming them, and so is an alias that is one image's in one
 // pool and another's in another, unless one of them is in the preferred pool.
 func pickImages(all []Image, ref, preferred string) ([]Image, error) {
-	if ref = strings.TrimPrefix(ref, localRemote+":"); ref == "" {
-		ref = "default" // as in lxc and incus
+	ref = strings.TrimPrefix(ref, localRemote+":")
+	if err := checkImageNamed(ref); err != nil {
+		return nil, err
 	}
 	found, prints := imagesNamed(all, ref)
 	what, hint := "the alias stands for several images, in different pools", "name it by its fingerprint"
@@ -138,6 +139,15 @@ func pickImages(all []Image, ref, preferred string) ([]Image, error) {
 		prints[i] = prints[i][:12]
 	}
 	return nil, withHint(fmt.Errorf("cannot find image %q: %s: %s", ref, what, strings.Join(prints, ", ")), "%s", hint)
+}
+
+// checkImageNamed refuses the empty name, as an unset variable of a script gives it:
+// it stands for the image "default" only where an instance is made, or one pulled.
+func checkImageNamed(name string) error {
+	if name != "" {
+		return nil
+	}
+	return withHint(fmt.Errorf("cannot find image %q: it has no name", name), "give an alias, or the beginning of a fingerprint")
 }
 
 // imagesNamed are the images that have an alias, one of each pool, and their

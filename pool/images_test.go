@@ -38,7 +38,8 @@ func TestPickImages(t *testing.T) {
 		{"moved", "p", "p aeaeae"}, // by a command that was killed before the older one lost it
 		{"q/only", "p", "q adadad"},
 		{"none", "", "not found"},
-		{"", "", "not found"},
+		{"", "", "it has no name"},
+		{"local:", "p", "it has no name"},
 		{"AB", "", "not found"},
 	} {
 		found, err := pickImages(all, c.ref, c.preferred)

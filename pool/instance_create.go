@@ -197,6 +197,9 @@ func (s *System) cachedImage(ctx context.Context, p *openedPool, c *remotes.Clie
 // localImage finds an image by alias or fingerprint prefix. One that only
 // another pool has is fetched from where that one came from.
 func (s *System) localImage(ctx context.Context, p *openedPool, ref string, o CreateOptions) (rec tree.ImageRecord, unlock func(), err error) {
+	if ref == "" {
+		ref = "default" // as in lxc and incus
+	}
 	rec, unlock, err = s.lockedImage(ctx, p, ref)
 	if err == nil {
 		return rec, unlock, nil

@@ -182,6 +182,9 @@ func (s *System) RemoteImages(ctx context.Context, name string) ([]remotes.Image
 // REMOTE:FINGERPRINT (any unambiguous prefix).
 func (s *System) RemoteImage(ctx context.Context, ref string) (remotes.Image, error) {
 	remote, name, err := s.splitRef(ref)
+	if err == nil {
+		err = checkImageNamed(name)
+	}
 	if err != nil {
 		return remotes.Image{}, err
 	}

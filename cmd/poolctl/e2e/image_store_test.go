@@ -204,7 +204,8 @@ func asJSON(t *testing.T, v any) string {
 // TestImageRefresh follows an image through its versions.
 func TestImageRefresh(t *testing.T) {
 	g := newGrowing(t)
-	h := newHost(t).withPool().withRemote(serve(t, g.mirror, fixtures.ServeOptions{}))
+	server := serve(t, g.mirror, fixtures.ServeOptions{})
+	h := newHost(t).withPool().withRemote(server)
 	h.ok("image", "pull", "m:tiny", "--alias", "t1", "--copy-aliases", "--auto-update")
 	h.ok("image", "alias", "create", "t2", "t1", "--description", "two")
 	h.ok("image", "set-property", "t1", "description", "mine")
@@ -251,7 +252,12 @@ func TestImageRefresh(t *testing.T) {
 		t.Errorf("cached: %+v", im)
 	}
 	fifth := g.grow()
-	h.ok("remote", "remove", "m") // its server is known all the same
+	h.ok("remote", "remove", "m") // with the keys that its catalogue may have to be signed by
+	h.fails(1, "remote m, which it came from, was removed", "image", "refresh", "--all", "--auto")
+	if im = h.stored(); len(im) != 1 || im[0].Fingerprint != fourth {
+		t.Errorf("refreshed from a remote that was removed: %+v", im)
+	}
+	h.withRemote(server)
 	h.ok("image", "refresh", "--all", "--auto")
 	if im = h.stored(); len(im) != 1 || im[0].Fingerprint != fifth || !im[0].Cached {
 		t.Errorf("cached and refreshed: %+v", im)
@@ -259,6 +265,19 @@ func TestImageRefresh(t *testing.T) {
 	h.wantNumber("c4", "4")
 	h.fails(2, "either images or --all", "image", "refresh")
 	h.fails(1, `cannot find image "x"`, "image", "refresh", "x")
+	// An empty name is no image, even where there is one called default.
+	h.ok("image", "alias", "create", "default", fifth[:12])
+	for _, args := range [][]string{
+		{"delete", ""}, {"delete", "local:"}, {"set-property", "", "a", "b"}, {"unset-property", "", "a"}, {"get-property", "", "os"}, {"edit", ""},
+		{"show", ""}, {"info", ""}, {"info", "m:"}, {"export", "", t.TempDir()}, {"export", "m:", t.TempDir()}, {"refresh", ""}, {"alias", "create", "y", ""},
+	} {
+		h.fails(1, `cannot find image "": it has no name`, append([]string{"image"}, args...)...)
+	}
+	if im = h.stored(); len(im) != 1 || im[0].Properties["a"] != "" {
+		t.Errorf("changed by an empty name: %+v", im)
+	}
+	h.ok("init", "local:", "c5")
+	h.wantNumber("c5", "5")
 }
 
 // wantNumber looks into an instance of a version of "tiny".
