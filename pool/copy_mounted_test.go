@@ -152,3 +152,19 @@ func TestDoctorDevicePool(t *testing.T) {
 	overwrite(t, dev, 128<<10, 0, 255<<20)
 	finds(t, s, true, want{"error", "pool p", "it cannot be attached: btrfs refuses it", "poolctl pool check p", ""})
 }
+
+// A copy that mount(8) attached goes with its mount: the doctor's remedy works.
+func TestDoctorCopyRemedy(t *testing.T) {
+	s := newSystem(t)
+	createPool(t, s, "p", nil)
+	copied, at := filepath.Join(s.dir.Root, "copy.img"), t.TempDir()
+	copyFile(t, s.dir.DiskFile("p"), copied)
+	run(t, "mount", "-o", "loop", copied, at)
+	t.Cleanup(func() { _ = unix.Unmount(at, 0) })
+	found := diagnosis(t, s, false)
+	if len(found) != 1 || !strings.Contains(found[0].Problem, "has a copy of it: "+copied) {
+		t.Fatalf("found %s", printed(found))
+	}
+	run(t, "sh", "-ec", found[0].Remedy)
+	finds(t, s, false)
+}

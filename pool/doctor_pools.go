@@ -183,7 +183,9 @@ func (d *doctor) copyOf(rec state.PoolRecord, l loopdev.Info) {
 	if len(mounts) > 0 {
 		f.Severity = SeverityWarning
 		f.Problem += ", mounted at " + mounts[0].String() + ": while the pool is not attached, it cannot be"
-		f.Remedy = umountCommand(mounts[0]) + " && " + f.Remedy
+		if f.Remedy = umountCommand(mounts[0]); !l.Autoclear { // else it goes with its mount
+			f.Remedy += " && losetup -d " + l.Path
+		}
 	}
 	d.add(f)
 }
