@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -35,7 +36,9 @@ func makePoolFile(ctx context.Context, entry *journal.Entry, intent *creating, p
 	if err := entry.Update(*intent); err != nil {
 		return err
 	}
-	if err := f.Truncate(plan.size); err != nil {
+	if err := f.Truncate(plan.size); errors.Is(err, unix.EFBIG) {
+		return withHint(err, "the file system there has files of %s at most", FormatSize(largestFile(f, plan.size)))
+	} else if err != nil {
 		return err
 	}
 	if isTrue(plan.rec.Config["reserve"]) {
@@ -57,4 +60,11 @@ func makePoolFile(ctx context.Context, entry *journal.Entry, intent *creating, p
 		}
 	}
 	return syncDir(dir)
+}
+
+// largestFile is how large a file can become, in whole MiB, that cannot become
+// tooLarge: tried with the file itself, which has another length afterwards.
+func largestFile(f *os.File, tooLarge int64) int64 {
+	most := sort.Search(int(tooLarge>>20), func(n int) bool { return f.Truncate(int64(n+1)<<20) != nil })
+	return int64(most) << 20
 }

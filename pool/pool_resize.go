@@ -178,6 +178,9 @@ func (s *System) wantedSize(rec state.PoolRecord, text string, have, room int64)
 	if sign != 0 {
 		n = have + sign*n
 	}
+	if n == 0 && sign == 0 {
+		return 0, withHint(errors.New("a pool has a size above 0"), "poolctl pool resize %s min makes it as small as it can be; poolctl pool delete deletes it", rec.Name)
+	}
 	if n <= 0 {
 		return 0, withHint(fmt.Errorf("that is less than nothing: it has %s", FormatSize(have)), "poolctl pool resize %s min makes it as small as it can be", rec.Name)
 	}

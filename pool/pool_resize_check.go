@@ -90,6 +90,8 @@ func (s *System) PlanResize(ctx context.Context, name, size string) (SpacePlan, 
 		if moved, err = btrfs.MovedByShrink(s.dir.MountPoint(name), uint64(r.To)); err == nil {
 			plan, err = s.planSpace(ctx, p.rec, spaceNeed{what: "shrinking it", moved: int64(moved)})
 		}
+	case r.To == r.From:
+		plan, err = s.planSpace(ctx, p.rec, spaceNeed{what: "nothing: it has that size"})
 	case p.rec.Kind == state.PoolFile:
 		plan, err = s.planGrowth(p.rec, r.To)
 	default:

@@ -113,7 +113,7 @@ func TestResizeRefuses(t *testing.T) {
 		"":         "size",
 		"large":    "large",
 		"-2GiB":    "less than nothing",
-		"0":        "less than nothing",
+		"0":        "a size above 0",
 		"200MiB":   "256MiB at least",
 		"300MiB":   "smallest size is",
 		"-600MiB":  "smallest size is",

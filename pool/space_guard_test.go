@@ -142,6 +142,9 @@ func TestGuardOfGrowth(t *testing.T) {
 		t.Errorf("plan of a sparse one: %+v, %v", plan, err)
 	}
 	ok(t, s.ResizePool(ctx, "p", "+100MiB", nil))
+	if plan, err := s.PlanResize(ctx, "p", "+0"); err != nil || !strings.HasPrefix(plan.What, "nothing") {
+		t.Errorf("the size that it has: %+v, %v", plan, err)
+	}
 	if plan, err := s.PlanResize(ctx, "p", "-50MiB"); err != nil || plan.Problem != "" {
 		t.Errorf("plan of a shrink: %+v, %v", plan, err)
 	}
