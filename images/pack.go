@@ -24,7 +24,8 @@ type Source struct {
 	// Root is the directory that becomes the root, with the owners that it is to
 	// have. Sockets are left out of archives.
 	Root *os.File
-	// Report, when not nil, is told how many bytes of files have been packed.
+	// Report, when not nil, is told how many bytes of files have been packed, and of a
+	// squashfs how many it has by now.
 	Report func(done int64)
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -51,7 +52,7 @@ func (s *Source) PackSquashfs(ctx context.Context, level int, out *os.File) erro
 	if err := compress.RunProgram(cmd, done); err != nil {
 		return fmt.Errorf("cannot start %s: %w", squashfsProgram, err)
 	}
-	err = <-done
+	err = s.reportSize(out, done)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -62,6 +63,29 @@ func (s *Source) PackSquashfs(ctx context.Context, level int, out *os.File) erro
 		return fmt.Errorf("cannot make a squashfs: %s: %w: %.500s", squashfsProgram, err, strings.Join(strings.Fields(said.String()), " "))
 	}
 	return nil
+}
+
+// reportSize reports how large a file is until done, whose error it returns.
+func (s *Source) reportSize(out *os.File, done <-chan error) error {
+	if s.Report == nil {
+		return <-done
+	}
+	report := func() {
+		if st, err := out.Stat(); err == nil {
+			s.Report(st.Size())
+		}
+	}
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			report()
+		case err := <-done:
+			report()
+			return err
+		}
+	}
 }
 
 // CountACLs counts the files of a tree that have POSIX ACLs.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -147,7 +148,13 @@ func packSquashfs(t *testing.T, s *Source, m compress.Method, w io.Writer) error
 	if err != nil {
 		return err
 	}
-	err = s.PackSquashfs(t.Context(), m.Level, f)
+	reported := int64(-1)
+	told := *s
+	told.Report = func(n int64) { reported = n }
+	err = told.PackSquashfs(t.Context(), m.Level, f)
+	if st, serr := f.Stat(); err == nil && (serr != nil || st.Size() != reported) {
+		err = fmt.Errorf("%d bytes were reported: %v, %w", reported, st, serr)
+	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}

@@ -304,5 +304,5 @@ func (s *System) poolOrDefault(name string) (string, error) {
 	case len(names) == 0:
 		return "", withHint(fmt.Errorf("cannot choose a pool: there is none"), "poolctl admin init, or poolctl pool create NAME")
 	}
-	return "", withHint(fmt.Errorf("cannot choose a pool: there are several: %v", names), "name one")
+	return "", withHint(fmt.Errorf("cannot choose a pool: there are several: %v", names), "name one with --storage POOL")
 }

@@ -109,11 +109,18 @@ func (c *Client) tellLeft(answers []answer, best *answer) {
 		case a.mirror == best.mirror:
 			return
 		case a.err != nil:
-			c.notice(fmt.Sprintf("mirror %s of %s is left for %s: %v", a.mirror.url, c.remote.Name, best.mirror.url, a.err))
+			c.noticeLeft(a.mirror, best.mirror, fmt.Sprintf("mirror %s of %s is left for %s: %v", a.mirror.url, c.remote.Name, best.mirror.url, a.err))
 		default:
 			c.notice(fmt.Sprintf("mirror %s of %s is stale (its newest image is of %s): using %s, which has one of %s",
 				a.mirror.url, c.remote.Name, orNone(a.cat.newest()), best.mirror.url, best.cat.newest()))
 		}
+	}
+}
+
+// noticeLeft tells that one mirror is left for another, the first time: of a dead one each file and each try would tell it.
+func (c *Client) noticeLeft(from, to *mirror, line string) {
+	if _, told := c.leftFor.LoadOrStore([2]*mirror{from, to}, true); !told {
+		c.notice(line)
 	}
 }
 

@@ -50,6 +50,7 @@ type Client struct {
 	downloads string
 	expiry    time.Duration
 	notice    func(string)
+	leftFor   sync.Map // pairs of mirrors of which the user was told
 	native    string
 	idle      time.Duration // how long a transfer may stand still
 	backoff   time.Duration // before the second try

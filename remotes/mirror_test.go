@@ -384,3 +384,43 @@ func FuzzMeter(f *testing.F) {
 }
 
 var _ io.ReadCloser = (*download)(nil)
+
+// TestMirrorsDeadToldOnce: each mirror fails for each file and each try; that one is left for another is told once.
+func TestMirrorsDeadToldOnce(t *testing.T) {
+	only := tree(stream(t, "20250101"))
+	dead := func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/streams/") {
+			only(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	n := &notices{}
+	c := mirrored(t, n, t.TempDir(), serve(t, dead), serve(t, dead), serve(t, dead))
+	all, err := c.Images(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, f := range all[0].Files {
+			if rc, err := c.Open(t.Context(), f); err == nil {
+				_, err = io.Copy(io.Discard, rc)
+				if err = errors.Join(err, rc.Close()); err == nil {
+					t.Fatal("a dead mirror sent a file")
+				}
+			}
+		}
+	}
+	got := n.take()
+	pairs := map[string]bool{}
+	for _, line := range got {
+		pair, _, _ := strings.Cut(line, ": ")
+		if pairs[pair] {
+			t.Errorf("told again: %s", line)
+		}
+		pairs[pair] = true
+	}
+	if len(got) < 2 {
+		t.Errorf("notices: %q", got)
+	}
+}

@@ -84,7 +84,7 @@ func (r *route) next(cause error) bool {
 		return false
 	}
 	if len(r.client.mirrors) > 1 && r.left[0] != r.at {
-		r.client.notice(fmt.Sprintf("%s is left for %s: %v", r.at.url, r.left[0].url, cause))
+		r.client.noticeLeft(r.at, r.left[0], fmt.Sprintf("%s is left for %s: %v", r.at.url, r.left[0].url, cause))
 	}
 	r.turn(r.left[0])
 	r.left = r.left[1:]

@@ -102,7 +102,7 @@ func badUsage(command, format string, a ...any) error {
 // formatFlag is --format, with the format that is used when it is not given.
 func formatFlag(format *string, byDefault string) cli.Flag {
 	return &cli.StringFlag{
-		Name: "format", Aliases: []string{"f"}, Usage: "`FORMAT`: " + output.Formats, Value: byDefault, Destination: format,
+		Name: "format", Aliases: []string{"f"}, Usage: "`FORMAT`: " + output.Formats + output.FormatsNote, Value: byDefault, Destination: format,
 		Action: func(c *cli.Context, f string) error {
 			if !output.Valid(f) {
 				return usagef(c, "unknown format %q: not one of %s", f, output.Formats)

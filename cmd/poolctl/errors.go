@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"poolctl/cmd/poolctl/internal/args"
 	"poolctl/cmd/poolctl/internal/table"
@@ -69,7 +71,11 @@ func (e *env) exitCode(err error) int {
 
 // report prints one error and, if it has one, its hint.
 func (e *env) report(err error) {
-	_, _ = fmt.Fprintf(e.stderr, "error: %s\n", table.Clean(err.Error()))
+	text := err.Error()
+	if errors.Is(err, context.Canceled) { // only a signal cancels, see mainExit
+		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+	}
+	_, _ = fmt.Fprintf(e.stderr, "error: %s\n", table.Clean(text))
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) {
 		_, _ = fmt.Fprintf(e.stderr, "hint: %s\n", table.Clean(hinted.Hint()))

@@ -34,7 +34,8 @@ func TestExitCode(t *testing.T) {
 		{&exitStatusError{code: 7}, 7, ""},
 		{&exitStatusError{code: 127, cause: hinted}, 127, "error: cannot do it: cause\nhint: do\ufffd this\n"},
 		{errors.Join(&exitStatusError{code: 3}, nil), 3, ""},
-		{context.Canceled, 1, "error: context canceled\n"},
+		{context.Canceled, 1, "error: interrupted\n"},
+		{fmt.Errorf("cannot unpack x: %w", context.Canceled), 1, "error: cannot unpack x: interrupted\n"},
 	} {
 		e, stdout, stderr := testEnv(t)
 		if got := e.exitCode(c.err); got != c.code || stderr() != c.want || stdout() != "" {

@@ -23,7 +23,7 @@ func imagePublishMirrorCommand(e *env) *cli.Command {
 		Name: "publish-mirror", Usage: "write images as a tree that lxc and incus can use as a remote", ArgsUsage: "DIR [IMAGE...]",
 		Description: example(publishMirrorHelp, "poolctl image publish-mirror /srv/www/images", "poolctl image publish-mirror /srv/www/images web/1 --keep 3"),
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "keep", Usage: "keep only the `N` newest versions of each product", Destination: &o.Keep, Action: positive},
+			&cli.IntFlag{Name: "keep", Usage: "keep only the `N` newest versions of each product", Destination: &o.Keep, Action: positive, DefaultText: "all"},
 		},
 		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
 			o.Dir, o.Images = args[0], args[1:]

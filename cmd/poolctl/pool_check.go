@@ -35,7 +35,7 @@ func poolCheckCommand(e *env) *cli.Command {
 
 // printCheck prints the problems as a list, and in other formats everything.
 func (e *env) printCheck(c pool.Check, format string) error {
-	if format == output.JSON || format == output.YAML {
+	if base := output.Base(format); base == output.JSON || base == output.YAML {
 		return output.Value(e.stdout, format, c)
 	}
 	e.say("Storage pool %s checked: %s", c.Pool, strings.Join(c.Done, ", "))

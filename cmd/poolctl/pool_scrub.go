@@ -80,7 +80,7 @@ func (e *env) scrubInBackground(ctx context.Context, s *pool.System, name string
 
 // printScrub prints the damaged files as a list, and in other formats everything.
 func (e *env) printScrub(r pool.Scrub, format string) error {
-	if format == output.JSON || format == output.YAML {
+	if base := output.Base(format); base == output.JSON || base == output.YAML {
 		return output.Value(e.stdout, format, r)
 	}
 	e.say("Storage pool %s: %s, %s verified, %d errors, %d repaired, %d not", r.Pool, r.Status,

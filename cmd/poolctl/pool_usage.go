@@ -55,16 +55,16 @@ func poolUsageCommand(e *env) *cli.Command {
 
 // writeUsage writes the totals and the objects, in csv only these.
 func (e *env) writeUsage(format string, exact bool, u pool.PoolUsage) error {
-	if format == output.JSON || format == output.YAML {
+	if base := output.Base(format); base == output.JSON || base == output.YAML {
 		return output.Value(e.stdout, format, u)
 	}
 	written := output.IEC
-	if format == output.CSV {
+	if output.Base(format) == output.CSV {
 		written = func(n int64) string { return fmt.Sprint(n) }
 	} else if err := e.printf("%s\n", table.Clean(usageTotals(u))); err != nil {
 		return err
 	}
-	if err := usageList(u, exact, written).Write(e.stdout, format); err != nil || format == output.CSV {
+	if err := usageList(u, exact, written).Write(e.stdout, format); err != nil || output.Base(format) == output.CSV {
 		return err
 	}
 	if u.Together != nil {

@@ -49,7 +49,7 @@ func volumeInfoCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if format == output.Table {
+			if output.Base(format) == output.Table {
 				return e.printf("%s", volumeText(info))
 			}
 			return output.Value(e.stdout, format, info)

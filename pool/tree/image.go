@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -237,7 +238,8 @@ func checkImageRecord(rec ImageRecord) error {
 		}
 	}
 	for _, a := range rec.Aliases {
-		if err := ValidateAlias(a); err != nil {
+		// Earlier versions, and LXD, took commas.
+		if err := ValidateAlias(strings.ReplaceAll(a, ",", "")); err != nil {
 			return err
 		}
 	}

@@ -63,7 +63,7 @@ func ValidateSnapshotName(name string) error {
 // ValidateAlias checks an alias of an image: printable, without white space, and without ":", which ends a remote's name.
 // The error is ErrInvalidName and says what is wrong.
 func ValidateAlias(name string) error {
-	if err := checkPrintable(name, ":"); err != nil {
+	if err := checkPrintable(name, ":,"); err != nil {
 		return err
 	}
 	if strings.HasPrefix(name, "-") || strings.HasPrefix(name, "/") {

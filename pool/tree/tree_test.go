@@ -463,7 +463,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("snapshot name %q: %v", name, err)
 		}
 	}
-	for _, name := range []string{"alpine/3.20", "a", "x y", "r:a", "", "-a", "/a"} {
+	for _, name := range []string{"alpine/3.20", "a", "x y", "r:a", "a,b", "", "-a", "/a"} {
 		if err := ValidateAlias(name); (err == nil) != (name == "alpine/3.20" || name == "a") {
 			t.Errorf("alias %q: %v", name, err)
 		}

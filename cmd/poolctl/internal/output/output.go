@@ -23,13 +23,39 @@ const (
 // Formats names them as the help texts do.
 const Formats = "csv|json|table|yaml|compact"
 
-// Valid says whether there is a format of that name.
+// FormatsNote is what the help texts say of their suffixes.
+const FormatsNote = `; with ",header" or ",noheader" the rows come with headings or without, as in csv,header`
+
+// The suffixes of formats, as incus has them: whether the rows come with headings.
+// Tables have them without a suffix, and csv has none.
+const (
+	WithHeader    = ",header"
+	WithoutHeader = ",noheader"
+)
+
+// Valid says whether there is a format of that name, with a suffix or without.
 func Valid(format string) bool {
-	switch format {
+	base, suffix := split(format)
+	switch base {
 	case Table, Compact, CSV, JSON, YAML:
-		return true
+		return suffix == "" || suffix == WithHeader || suffix == WithoutHeader
 	}
 	return false
+}
+
+// Base is the format without its suffix.
+func Base(format string) string {
+	base, _ := split(format)
+	return base
+}
+
+// split splits a format from its suffix, which begins with the comma.
+func split(format string) (base, suffix string) {
+	i := strings.IndexByte(format, ',')
+	if i < 0 {
+		return format, ""
+	}
+	return format[:i], format[i:]
 }
 
 // List is what a listing shows: as rows of text, and as the values they stand for.
@@ -42,13 +68,22 @@ type List struct {
 
 // Write writes the list.
 func (l List) Write(w io.Writer, format string) error {
-	switch format {
+	base, suffix := split(format)
+	header := l.Header
+	if suffix == WithoutHeader {
+		header = nil
+	}
+	switch base {
 	case Table:
-		return table.Write(w, l.Header, l.Rows)
+		return table.Write(w, header, l.Rows)
 	case Compact:
-		return table.WriteCompact(w, l.Header, l.Rows)
+		return table.WriteCompact(w, header, l.Rows)
 	case CSV:
-		return table.WriteCSV(w, l.Rows)
+		rows := l.Rows
+		if suffix == WithHeader {
+			rows = append([][]string{l.Header}, rows...)
+		}
+		return table.WriteCSV(w, rows)
 	}
 	return Value(w, format, l.Values)
 }
@@ -56,7 +91,7 @@ func (l List) Write(w io.Writer, format string) error {
 // Value writes one value. As a table it has a row for each of its fields, those
 // of fields within fields named with dots.
 func Value(w io.Writer, format string, v any) error {
-	switch format {
+	switch Base(format) {
 	case JSON:
 		return json.NewEncoder(w).Encode(v)
 	case YAML:

@@ -52,6 +52,8 @@ func TestList(t *testing.T) {
 	for format, want := range map[string]string{
 		Table: "+------+\n| NAME |\n+------+\n| p    |\n+------+\n", Compact: "  NAME  \n  p     \n", CSV: "p\n",
 		JSON: `[{"path":"a","size":1}]` + "\n", YAML: "- path: a\n  size: 1\n",
+		"csv,header": "NAME\np\n", "csv,noheader": "p\n", "table,header": "+------+\n| NAME |\n+------+\n| p    |\n+------+\n",
+		"table,noheader": "+---+\n| p |\n+---+\n", "compact,noheader": "  p  \n", "json,header": `[{"path":"a","size":1}]` + "\n",
 	} {
 		var b strings.Builder
 		if err := l.Write(&b, format); err != nil {
@@ -60,11 +62,11 @@ func TestList(t *testing.T) {
 		if diff := cmp.Diff(want, b.String()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", format, diff)
 		}
-		if !Valid(format) || !strings.Contains(Formats, format) {
+		if !Valid(format) || !strings.Contains(Formats, Base(format)) {
 			t.Errorf("%s: not a format", format)
 		}
 	}
-	if Valid("") || Valid("xml") {
+	if Valid("") || Valid("xml") || Valid("csv,") || Valid("csv,headers") || Valid(",header") {
 		t.Error("formats that there are not are valid")
 	}
 }

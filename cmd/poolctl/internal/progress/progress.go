@@ -3,11 +3,13 @@ package progress
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
 
 	"poolctl/cmd/poolctl/internal/output"
 	"poolctl/cmd/poolctl/internal/table"
@@ -100,6 +102,22 @@ func (r *Reporter) Resume(name string, before, total int64) {
 	r.part(name, before, total)
 }
 
+// sizeless hides that a writer is a terminal.
+type sizeless struct{ io.Writer }
+
+// newBars makes the bars. A terminal that does not say its size, as one on a serial
+// line, counts as 80 columns wide, as mpb takes what is no terminal: it would draw
+// nothing on one of no columns.
+func newBars(w io.Writer) *mpb.Progress {
+	options := []mpb.ContainerOption{mpb.WithRefreshRate(refresh), mpb.WithAutoRefresh()}
+	if f, ok := w.(*os.File); ok {
+		if width, height, err := term.GetSize(int(f.Fd())); err == nil && (width <= 0 || height <= 0) {
+			return mpb.New(append(options, mpb.WithOutput(sizeless{w}))...)
+		}
+	}
+	return mpb.New(append(options, mpb.WithOutput(w), mpb.WithWidth(48))...)
+}
+
 // part finds the part, or starts it.
 func (r *Reporter) part(name string, before, total int64) *part {
 	if p := r.parts[name]; p != nil {
@@ -120,7 +138,7 @@ func (r *Reporter) part(name string, before, total int64) *part {
 		_, _ = fmt.Fprintf(r.w, "%s%s ...\n", p.name, size)
 	case Bars:
 		if r.bars == nil {
-			r.bars = mpb.New(mpb.WithOutput(r.w), mpb.WithWidth(48), mpb.WithRefreshRate(refresh), mpb.WithAutoRefresh())
+			r.bars = newBars(r.w)
 		}
 		// Made with total 0: mpb lets only such a bar be completed by SetTotal.
 		p.bar = r.bars.AddBar(0,

@@ -30,13 +30,19 @@ type grid struct {
 }
 
 func layout(header []string, rows [][]string) grid {
-	g := grid{header: header, widths: make([]int, len(header))}
+	columns := len(header)
+	if header == nil {
+		for _, row := range rows {
+			columns = max(columns, len(row))
+		}
+	}
+	g := grid{header: header, widths: make([]int, columns)}
 	for i, h := range header {
 		g.widths[i] = runewidth.StringWidth(h)
 	}
 	for _, row := range rows {
-		cells := make([][]string, len(header))
-		for i := range header {
+		cells := make([][]string, columns)
+		for i := range columns {
 			if i >= len(row) {
 				continue
 			}
@@ -51,13 +57,16 @@ func layout(header []string, rows [][]string) grid {
 }
 
 // Write draws the table in +---+ borders, with a line between all rows, the
-// headings centred and the cells to the left. A cell may have several lines.
+// headings centred and the cells to the left. A cell may have several lines. A nil
+// header is no headings.
 func Write(w io.Writer, header []string, rows [][]string) error {
 	g := layout(header, rows)
 	b := bufio.NewWriter(w)
 	g.border(b)
-	g.headings(b, "|", "|")
-	g.border(b)
+	if header != nil {
+		g.headings(b, "|", "|")
+		g.border(b)
+	}
 	for _, row := range g.rows {
 		g.line(b, row, "|", "|")
 		g.border(b)
@@ -69,7 +78,9 @@ func Write(w io.Writer, header []string, rows [][]string) error {
 func WriteCompact(w io.Writer, header []string, rows [][]string) error {
 	g := layout(header, rows)
 	b := bufio.NewWriter(w)
-	g.headings(b, " ", "")
+	if header != nil {
+		g.headings(b, " ", "")
+	}
 	for _, row := range g.rows {
 		g.line(b, row, " ", "")
 	}
