@@ -12,6 +12,14 @@ type ShrinkProgress struct {
 	Moved, Total uint64
 }
 
+// ShrinkOptions are what Shrink calls meanwhile; each can be nil.
+type ShrinkOptions struct {
+	Progress func(ShrinkProgress)
+	// Before is called before each step, with how many bytes of the device that can
+	// write before what it frees can be trimmed.
+	Before func(ctx context.Context, writes uint64) error
+}
+
 // shrinkPoll is how often a shrink looks how much is left to move.
 const shrinkPoll = 250 * time.Millisecond
 
@@ -77,11 +85,13 @@ func readLayoutExtents(f *os.File) (layout, error) {
 // known to succeed, and where block groups lie so that none is, it rewrites them:
 // new ones are shorter, the smaller the file system is.
 //
+// Before each step it calls o.Before, and gives up when that fails.
+//
 // ErrNoRoom means that there is no such step, or that somebody wrote too much
 // meanwhile. After that, and when ctx ended, the file system has some size
 // between the two: ResizeMax takes it back.
-func Shrink(ctx context.Context, path string, device, size uint64, progress func(ShrinkProgress)) error {
-	s := shrinker{path: path, device: device, target: size, progress: progress}
+func Shrink(ctx context.Context, path string, device, size uint64, o ShrinkOptions) error {
+	s := shrinker{path: path, device: device, target: size, o: o}
 	for {
 		done, err := s.step(ctx)
 		if err != nil {
@@ -95,11 +105,11 @@ func Shrink(ctx context.Context, path string, device, size uint64, progress func
 
 // shrinker is one Shrink.
 type shrinker struct {
-	path     string
-	device   uint64
-	target   uint64
-	progress func(ShrinkProgress)
-	total    uint64 // bytes to move, as known at first
+	path   string
+	device uint64
+	target uint64
+	o      ShrinkOptions
+	total  uint64 // bytes to move, as known at first
 	// until is the address from which on block groups have been made since the last step.
 	until uint64
 }
@@ -131,8 +141,11 @@ func (s *shrinker) step(ctx context.Context) (bool, error) {
 	next := l.smallestStep(s.target, cur)
 	if next == s.target || next < cur-cur/20 {
 		s.until = 0
-		next &^= 1<<16 - 1 // whole sectors of any size
-		return false, s.watched(ctx, func(ctx context.Context) error { return Resize(ctx, s.path, s.device, max(next, s.target)) })
+		next = max(next&^(1<<16-1), s.target) // whole sectors of any size
+		if err := s.before(ctx, l.written(func(g blockGroup) bool { return g.end() > next })); err != nil {
+			return false, err
+		}
+		return false, s.watched(ctx, func(ctx context.Context) error { return Resize(ctx, s.path, s.device, next) })
 	}
 	if s.until == 0 {
 		s.until = l.groups[len(l.groups)-1].logical + 1
@@ -141,7 +154,18 @@ func (s *shrinker) step(ctx context.Context) (bool, error) {
 	if !found {
 		return false, ErrNoRoom
 	}
+	if err := s.before(ctx, l.written(func(o blockGroup) bool { return o.logical == g.logical })); err != nil {
+		return false, err
+	}
 	return false, s.watched(ctx, func(ctx context.Context) error { return moveGroup(ctx, s.path, g) })
+}
+
+// before asks whether a step may be taken that writes so many bytes.
+func (s *shrinker) before(ctx context.Context, writes uint64) error {
+	if s.o.Before == nil {
+		return nil
+	}
+	return s.o.Before(ctx, writes)
 }
 
 // moveGroup rewrites one block group elsewhere, by a balance of its address only.
@@ -164,7 +188,7 @@ func moveGroup(ctx context.Context, path string, g blockGroup) error {
 
 // watched calls run and tells meanwhile how much is left beyond the target.
 func (s *shrinker) watched(ctx context.Context, run func(context.Context) error) error {
-	if s.progress == nil {
+	if s.o.Progress == nil {
 		return run(ctx)
 	}
 	done := make(chan error, 1)
@@ -186,7 +210,7 @@ func (s *shrinker) report() {
 		return // what matters is told by the operation itself
 	}
 	s.total = max(s.total, left)
-	s.progress(ShrinkProgress{Moved: s.total - left, Total: s.total})
+	s.o.Progress(ShrinkProgress{Moved: s.total - left, Total: s.total})
 }
 
 // spaceInfos reads what the block groups of each kind hold.

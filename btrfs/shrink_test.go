@@ -129,7 +129,7 @@ func TestShrinkToMinimum(t *testing.T) {
 				t.Errorf("smallest size %d MiB with %d MiB used", least>>20, u.Used>>20)
 			}
 			var last ShrinkProgress
-			must(t, Shrink(t.Context(), mnt, 1, least, func(p ShrinkProgress) { last = p }))
+			must(t, Shrink(t.Context(), mnt, 1, least, ShrinkOptions{Progress: func(p ShrinkProgress) { last = p }}))
 			if last.Moved != last.Total {
 				t.Errorf("progress ends at %+v", last)
 			}
@@ -166,7 +166,7 @@ func TestShrinkWithoutRoom(t *testing.T) {
 			least, err := MinimumSize(mnt)
 			must(t, err)
 			for _, size := range []uint64{least * 7 / 10, least * 9 / 10, 257 << 20, 4096} {
-				err := Shrink(t.Context(), mnt, 1, size&^4095, nil)
+				err := Shrink(t.Context(), mnt, 1, size&^4095, ShrinkOptions{})
 				if err == nil && size < smallestResize {
 					t.Errorf("shrunk to %d bytes", size)
 				}
@@ -194,7 +194,7 @@ func TestShrinkCancelled(t *testing.T) {
 	cancelled := 0
 	for after := time.Duration(0); after < 400*time.Millisecond; after = 2*after + time.Millisecond {
 		ctx, cancel := context.WithTimeout(t.Context(), after)
-		err := Shrink(ctx, mnt, 1, least, nil)
+		err := Shrink(ctx, mnt, 1, least, ShrinkOptions{})
 		cancel()
 		if err != nil {
 			cancelled++
@@ -208,7 +208,7 @@ func TestShrinkCancelled(t *testing.T) {
 	if got := checksums(t, mnt); len(got) != len(want) {
 		t.Errorf("%d files of %d", len(got), len(want))
 	}
-	must(t, Shrink(t.Context(), mnt, 1, least, nil)) // nothing of the cancelling is left
+	must(t, Shrink(t.Context(), mnt, 1, least, ShrinkOptions{})) // nothing of the cancelling is left
 }
 
 // One operation that moves block groups keeps the others out.

@@ -39,8 +39,8 @@ const balancePoll = 500 * time.Millisecond
 // sparsely become few: what the others held is unallocated then, and can become
 // data or metadata as needed. It can be paused and cancelled by other commands
 // (PauseBalance, CancelBalance). A pool in a file may grow on the host meanwhile:
-// it is refused where that has too little room. When ctx ends the balance is cancelled: what was
-// rewritten so far stays so.
+// it is refused where that has too little room, and cancelled when the room runs out
+// meanwhile. When ctx ends the balance is cancelled: what was rewritten so far stays so.
 func (s *System) BalancePool(ctx context.Context, name string, o BalanceOptions, progress func(Progress)) (BalanceStatus, error) {
 	if o.DataUsage > 100 || o.MetadataUsage > 100 {
 		return BalanceStatus{}, fmt.Errorf("cannot balance pool %s: a usage is at most 100 percent", name)
@@ -91,7 +91,11 @@ func (s *System) runBalance(ctx context.Context, name string, progress func(Prog
 	if err := s.needMoved(ctx, p.rec, "the balance", b.moved); err != nil {
 		return BalanceStatus{}, fmt.Errorf("cannot balance pool %s: %w", name, err)
 	}
-	done, err := s.balance(ctx, p.rec, progress, b.run)
+	var done btrfs.BalanceProgress
+	err = s.watchHost(ctx, p.rec, func(ctx context.Context) (err error) {
+		done, err = s.balance(ctx, p.rec, progress, b.run)
+		return err
+	})
 	if err != nil {
 		return BalanceStatus{}, fmt.Errorf("cannot balance pool %s: %w", name, balanceHint(name, err))
 	}

@@ -220,15 +220,17 @@ func (s *System) shrinkFileSystem(ctx context.Context, rec state.PoolRecord, r r
 	if err != nil {
 		return err
 	}
-	var report func(btrfs.ShrinkProgress)
+	o := btrfs.ShrinkOptions{Before: s.roomForStep(rec)}
 	if progress != nil {
-		report = func(p btrfs.ShrinkProgress) {
+		o.Progress = func(p btrfs.ShrinkProgress) {
 			if p.Total > 0 {
 				progress(Progress{Name: "move", Done: int64(p.Moved), Total: int64(p.Total)})
 			}
 		}
 	}
-	err = btrfs.Shrink(ctx, s.dir.MountPoint(rec.Name), dev.ID, uint64(r.To), report)
+	err = s.watchHost(ctx, rec, func(ctx context.Context) error {
+		return btrfs.Shrink(ctx, s.dir.MountPoint(rec.Name), dev.ID, uint64(r.To), o)
+	})
 	if errors.Is(err, btrfs.ErrNoRoom) {
 		return s.hintNoRoom(rec, r.To, err)
 	}
@@ -362,6 +364,9 @@ func (s *System) recordSize(ctx context.Context, name string, r resizing) error 
 func (s *System) undoResize(ctx context.Context, rec state.PoolRecord, r resizing) error {
 	dev, err := s.ownFSDevice(rec)
 	if err == nil && int64(dev.TotalBytes) != r.From {
+		if low, free := lowHost(rec); low && s.giveBack(rec, free) != nil {
+			s.noticef("pool %s could not be trimmed", rec.Name)
+		}
 		err = btrfs.Resize(ctx, s.dir.MountPoint(rec.Name), dev.ID, uint64(r.From))
 	}
 	if err == nil {

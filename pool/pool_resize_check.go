@@ -86,10 +86,7 @@ func (s *System) PlanResize(ctx context.Context, name, size string) (SpacePlan, 
 	switch {
 	case err != nil:
 	case r.shrinks():
-		var moved uint64
-		if moved, err = btrfs.MovedByShrink(s.dir.MountPoint(name), uint64(r.To)); err == nil {
-			plan, err = s.planSpace(ctx, p.rec, spaceNeed{what: "shrinking it", moved: int64(moved)})
-		}
+		plan, err = s.planMoved(ctx, p.rec, "shrinking it", movedByShrink(uint64(r.To)))
 	case r.To == r.From:
 		plan, err = s.planSpace(ctx, p.rec, spaceNeed{what: "nothing: it has that size"})
 	case p.rec.Kind == state.PoolFile:

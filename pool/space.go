@@ -58,6 +58,9 @@ type SpacePlan struct {
 	HostPath   string `json:"host_path,omitempty" yaml:"host_path,omitempty"`
 	HostGrowth int64  `json:"host_growth" yaml:"host_growth"`
 	HostFree   int64  `json:"host_free" yaml:"host_free"`
+	// HostTrim is how much trimming the pool returns to the host, where that is done
+	// first because HostFree is too little without it.
+	HostTrim int64 `json:"host_trim,omitempty" yaml:"host_trim,omitempty"`
 	// The same of a file that is written on the host.
 	TargetPath string `json:"target_path,omitempty" yaml:"target_path,omitempty"`
 	TargetSize int64  `json:"target_size" yaml:"target_size"`
