@@ -1,13 +1,16 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"poolctl/btrfs"
 	"poolctl/fixtures"
 )
 
@@ -20,32 +23,30 @@ func TestShrinkWithRunningInstances(t *testing.T) {
 	names := []string{"c1", "c2"}
 	for _, name := range names {
 		h.ok("launch", "bb", name)
-		h.ok("exec", name, "--", "sh", "-c", "mkdir /root/d && for i in 1 2 3 4 5 6 7 8; do dd if=/dev/urandom of=/root/d/$i bs=1M count=6; done; for i in $(seq 1 400); do echo $i > /root/d/s$i; done")
+		// What comes after the ballast lies beyond the new end.
+		h.ok("exec", name, "--", "sh", "-c", "dd if=/dev/zero of=/root/ballast bs=1M count=450 && sync && mkdir /root/d && for i in 1 2 3 4 5 6 7 8; do dd if=/dev/urandom of=/root/d/$i bs=1M count=6; done; for i in $(seq 1 400); do echo $i > /root/d/s$i; done; sync; rm /root/ballast; sync")
 		h.ok("snapshot", "create", name, "s0")
 		h.ok("exec", name, "--", "sh", "-c", "echo changed > /root/d/s1; rm /root/d/8; sync")
 	}
+	mp := filepath.Join(h.state, "storage-pools/big")
 	sums := func() map[string]string {
+		t.Helper()
 		all := map[string]string{}
-		for _, name := range names {
-			all[name] = h.ok("exec", name, "--", "sh", "-c", "cd /root/d && sha256sum *")
-			dir := strings.TrimSpace(h.ok("mount", name+"/s0"))
-			root := filepath.Join(dir[strings.Index(dir, "/"):], "root/d")
-			files, err := os.ReadDir(root)
-			if err != nil || len(files) != 408 {
-				t.Fatalf("snapshot of %s: %d files, %v", name, len(files), err)
+		for _, dir := range []string{"containers", "containers-snapshots", "images"} {
+			if n := manifest(t, all, filepath.Join(mp, dir)); n < 400 && dir != "images" || n < 2 {
+				t.Fatalf("%s: %d files", dir, n)
 			}
-			for _, f := range files {
-				data, err := os.ReadFile(filepath.Join(root, f.Name()))
-				if err != nil {
-					t.Fatal(err)
-				}
-				all[name+"/s0/"+f.Name()] = string(data)
-			}
-			h.ok("umount", name+"/s0")
 		}
 		return all
 	}
 	before, running := sums(), h.instances()
+	beyond, err := btrfs.Beyond(mp, 1, 1<<30)
+	if err != nil || beyond < 300<<20 {
+		t.Errorf("block groups beyond the new end: %d MiB, %v", beyond>>20, err)
+	}
+	if moved, err := btrfs.MovedByShrink(mp, 1<<30); err != nil || moved < 80<<20 {
+		t.Errorf("the shrink is to move %d MiB, %v", moved>>20, err)
+	}
 	img := filepath.Join(h.state, "disks/big.img")
 
 	// Killed in the middle, all is as it was, and the next one does it.
@@ -61,10 +62,17 @@ func TestShrinkWithRunningInstances(t *testing.T) {
 	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("1"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, sum := range sums() {
+	if beyond, err := btrfs.Beyond(mp, 1, 1<<30); err != nil || beyond != 0 {
+		t.Errorf("after the shrink %d MiB lie beyond the end, %v", beyond>>20, err)
+	}
+	after := sums()
+	for name, sum := range after {
 		if before[name] != sum {
-			t.Errorf("%s is not what it was", name)
+			t.Errorf("%s is %q and was %q", name, sum, before[name])
 		}
+	}
+	if len(after) != len(before) {
+		t.Errorf("there are %d files, and there were %d", len(after), len(before))
 	}
 	for name, in := range h.instances() {
 		if in.Status != "Running" || in.State.PID != running[name].State.PID {
@@ -91,4 +99,36 @@ func TestShrinkWithRunningInstances(t *testing.T) {
 	h.ok("exec", "c1", "--", "true")
 	h.ok("delete", "--force", "c1")
 	h.ok("pool", "delete", "--force", "big")
+}
+
+// manifest adds what each file below dir is: its kind, mode, owner, size, time, and the SHA-256 of what is in it or where it
+// points. It returns how many there are.
+func manifest(t *testing.T, all map[string]string, dir string) (n int) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		var data []byte
+		switch d.Type() {
+		case 0:
+			data, err = os.ReadFile(path)
+		case fs.ModeSymlink:
+			var to string
+			to, err = os.Readlink(path)
+			data = []byte(to)
+		}
+		n++
+		all[path] = fmt.Sprintf("%o %d:%d %d %d %d.%d %x", st.Mode, st.Uid, st.Gid, st.Rdev, st.Size, st.Mtim.Sec, st.Mtim.Nsec, sha256.Sum256(data))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
