@@ -125,8 +125,12 @@ func (f *fetch) end(err error) {
 	}
 }
 
-// isCut says whether a pull failed because the servers failed.
+// isCut says whether a pull failed because the servers failed. A file that is not
+// there, or has another length, will not be the right one the next time either.
 func isCut(err error) bool {
+	if _, other := errors.AsType[*remotes.SizeError](err); other {
+		return false
+	}
 	var status *remotes.StatusError
 	if errors.As(err, &status) && status.Code == http.StatusNotFound {
 		return false
