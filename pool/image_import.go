@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -16,6 +17,10 @@ import (
 	"poolctl/pool/tree"
 	"poolctl/remotes"
 )
+
+// maxImageFile is the most that is read of an image file whose size is not known, in
+// bytes: what images.Limits lets a squashfs or a qcow2 be.
+const maxImageFile = 32 << 30
 
 // ImportImageOptions are the arguments of ImportImage.
 type ImportImageOptions struct {
@@ -127,11 +132,14 @@ func (im *imageImport) run(ctx context.Context) (rec tree.ImageRecord, err error
 	if im.stage, err = im.p.StageImage(ctx); err != nil {
 		return rec, err
 	}
+	watched, stop := im.s.watchSpace(ctx, im.p.rec, "the image")
 	defer func() {
+		stop()
 		if err != nil {
-			err = errors.Join(err, im.stage.Abort())
+			err = errors.Join(watchCause(watched, err), im.stage.Abort(), im.s.awaitFreed(im.p.rec))
 		}
 	}()
+	ctx = watched
 	names := []string{tree.OriginalUnified}
 	if len(im.files) == 2 {
 		names = []string{tree.OriginalMetadata, tree.OriginalRootfs}
@@ -220,7 +228,11 @@ func (im *imageImport) fetch(ctx context.Context, file, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(to, im.reader(ctx, src, baseName(file), size))
+	in := im.reader(ctx, src, baseName(file), size)
+	if size < 0 {
+		in = &limitedReader{in, maxImageFile}
+	}
+	_, err = io.Copy(to, in)
 	return errors.Join(err, to.Close())
 }
 
@@ -247,7 +259,7 @@ func (im *imageImport) open(ctx context.Context, file string) (r io.ReadCloser, 
 		}
 		return io.NopCloser(im.o.Stdin), -1, nil
 	case !isURL(file):
-		return openRegular(file)
+		return openImageFile(file)
 	}
 	d, err := remotes.OpenDirect(ctx, file, remotes.RunnableArchs(), remotes.Options{UserAgent: "poolctl/" + im.s.version})
 	if err != nil {
@@ -257,6 +269,28 @@ func (im *imageImport) open(ctx context.Context, file string) (r io.ReadCloser, 
 		im.want = d.Fingerprint
 	}
 	return d.Body, d.Size, nil
+}
+
+// openImageFile is openRegular, without what is no file at all: a device has no end.
+func openImageFile(file string) (*os.File, int64, error) {
+	if info, err := os.Stat(file); err == nil && info.Mode()&fs.ModeDevice != 0 {
+		return nil, 0, withHint(fmt.Errorf("%s is a device, and no image file", file), "- reads standard input")
+	}
+	return openRegular(file)
+}
+
+// limitedReader fails once more than the limit was read of what has no known size.
+type limitedReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (l *limitedReader) Read(b []byte) (int, error) {
+	n, err := l.r.Read(b)
+	if l.left -= int64(n); l.left < 0 {
+		return 0, fmt.Errorf("it is larger than %s, the most that an image file may be", FormatSize(maxImageFile))
+	}
+	return n, err
 }
 
 // packDir packs a directory with metadata.yaml, templates/ and rootfs/.

@@ -228,9 +228,17 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	if err != nil {
 		return rec, err
 	}
+	watched, stop := s.watchSpace(ctx, p.rec, "image "+want.Fingerprint[:12])
 	defer func() {
-		if err != nil {
-			err = errors.Join(s.nameFull(p.rec, err), stage.Abort())
+		stop()
+		if err = watchCause(watched, err); err != nil {
+			full := isFull(err)
+			if _, told := errors.AsType[noSpaceError](err); !told {
+				err = s.nameFull(p.rec, err)
+			}
+			if err = errors.Join(err, stage.Abort()); full {
+				err = errors.Join(err, s.awaitFreed(p.rec))
+			}
 		}
 	}()
 	files := s.fetch(ctx, c, want, keep, o.Progress)
@@ -248,7 +256,7 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 		delete(kept, tree.OriginalRootfs)
 	}
 	s.keepOriginals(&req, stage, kept)
-	res, err := images.Unpack(ctx, req)
+	res, err := images.Unpack(watched, req)
 	if err != nil {
 		return rec, err
 	}
