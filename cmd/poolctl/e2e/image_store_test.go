@@ -268,8 +268,19 @@ func TestImageRefresh(t *testing.T) {
 	// An empty name is no image, even where there is one called default.
 	h.ok("image", "alias", "create", "default", fifth[:12])
 	for _, args := range [][]string{
-		{"delete", ""}, {"delete", "local:"}, {"set-property", "", "a", "b"}, {"unset-property", "", "a"}, {"get-property", "", "os"}, {"edit", ""},
-		{"show", ""}, {"info", ""}, {"info", "m:"}, {"export", "", t.TempDir()}, {"export", "m:", t.TempDir()}, {"refresh", ""}, {"alias", "create", "y", ""},
+		{"delete", ""},
+		{"delete", "local:"},
+		{"set-property", "", "a", "b"},
+		{"unset-property", "", "a"},
+		{"get-property", "", "os"},
+		{"edit", ""},
+		{"show", ""},
+		{"info", ""},
+		{"info", "m:"},
+		{"export", "", t.TempDir()},
+		{"export", "m:", t.TempDir()},
+		{"refresh", ""},
+		{"alias", "create", "y", ""},
 	} {
 		h.fails(1, `cannot find image "": it has no name`, append([]string{"image"}, args...)...)
 	}

@@ -113,7 +113,10 @@ func manifest(t *testing.T, all map[string]string, dir string) (n int) {
 		if err != nil {
 			return err
 		}
-		st := info.Sys().(*syscall.Stat_t)
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return fmt.Errorf("cannot read the owner of %s", path)
+		}
 		var data []byte
 		switch d.Type() {
 		case 0:
