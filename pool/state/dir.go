@@ -131,7 +131,7 @@ func (d *Dir) Downloads() string { return filepath.Join(d.Root, "downloads") }
 // RemoveCache removes the directory Cache. One that is not there is no error.
 func (d *Dir) RemoveCache(remote string) error {
 	if filepath.Base(remote) != remote || !filepath.IsLocal(remote) || remote == "." { // any other name is one directory's
-		return fmt.Errorf("cannot remove the cache of remote %q: it is no name of a file", remote)
+		return fmt.Errorf("cannot remove the cache of remote %q: it is no name of a file: %w", remote, ErrInvalidName)
 	}
 	if err := os.RemoveAll(d.Cache(remote)); err != nil {
 		return fmt.Errorf("cannot remove the cache of remote %s: %w", remote, err)
