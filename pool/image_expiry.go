@@ -60,28 +60,7 @@ func isStale(r tree.ImageRecord, expiry time.Duration, now time.Time) bool {
 // Instances made from them stay whole. Commands that cache an image do it for
 // its pool.
 func (s *System) ExpireImages(ctx context.Context) (gone []string, err error) {
-	pools, err := s.dir.ListPools()
-	if err != nil {
-		return nil, err
-	}
-	var errs []error
-	for _, name := range pools {
-		rec, err := s.loadPool(name)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		attached := false
-		if err == nil {
-			attached, err = s.isAttached(rec)
-		}
-		if err == nil && attached {
-			var some []string
-			some, err = s.expireImagesIn(ctx, rec)
-			gone = append(gone, some...)
-		}
-		errs = append(errs, err)
-	}
-	return gone, errors.Join(append(errs, ctx.Err())...)
+	return s.inAttachedPools(ctx, s.expireImagesIn)
 }
 
 func (s *System) expireImagesIn(ctx context.Context, rec state.PoolRecord) (gone []string, err error) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"poolctl/pool/state"
 	"poolctl/pool/tree"
 )
 
@@ -88,32 +89,11 @@ func (s *System) dropExpired(ctx context.Context, v *lockedVolume) {
 // attached, whose time is over, and names them: POOL/VOLUME/SNAPSHOT. Commands
 // on a volume's snapshots do it for that volume.
 func (s *System) ExpireSnapshots(ctx context.Context) (gone []string, err error) {
-	pools, err := s.dir.ListPools()
-	if err != nil {
-		return nil, err
-	}
-	var errs []error
-	for _, name := range pools {
-		rec, err := s.loadPool(name)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		attached := false
-		if err == nil {
-			attached, err = s.isAttached(rec)
-		}
-		if err == nil && attached {
-			var some []string
-			some, err = s.expireIn(ctx, name)
-			gone = append(gone, some...)
-		}
-		errs = append(errs, err)
-	}
-	return gone, errors.Join(append(errs, ctx.Err())...)
+	return s.inAttachedPools(ctx, s.expireSnapshotsIn)
 }
 
-func (s *System) expireIn(ctx context.Context, pool string) (gone []string, err error) {
-	p, err := s.openPool(ctx, pool)
+func (s *System) expireSnapshotsIn(ctx context.Context, rec state.PoolRecord) (gone []string, err error) {
+	p, err := s.openPool(ctx, rec.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +108,7 @@ func (s *System) expireIn(ctx context.Context, pool string) (gone []string, err 
 			if vol.Project != tree.DefaultProject || !isExpired(sn, now) {
 				continue
 			}
-			unlock, err := s.dir.LockVolume(ctx, pool, vol.Name)
+			unlock, err := s.dir.LockVolume(ctx, rec.Name, vol.Name)
 			if err != nil {
 				return gone, err
 			}
@@ -137,7 +117,7 @@ func (s *System) expireIn(ctx context.Context, pool string) (gone []string, err 
 			if err != nil {
 				return gone, err
 			}
-			gone = append(gone, pool+"/"+vol.Name+"/"+sn.Name)
+			gone = append(gone, rec.Name+"/"+vol.Name+"/"+sn.Name)
 		}
 	}
 	return gone, nil
