@@ -24,8 +24,10 @@ type Source struct {
 	// Root is the directory that becomes the root, with the owners that it is to
 	// have. Sockets are left out of archives.
 	Root *os.File
+	// Disk is the raw disk of a virtual machine's image, which has that in place of Root.
+	Disk *os.File
 	// Report, when not nil, is told how many bytes of files have been packed, and of a
-	// squashfs how many it has by now.
+	// squashfs or qcow2 how many it has by now.
 	Report func(done int64)
 }
 

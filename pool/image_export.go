@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"poolctl/images"
 	"poolctl/pool/tree"
 	"poolctl/remotes"
@@ -171,7 +173,11 @@ type imagePart struct {
 func (src *imageSource) close() error {
 	var errs []error
 	if src.repack != nil {
-		errs = append(errs, src.repack.Root.Close())
+		for _, f := range []*os.File{src.repack.Root, src.repack.Disk} {
+			if f != nil {
+				errs = append(errs, f.Close())
+			}
+		}
 	}
 	if src.unlock != nil {
 		src.unlock()
@@ -255,9 +261,6 @@ func (src *imageSource) find(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if src.rec.Type == remotes.TypeVM {
-		return fmt.Errorf("the pool does not have its files, and %w", why)
-	}
 	volume := src.pool.ImagePath(src.fingerprint)
 	anew := &images.Source{}
 	if anew.Metadata, err = images.ReadMetadata(volume); err != nil {
@@ -266,7 +269,12 @@ func (src *imageSource) find(ctx context.Context) error {
 	if anew.Templates, err = images.ReadTemplates(volume); err != nil {
 		return err
 	}
-	if anew.Root, err = openPlainDir(filepath.Join(volume, "rootfs")); err != nil {
+	if src.rec.Type == remotes.TypeVM {
+		anew.Disk, err = os.OpenFile(filepath.Join(volume, images.DiskFile), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	} else {
+		anew.Root, err = openPlainDir(filepath.Join(volume, "rootfs"))
+	}
+	if err != nil {
 		return err
 	}
 	src.repack = anew
@@ -362,8 +370,10 @@ func (src *imageSource) verify(sum hash.Hash) error {
 // packAnew packs the image as publish does.
 func (src *imageSource) packAnew(ctx context.Context, create func(name string) (*os.File, error)) error {
 	var how packing
-	if err := src.s.choosePacking(ctx, &how, src.repack.Root); err != nil {
-		return err
+	if src.repack.Disk == nil {
+		if err := src.s.choosePacking(ctx, &how, src.repack.Root); err != nil {
+			return err
+		}
 	}
 	_, err := pack(ctx, src.repack, how, create)
 	return err

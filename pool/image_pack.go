@@ -101,6 +101,9 @@ func pack(ctx context.Context, src *images.Source, how packing, create func(name
 	err := write(tree.OriginalMetadata, func(f *os.File) error { return src.PackMetadata(ctx, metadataMethod(), f) })
 	if err == nil {
 		err = write(tree.OriginalRootfs, func(f *os.File) error {
+			if src.Disk != nil {
+				return src.PackDisk(ctx, f)
+			}
 			if how.root.Format == compress.Squashfs {
 				return src.PackSquashfs(ctx, how.root.Level, f)
 			}

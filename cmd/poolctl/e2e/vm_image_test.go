@@ -74,7 +74,22 @@ func TestMachineImage(t *testing.T) {
 	if sumOf(t, disk) != before {
 		t.Error("looking at the disk changed it")
 	}
+
+	// With the server gone, its qcow2 is made anew, of the same disk.
+	h.exported("vm")
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if r := h.run("image", "export", "vm", h.dir+"/anew"); r.code != 0 || !strings.Contains(r.stderr, "is packed anew, which gives it another fingerprint") {
+		t.Errorf("%s", r)
+	}
 	h.ok("image", "delete", "vm")
+	h.ok("image", "import", h.dir+"/anew", h.dir+"/anew.root", "--alias", "anew")
+	if sumOf(t, diskOf(t, h)) != before {
+		t.Error("packed anew, the disk is another")
+	}
+	h.matches(`Type: virtual-machine`, "image", "info", "anew")
+	h.ok("image", "delete", "anew")
 }
 
 // diskOf is the only raw disk in a pool.
