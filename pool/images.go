@@ -147,7 +147,7 @@ func checkImageNamed(name string) error {
 	if name != "" {
 		return nil
 	}
-	return withHint(fmt.Errorf("cannot find image %q: it has no name", name), "give an alias, or the beginning of a fingerprint")
+	return withHint(fmt.Errorf("cannot find image %q: it has no name: %w", name, ErrNotFound), "give an alias, or the beginning of a fingerprint")
 }
 
 // imagesNamed are the images that have an alias, one of each pool, and their

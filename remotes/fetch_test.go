@@ -175,7 +175,7 @@ func TestStale(t *testing.T) {
 			w.Header().Set("Content-Length", "999")
 			_, _ = w.Write([]byte("{"))
 		}, "the connection was cut after 1 bytes"},
-		"huge": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "99999999999") }, "larger than 64 MiB"},
+		"huge": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "99999999999") }, "larger than 24 MiB"},
 		"304":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
