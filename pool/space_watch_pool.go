@@ -58,7 +58,7 @@ func (s *System) checkMargin(rec state.PoolRecord, what string) error {
 	if free >= margin {
 		return nil
 	}
-	problem := fmt.Sprintf("pool %s has less than %s left, and %s is larger: it was given up, so that instances have room to write", rec.Name, FormatSize(margin), what)
+	problem := fmt.Sprintf("pool %s is full: less than %s is left, and %s is larger: it was given up, so that instances have room to write", rec.Name, FormatSize(margin), what)
 	return withHint(noSpaceError(problem), "poolctl pool resize %[1]s SIZE makes it larger; or delete what is not needed: poolctl pool usage %[1]s", rec.Name)
 }
 

@@ -76,7 +76,7 @@ func serveOnce(t *testing.T, h *host) *fixtures.Server {
 // TestPullStreams: a squashfs is unpacked while it comes in: its tables are asked for by one range, and nothing else is
 // loaded twice.
 func TestPullStreams(t *testing.T) {
-	m := serve(t, smallMirror, fixtures.ServeOptions{})
+	m := serve(t, smallMirror, fixtures.ServeOptions{Rate: 4 << 20}) // else all of it may be there before its end is asked for
 	h := newHost(t).withPool().withRemote(m)
 	h.ok("image", "pull", "m:alpine", "--alias", "a")
 	var asked []string
