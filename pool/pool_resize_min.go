@@ -10,7 +10,7 @@ import (
 )
 
 // leastTries is how many sizes are tried where the smallest is asked for.
-const leastTries = 4
+const leastTries = 8
 
 // tryResize resizes a pool, and where what is in it turns out not to be packed as
 // densely as was planned, tries sizes somewhat larger, so many in all.

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,5 +43,29 @@ func TestResizeMinOneLargeFile(t *testing.T) {
 				t.Errorf("the file has changed, %v", err)
 			}
 		})
+	}
+}
+
+// TestResizeMinAfterBalance: of a pool with next to nothing in it, whose block groups lie where a balance and a shrink have left
+// them, a small size is found.
+func TestResizeMinAfterBalance(t *testing.T) {
+	s := newSystem(t)
+	createPool(t, s, "p", map[string]string{"size": "1GiB"})
+	mp := s.dir.MountPoint("p")
+	file := filepath.Join(mp, "x")
+	randomFile(t, file, 60<<20)
+	if err := errors.Join(btrfs.Sync(mp), os.Remove(file), btrfs.Sync(mp)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.BalancePool(t.Context(), "p", BalanceOptions{DataUsage: 100, MetadataUsage: 100}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []string{"800MiB", "min"} {
+		if err := s.ResizePool(t.Context(), "p", size, nil); err != nil {
+			t.Fatalf("to %s: %v (%s)", size, err, hintOf(err))
+		}
+	}
+	if size, _ := poolSizes(t, s, "p"); size > 512<<20 {
+		t.Errorf("it has %d MiB", size>>20)
 	}
 }
