@@ -1,17 +1,10 @@
 package images
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
-
-	"golang.org/x/sys/unix"
-
-	"poolctl/images/compress"
 )
 
 // qcow2Program makes qcow2 files (Debian: qemu-utils).
@@ -25,24 +18,6 @@ func (s *Source) PackDisk(ctx context.Context, out *os.File) error {
 	if err != nil {
 		return fmt.Errorf("cannot make a qcow2 file: the program %s is needed (Debian: qemu-utils): %w", qcow2Program, err)
 	}
-	var said bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, "convert", "-f", "raw", "-O", "qcow2", "-c", "/proc/self/fd/3", "/proc/self/fd/4")
-	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
-	cmd.ExtraFiles = []*os.File{s.Disk, out}
-	done := make(chan error, 1)
-	if err := compress.RunProgram(cmd, done); err != nil {
-		return fmt.Errorf("cannot start %s: %w", qcow2Program, err)
-	}
-	err = s.reportSize(out, done)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		if strings.Contains(said.String(), "No space left on device") {
-			err = errors.Join(unix.ENOSPC, err)
-		}
-		return fmt.Errorf("cannot make a qcow2 file: %s: %w: %.500s", qcow2Program, err, strings.Join(strings.Fields(said.String()), " "))
-	}
-	return nil
+	return s.runPacker(ctx, cmd, "a qcow2 file", out, s.Disk, out)
 }

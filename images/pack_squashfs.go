@@ -10,12 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"poolctl/images/compress"
 )
 
 // squashfsProgram makes squashfs files (Debian: squashfs-tools, 4.4 or newer).
@@ -41,51 +37,10 @@ func (s *Source) PackSquashfs(ctx context.Context, level int, out *os.File) erro
 	if level > 0 {
 		args = append(args, "-Xcompression-level", strconv.Itoa(level))
 	}
-	var said bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, args...)
 	// The directory by its descriptor: its mount may be nowhere.
 	cmd.Dir = fmt.Sprintf("/proc/self/fd/%d", s.Root.Fd())
-	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
-	cmd.ExtraFiles = []*os.File{out}
-	done := make(chan error, 1)
-	if err := compress.RunProgram(cmd, done); err != nil {
-		return fmt.Errorf("cannot start %s: %w", squashfsProgram, err)
-	}
-	err = s.reportSize(out, done)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		if strings.Contains(said.String(), "No space left on device") {
-			err = errors.Join(unix.ENOSPC, err)
-		}
-		return fmt.Errorf("cannot make a squashfs: %s: %w: %.500s", squashfsProgram, err, strings.Join(strings.Fields(said.String()), " "))
-	}
-	return nil
-}
-
-// reportSize reports how large a file is until done, whose error it returns.
-func (s *Source) reportSize(out *os.File, done <-chan error) error {
-	if s.Report == nil {
-		return <-done
-	}
-	report := func() {
-		if st, err := out.Stat(); err == nil {
-			s.Report(st.Size())
-		}
-	}
-	tick := time.NewTicker(progressEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			report()
-		case err := <-done:
-			report()
-			return err
-		}
-	}
+	return s.runPacker(ctx, cmd, "a squashfs", out, out)
 }
 
 // CountACLs counts the files of a tree that have POSIX ACLs.
