@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"sort"
-	"strings"
 	"time"
 
 	petname "github.com/dustinkirkland/golang-petname"
@@ -110,14 +109,12 @@ func checkNew(name string, config map[string]string) error {
 			return fmt.Errorf("cannot create instance %q: %w", name, err)
 		}
 	}
-	for k := range config {
-		if !isUserKey(k) && !strings.HasPrefix(k, "environment.") {
-			what := "instance " + name
-			if name == "" {
-				what = "an instance"
-			}
-			return withHint(fmt.Errorf("cannot create %s: unknown key %q", what, k), "the keys are user.* and environment.*")
+	if err := checkInstanceConfig(config); err != nil {
+		what := "instance " + name
+		if name == "" {
+			what = "an instance"
 		}
+		return fmt.Errorf("cannot create %s: %w", what, err)
 	}
 	return nil
 }

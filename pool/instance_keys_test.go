@@ -1,0 +1,25 @@
+package pool
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestInstanceKeys(t *testing.T) {
+	for _, c := range []struct {
+		config map[string]string
+		want   string // "": right
+	}{
+		{map[string]string{"user.x": "1", "environment.A": "b", "image.os": "alpine", "volatile.eth0.hwaddr": "x", "cloud-init.user-data": "#cloud-config"}, ""},
+		{map[string]string{"user.x": ""}, ""},
+		{map[string]string{"user": "1"}, `unknown key "user"`},
+		{map[string]string{"user.": "1"}, `unknown key "user."`},
+		{map[string]string{"": "1"}, `unknown key ""`},
+		{map[string]string{"environment.A": "a\x00b"}, "zero byte"},
+	} {
+		err := checkInstanceConfig(c.config)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("checkInstanceConfig(%v) = %v, want %q", c.config, err, c.want)
+		}
+	}
+}
