@@ -36,6 +36,11 @@ func (s *System) settle(ctx context.Context, in adopting) error {
 	if err != nil {
 		return err
 	}
+	unlock, err := s.dir.LockProfiles(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	home, err := s.newHome(rec, in.Former)
 	if err != nil {
 		return err
@@ -85,7 +90,7 @@ func (s *System) settleInstance(i *tree.Instance, home newHome) error {
 		}
 	}
 	i.Pool = poolInfo(home.pool)
-	if i.ProfileInfo, err = s.profileInfo(i.Profiles); err != nil {
+	if i.ProfileInfo, err = profileInfo(s.profile, i.Profiles); err != nil {
 		return err
 	}
 	for n := range i.Snapshots {

@@ -42,6 +42,11 @@ func (s *System) Copy(ctx context.Context, o CopyOptions) (name string, err erro
 	if _, err := s.freeName(ctx, o.Name); err != nil { // another process may have made it while we waited
 		return "", err
 	}
+	unlockProfiles, err := s.dir.LockProfiles(ctx, true)
+	if err != nil {
+		return "", err
+	}
+	defer unlockProfiles()
 	rec, err := s.copiedRecord(p, &what, o)
 	if err != nil {
 		return "", fmt.Errorf("cannot copy %s to %s: %w", what.Ref(), o.Name, err)
@@ -134,7 +139,7 @@ func (s *System) copiedRecord(p *openedPool, what *tree.CopyOptions, o CopyOptio
 	rec.Ephemeral, rec.Stateful, rec.Project, rec.Location = false, false, "", ""
 	rec.CreatedAt, rec.LastUsedAt = time.Now().UTC(), time.Time{}
 	rec.Pool, rec.Snapshots = poolInfo(p.rec), nil
-	if rec.ProfileInfo, err = s.profileInfo(rec.Profiles); err != nil {
+	if rec.ProfileInfo, err = profileInfo(s.profile, rec.Profiles); err != nil {
 		return tree.Instance{}, err
 	}
 	return rec, s.reexpand(&rec)

@@ -60,6 +60,11 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 	if profiles == nil {
 		profiles = s.imageProfiles(image)
 	}
+	unlockProfiles, err := s.dir.LockProfiles(ctx, true)
+	if err != nil {
+		return "", err
+	}
+	defer unlockProfiles()
 	rec, err := s.newRecord(o, p.rec, profiles, image)
 	if err != nil {
 		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
@@ -336,7 +341,7 @@ func (s *System) newRecord(o CreateOptions, pool state.PoolRecord, profiles []st
 	if err != nil {
 		return tree.Instance{}, err
 	}
-	used, err := s.profileInfo(profiles)
+	used, err := profileInfo(s.profile, profiles)
 	if err != nil {
 		return tree.Instance{}, err
 	}
@@ -353,19 +358,6 @@ func poolInfo(rec state.PoolRecord) *tree.PoolInfo {
 		Config: rec.Config, Description: rec.Description, Name: rec.Name, Driver: rec.Driver,
 		UsedBy: []string{}, Status: "Created", Locations: []string{"none"},
 	}
-}
-
-// profileInfo is what an instance's record tells LXD of its profiles.
-func (s *System) profileInfo(names []string) ([]tree.ProfileInfo, error) {
-	var out []tree.ProfileInfo
-	for _, n := range names {
-		p, err := s.profile(n)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, tree.ProfileInfo{Name: p.Name, Description: p.Description, Config: p.Config, Devices: p.Devices, UsedBy: []string{}})
-	}
-	return out, nil
 }
 
 // rootDevice names the device that is the root disk; "" when there is none.

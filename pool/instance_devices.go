@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
-	"poolctl/pool/crash"
 	"poolctl/pool/tree"
 )
 
@@ -99,18 +97,6 @@ func checkOwnDevice(in tree.Instance, device string) error {
 	return withHint(fmt.Errorf("device %s: %w", device, ErrNotFound), "poolctl config device list %s shows its own devices", in.Name)
 }
 
-// checkDeviceName takes what can be a device's name: Incus's rule is 1 to 64
-// characters; those that would not print, or end a word, are refused too.
-func checkDeviceName(name string) error {
-	if name == "" || len(name) > 64 {
-		return fmt.Errorf("%q cannot be a device's name: 1 to 64 characters", name)
-	}
-	if i := slices.IndexFunc([]rune(name), func(c rune) bool { return c <= ' ' || c == '/' || c == ',' || c == '=' || c == 0x7f }); i >= 0 {
-		return fmt.Errorf("%q cannot be a device's name: no spaces and none of / , =", name)
-	}
-	return nil
-}
-
 func cloneDevices(devices map[string]map[string]string) map[string]map[string]string {
 	out := map[string]map[string]string{}
 	for n, d := range devices {
@@ -139,130 +125,12 @@ func overrideDevice(devices, base map[string]map[string]string, device string, c
 }
 
 // changeDevices changes an instance's own devices: change returns what they are
-// to be. They are checked first, then made effective, and then recorded.
-func (s *System) changeDevices(ctx context.Context, instance string, change func(in tree.Instance) (map[string]map[string]string, error)) (err error) {
-	in, err := s.lockInstance(ctx, instance)
-	if err != nil {
+// to be.
+func (s *System) changeDevices(ctx context.Context, instance string, change func(in tree.Instance) (map[string]map[string]string, error)) error {
+	return s.changeInstance(ctx, "the devices of ", instance, func(in *tree.Instance) (err error) {
+		in.Devices, err = change(*in)
 		return err
-	}
-	defer func() {
-		if err = errors.Join(err, in.close()); err != nil {
-			err = fmt.Errorf("cannot change the devices of %s: %w", instance, err)
-		}
-	}()
-	if in.rec.Broken != nil {
-		return in.rec.Broken
-	}
-	was := in.rec
-	if err := s.reexpand(&was); err != nil {
-		return err
-	}
-	now := was
-	if now.Devices, err = change(was); err != nil {
-		return err
-	}
-	if err := s.reexpand(&now); err != nil {
-		return err
-	}
-	if err := s.checkDevices(in, was, now); err != nil {
-		return err
-	}
-	entry, err := s.beginDevices(ctx, was, now)
-	if err != nil {
-		return err
-	}
-	if entry != nil {
-		defer func() { err = errors.Join(err, entry.Done()) }()
-	}
-	undo, err := s.applyDevices(ctx, in, was, now)
-	if err != nil {
-		return err
-	}
-	crash.Point("pool.devices.applied")
-	_, err = in.UpdateInstance(instance, func(r *tree.Instance) error {
-		r.Devices = now.Devices
-		return s.reexpand(r)
 	})
-	if err != nil {
-		return errors.Join(err, undo(context.WithoutCancel(ctx)))
-	}
-	return nil
-}
-
-// changedDevices names the devices of which the expanded configuration differs.
-func changedDevices(was, now map[string]map[string]string) []string {
-	var out []string
-	for _, n := range sortedKeys(was) {
-		if d, still := now[n]; !still || !maps.Equal(d, was[n]) {
-			out = append(out, n)
-		}
-	}
-	for _, n := range sortedKeys(now) {
-		if _, had := was[n]; !had {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
-// checkDevices checks the devices that a change changes, and that the root disk
-// stays in its pool.
-func (s *System) checkDevices(in *lockedInstance, was, now tree.Instance) error {
-	for _, n := range changedDevices(was.ExpandedDevices, now.ExpandedDevices) {
-		if dev, there := now.ExpandedDevices[n]; there {
-			if err := s.checkDevice(n, dev); err != nil {
-				return err
-			}
-		}
-	}
-	root := rootDevice(now.ExpandedDevices)
-	if root == "" {
-		return errors.New("it would have no root disk: a disk with path=/")
-	}
-	if pool := now.ExpandedDevices[root]["pool"]; pool != in.openedPool.rec.Name {
-		return fmt.Errorf("device %s: the root disk is in pool %s and cannot move to %q by this", root, in.openedPool.rec.Name, pool)
-	}
-	return nil
-}
-
-// checkDevice validates one device by its type.
-func (s *System) checkDevice(name string, dev map[string]string) (err error) {
-	switch {
-	case isRootDisk(dev):
-		err = checkKeys(dev, "pool", "path", "size")
-		if err == nil && dev["size"] != "" {
-			err = checkSize(dev["size"])
-		}
-	case isDisk(dev):
-		err = checkDisk(dev)
-	case dev["type"] == "nic":
-		err = checkKeys(dev, "network", "nictype", "parent", "name", "hwaddr")
-		if b := nicBridge(dev); err == nil && b == "" {
-			err = withHint(errors.New("it has no network"), "network=NAME: poolctl network list")
-		} else if err == nil {
-			_, err = s.dir.LoadNetwork(b)
-		}
-	case dev["type"] == "none":
-		err = checkKeys(dev)
-	default:
-		err = withHint(fmt.Errorf("type %q is unknown", dev["type"]), "the types are disk, nic and none")
-	}
-	if err != nil {
-		return fmt.Errorf("device %s: %w", name, err)
-	}
-	return nil
-}
-
-func isRootDisk(dev map[string]string) bool { return dev["type"] == "disk" && dev["path"] == "/" }
-
-// checkKeys refuses keys besides "type", user.* and those given.
-func checkKeys(dev map[string]string, known ...string) error {
-	for _, k := range sortedKeys(dev) {
-		if k != "type" && !isUserKey(k) && !slices.Contains(known, k) {
-			return withHint(fmt.Errorf("unknown key %q", k), "the keys of a %s are %v", dev["type"], known)
-		}
-	}
-	return nil
 }
 
 // applyDevices makes a change effective before it is recorded, and returns how

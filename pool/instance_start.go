@@ -40,6 +40,9 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if in.rec.Broken != nil {
 		return in.rec.Broken
 	}
+	if err := s.reexpandKnown(&in.rec); err != nil { // its pool may have been detached when a profile was changed
+		return err
+	}
 	linux32, err := checkArch(ctx, in.rec.Architecture)
 	if err != nil {
 		return err
@@ -98,7 +101,7 @@ func (s *System) notePower(in *lockedInstance, power string, change func(*tree.I
 	_, err := in.UpdateInstance(in.rec.Name, func(r *tree.Instance) error {
 		change(r)
 		r.Config["volatile.last_state.power"] = power
-		return s.reexpand(r)
+		return s.reexpandKnown(r)
 	})
 	if err != nil {
 		s.noticef("%s is %s, and its record does not say so: %s", in.rec.Name, strings.ToLower(power), err)
@@ -177,7 +180,7 @@ func (s *System) nic(ctx context.Context, in *lockedInstance, name string, dev m
 		nic.HWAddr = network.RandomHWAddr()
 		rec, err := in.UpdateInstance(in.rec.Name, func(r *tree.Instance) error {
 			r.Config["volatile."+name+".hwaddr"] = nic.HWAddr
-			return s.reexpand(r)
+			return s.reexpandKnown(r)
 		})
 		if err != nil {
 			return nic, err
@@ -206,10 +209,4 @@ func (s *System) networkUp(ctx context.Context, rec state.NetworkRecord) (networ
 		return bridge, err
 	}
 	return bridge, bridge.Up(ctx)
-}
-
-// reexpand recomputes the expanded config and devices of a record.
-func (s *System) reexpand(r *tree.Instance) (err error) {
-	r.ExpandedConfig, r.ExpandedDevices, err = s.expand(r.Profiles, r.Config, r.Devices)
-	return err
 }

@@ -189,7 +189,7 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opAdopt:         s.recoverAdopt,
 		opHostFiles:     s.recoverHostFiles,
 		opSet:           s.recoverSet,
-		opDevices:       s.recoverDevices,
+		opChange:        s.recoverChange,
 		"volume-rename": s.recoverVolumeRename,
 		opBeside:        s.recoverBeside,
 	}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
 
 	"poolctl/pool/state"
+	"poolctl/pool/tree"
 )
 
 // defaultProfile is the profile that new instances get.
@@ -45,9 +47,14 @@ func (s *System) profile(name string) (state.Profile, error) {
 // expand lays the instance's own config and devices over its profiles', the
 // later winning, as Incus does.
 func (s *System) expand(names []string, config map[string]string, devices map[string]map[string]string) (map[string]string, map[string]map[string]string, error) {
+	return expandWith(s.profile, names, config, devices)
+}
+
+// expandWith is expand with the profiles that find has.
+func expandWith(find func(name string) (state.Profile, error), names []string, config map[string]string, devices map[string]map[string]string) (map[string]string, map[string]map[string]string, error) {
 	outConfig, outDevices := map[string]string{}, map[string]map[string]string{}
 	for _, n := range names {
-		p, err := s.profile(n)
+		p, err := find(n)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -57,6 +64,61 @@ func (s *System) expand(names []string, config map[string]string, devices map[st
 	maps.Copy(outConfig, config)
 	maps.Copy(outDevices, devices)
 	return outConfig, outDevices, nil
+}
+
+// reexpand has a record say what its profiles are now, and what the instance has
+// of them. It changes nothing when one of them is not here.
+func (s *System) reexpand(r *tree.Instance) error { return reexpandWith(s.profile, r) }
+
+// reexpandKnown is reexpand for an instance that may have a profile that is not here,
+// because its pool comes from another machine: it stays as it was expanded last.
+func (s *System) reexpandKnown(r *tree.Instance) error {
+	err := s.reexpand(r)
+	if errors.Is(err, ErrNotFound) && len(r.ExpandedDevices) > 0 {
+		s.noticef("%s has what it had of its profiles when its pool was here last: %s", r.Name, err)
+		return nil
+	}
+	return err
+}
+
+func reexpandWith(find func(name string) (state.Profile, error), r *tree.Instance) error {
+	config, devices, err := expandWith(find, r.Profiles, r.Config, r.Devices)
+	if err != nil {
+		return err
+	}
+	infos, err := profileInfo(find, r.Profiles)
+	if err != nil {
+		return err
+	}
+	r.ExpandedConfig, r.ExpandedDevices, r.ProfileInfo = config, devices, infos
+	return nil
+}
+
+// profileInfo is what an instance's record tells LXD of its profiles.
+func profileInfo(find func(name string) (state.Profile, error), names []string) ([]tree.ProfileInfo, error) {
+	out := []tree.ProfileInfo{}
+	for _, n := range names {
+		p, err := find(n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, tree.ProfileInfo{Name: p.Name, Description: p.Description, Config: p.Config, Devices: p.Devices, UsedBy: []string{}})
+	}
+	return out, nil
+}
+
+// checkProfiles refuses a list of profiles of an instance with one that is not here,
+// or twice.
+func (s *System) checkProfiles(names []string) error {
+	for i, n := range names {
+		if slices.Contains(names[:i], n) {
+			return fmt.Errorf("profile %s is given twice", n)
+		}
+		if _, err := s.profile(n); err != nil {
+			return withHint(err, "poolctl profile list shows them")
+		}
+	}
+	return nil
 }
 
 // setProfileDevice puts a device into a profile, unless one of that name is there.

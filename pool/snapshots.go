@@ -82,16 +82,7 @@ func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap str
 	if err != nil {
 		return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
 	}
-	err = in.RestoreSnapshot(ctx, name, snap, tree.RestoreOptions{Adapt: func(present tree.Instance, restored *tree.Instance) error {
-		err := s.keepSize(present, restored)
-		if err == nil {
-			restored.Limit, err = rootSize(restored.ExpandedDevices)
-		}
-		if err == nil && !s.canHold(ctx, in.openedPool, name, restored.Limit) {
-			restored.Limit = 0
-		}
-		return err
-	}})
+	err = s.restoreRecorded(ctx, in, snap)
 	err = s.hintFull(in.openedPool.rec, err)
 	s.pruneQgroups(in.openedPool)
 	if wasRunning {
@@ -107,6 +98,27 @@ func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap str
 		err = errors.Join(err, rerr)
 	}
 	return err
+}
+
+// restoreRecorded exchanges the instance for its snapshot, with the size that it
+// has now and what its profiles say now.
+func (s *System) restoreRecorded(ctx context.Context, in *lockedInstance, snap string) error {
+	unlock, err := s.dir.LockProfiles(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	name := in.rec.Name
+	return in.RestoreSnapshot(ctx, name, snap, tree.RestoreOptions{Adapt: func(present tree.Instance, restored *tree.Instance) error {
+		err := s.keepSize(present, restored)
+		if err == nil {
+			restored.Limit, err = rootSize(restored.ExpandedDevices)
+		}
+		if err == nil && !s.canHold(ctx, in.openedPool, name, restored.Limit) {
+			restored.Limit = 0
+		}
+		return err
+	}})
 }
 
 // DeleteSnapshot deletes one snapshot.

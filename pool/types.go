@@ -272,3 +272,21 @@ type InitOptions struct {
 	IPv4        string // "auto", "none" or "10.1.2.1/24"
 	IPv6        string // "auto", "none" or "fd42:...::1/64"
 }
+
+// SnapshotConfig is a snapshot of an instance as `config show` prints it: incus's
+// fields in their order.
+type SnapshotConfig struct {
+	Architecture    string                       `json:"architecture" yaml:"architecture"`
+	Config          map[string]string            `json:"config" yaml:"config"`
+	CreatedAt       time.Time                    `json:"created_at" yaml:"created_at"`
+	Devices         map[string]map[string]string `json:"devices" yaml:"devices"`
+	Ephemeral       bool                         `json:"ephemeral" yaml:"ephemeral"`
+	ExpandedConfig  map[string]string            `json:"expanded_config" yaml:"expanded_config"`
+	ExpandedDevices map[string]map[string]string `json:"expanded_devices" yaml:"expanded_devices"`
+	ExpiresAt       time.Time                    `json:"expires_at" yaml:"expires_at"`
+	LastUsedAt      time.Time                    `json:"last_used_at" yaml:"last_used_at"`
+	Name            string                       `json:"name" yaml:"name"`
+	Profiles        []string                     `json:"profiles" yaml:"profiles"`
+	Stateful        bool                         `json:"stateful" yaml:"stateful"`
+	Size            int64                        `json:"size" yaml:"size"` // bytes; -1 = unknown
+}

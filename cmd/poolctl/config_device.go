@@ -12,13 +12,6 @@ import (
 	"poolctl/pool"
 )
 
-func configCommand(e *env) *cli.Command {
-	return group("config", nil, catInstances, "manage the configuration of instances",
-		group("device", nil, "", "manage the devices of instances: `config device set NAME root size=10GiB` limits its disk",
-			deviceAddCommand(e), deviceGetCommand(e), deviceListCommand(e), deviceOverrideCommand(e),
-			deviceRemoveCommand(e), deviceSetCommand(e), deviceShowCommand(e), deviceUnsetCommand(e)))
-}
-
 func deviceAddCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "add", Usage: "give an instance a device", ArgsUsage: "NAME DEVICE TYPE [KEY=VALUE...]",

@@ -1,6 +1,10 @@
 package main
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // isPair says whether the word has the form key=value.
 func isPair(word string) bool { return strings.Index(word, "=") > 0 }
@@ -18,3 +22,5 @@ func keyValues(command string, words []string) (map[string]string, error) {
 	}
 	return out, nil
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -31,6 +31,12 @@ func (d *Dir) LockState(ctx context.Context) (Unlock, error) {
 	return d.lock(ctx, "state", "the state directory", false)
 }
 
+// LockProfiles takes the lock of what the profiles say: shared by who records what an instance has of them, exclusive to change
+// one. Take it after any LockInstance.
+func (d *Dir) LockProfiles(ctx context.Context, shared bool) (Unlock, error) {
+	return d.lock(ctx, "profiles", "the profiles", shared)
+}
+
 // LockPool takes the lock of a pool: shared to work in it, exclusive to create, attach, detach, resize or delete it. It
 // waits until it has the lock or ctx is cancelled. Take it before any LockInstance.
 func (d *Dir) LockPool(ctx context.Context, name string, shared bool) (Unlock, error) {
