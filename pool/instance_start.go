@@ -43,6 +43,9 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if err := s.reexpandKnown(&in.rec); err != nil { // its pool may have been detached when a profile was changed
 		return err
 	}
+	if isTrue(in.rec.ExpandedConfig[protectStartKey]) {
+		return protected(name, protectStartKey)
+	}
 	linux32, err := checkArch(ctx, in.rec.Architecture)
 	if err != nil {
 		return err
@@ -60,7 +63,7 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if err := in.WithHeadroom(name, func() error { return s.applyTemplates(ctx, in) }); err != nil {
 		return fullError(err, in.rec)
 	}
-	uids, gids, err := runtime.DefaultIDMap()
+	uids, gids, err := s.idMaps(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -74,6 +77,10 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 			env[key] = v
 		}
 	}
+	filter, err := syscallPolicy(in.rec.ExpandedConfig).Compile()
+	if err != nil {
+		return err
+	}
 	upkeep, err := s.upkeepOf(in)
 	if err != nil {
 		return err
@@ -81,6 +88,7 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	err = runtime.Start(ctx, runtime.Spec{
 		Name: name, Hostname: name, Rootfs: filepath.Join(in.InstancePath(name), "rootfs"), RunDir: s.instanceRunDir(name),
 		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, NICs: nics, Disks: disks, Env: env,
+		Filter: filter, Privileged: isTrue(in.rec.ExpandedConfig[privilegedKey]), Nesting: isTrue(in.rec.ExpandedConfig[nestingKey]),
 		DiskUIDMap: diskUIDs, DiskGIDMap: diskGIDs,
 		Linux32: linux32, LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name), Upkeep: upkeep,
 	})

@@ -88,6 +88,9 @@ func (s *System) Delete(ctx context.Context, name string, force bool) (err error
 	if err := s.checkNoLook(name); err != nil {
 		return fmt.Errorf("cannot delete %s: %w", name, err)
 	}
+	if isTrue(in.rec.ExpandedConfig[protectDeleteKey]) {
+		return fmt.Errorf("cannot delete %s: %w", name, protected(name, protectDeleteKey))
+	}
 	if s.isRunning(name) {
 		if !force {
 			return withHint(fmt.Errorf("cannot delete %s: it is running", name), "stop it first, or poolctl delete --force %s", name)

@@ -134,6 +134,10 @@ func (s *supervisor) startStage(entrance *cgroup.Entrance) (*process, *os.File, 
 		Pdeathsig:                  unix.SIGKILL,
 		PidFD:                      &p.pidfd,
 	}
+	if s.spec.Privileged {
+		p.cmd.SysProcAttr.Cloneflags &^= unix.CLONE_NEWUSER
+		p.cmd.SysProcAttr.UidMappings, p.cmd.SysProcAttr.GidMappings = nil, nil
+	}
 	if entrance.Unified != nil {
 		p.cmd.SysProcAttr.UseCgroupFD = true
 		p.cmd.SysProcAttr.CgroupFD = int(entrance.Unified.Fd())
@@ -194,7 +198,7 @@ func (s *supervisor) talkMounts(ctx context.Context, init *process, sock int, di
 	}
 	cfg := stage.Config{
 		Hostname: s.spec.Hostname, Init: s.spec.initArgs(), Env: s.spec.environ(),
-		Linux32: s.spec.Linux32, Cgroups: guestLayout(s.layout), Tasks: len(init.cmd.ExtraFiles) - 1,
+		Linux32: s.spec.Linux32, Filter: s.spec.Filter, Nesting: s.spec.Nesting, Cgroups: guestLayout(s.layout), Tasks: len(init.cmd.ExtraFiles) - 1,
 	}
 	for _, d := range disks {
 		cfg.Disks = append(cfg.Disks, stage.Disk{Device: d.Device, Path: d.Inside()})
@@ -209,9 +213,13 @@ func (s *supervisor) talkMounts(ctx context.Context, init *process, sock int, di
 	if err != nil {
 		return err
 	}
-	root, err := mapRoot(s.spec.Rootfs, userns)
-	if cerr := userns.Close(); err == nil && cerr != nil { // the mount holds it
-		err = errors.Join(cerr, unix.Close(root))
+	// The device cgroup is what keeps a privileged one from devices; it may make
+	// and use the nodes of those that it has.
+	root, err := mapRoot(s.spec.Rootfs, userns, !s.spec.Privileged)
+	if userns != nil {
+		if cerr := userns.Close(); err == nil && cerr != nil { // the mount holds it
+			err = errors.Join(cerr, unix.Close(root))
+		}
 	}
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -55,7 +56,7 @@ func lockedMounts(ctx context.Context, runDir string, disks []Disk, uids, gids [
 		}
 	}()
 	for i, d := range disks {
-		if err := holdDisk(holder, fmt.Sprintf("d%d", i), d, func() (*os.File, error) { return d.namespace(uids, gids, pid) }); err != nil {
+		if err := holdDisk(holder, fmt.Sprintf("d%d", i), d, uids, gids, pid); err != nil {
 			return nil, fmt.Errorf("disk %s: %w", d.Device, err)
 		}
 	}
@@ -75,9 +76,9 @@ func (d Disk) namespace(uids, gids []IDMap, pid int) (*os.File, error) {
 	return userns, nil
 }
 
-// holdDisk attaches the mount of a disk in the holder; namespace opens the user
-// namespace of a mapped one.
-func holdDisk(holder int, name string, d Disk, namespace func() (*os.File, error)) (err error) {
+// holdDisk attaches the mount of a disk in the holder. The ids of a privileged
+// instance need no mapping.
+func holdDisk(holder int, name string, d Disk, uids, gids []IDMap, pid int) (err error) {
 	source, err := unix.Open(d.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("cannot open %s: %w", d.Source, err)
@@ -97,8 +98,8 @@ func holdDisk(holder int, name string, d Disk, namespace func() (*os.File, error
 	if d.ReadOnly {
 		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 	}
-	if d.Mapped {
-		userns, err := namespace()
+	if d.Mapped && (d.Shifted.Size > 0 || !slices.Equal(uids, HostIDMap())) {
+		userns, err := d.namespace(uids, gids, pid)
 		if err != nil {
 			return err
 		}

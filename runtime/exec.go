@@ -125,7 +125,11 @@ func (i *Instance) join(o ExecOptions, stdio [3]*os.File) (int, error) {
 			cmd.Cwds = []string{"/root", "/"}
 		}
 	}
-	pid, err := join.Start(join.Target{PIDFD: i.pidfd, Linux32: i.state.Linux32, Tasks: entrance.Tasks, Cgroup: entrance.Unified}, cmd)
+	filter, err := i.filter()
+	if err != nil {
+		return 0, errors.Join(err, entrance.Close())
+	}
+	pid, err := join.Start(join.Target{PIDFD: i.pidfd, Privileged: i.state.Privileged, Filter: filter, Linux32: i.state.Linux32, Tasks: entrance.Tasks, Cgroup: entrance.Unified}, cmd)
 	if cerr := entrance.Close(); cerr != nil && err == nil {
 		err = errors.Join(cerr, unix.Kill(pid, unix.SIGKILL))
 	}

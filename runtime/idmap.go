@@ -18,6 +18,10 @@ type IDMap struct {
 	Size        uint32 `json:"size"`
 }
 
+// HostIDMap is that of a privileged instance: every id is the host's own. The last
+// one is no id (man setreuid).
+func HostIDMap() []IDMap { return []IDMap{{Size: math.MaxUint32}} }
+
 // hostID is what an instance's id is on the host.
 func hostID(maps []IDMap, id uint32) (int, bool) {
 	for _, m := range maps {

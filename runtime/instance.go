@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"poolctl/runtime/cgroup"
 	"poolctl/runtime/network"
+	"poolctl/runtime/seccomp"
 )
 
 // Instance is a running instance, held by its init's pidfd. Close it after use.
@@ -72,6 +74,18 @@ func (i *Instance) group() (cgroup.Group, error) {
 		return cgroup.Group{}, err
 	}
 	return layout.Group(i.state.Cgroup)
+}
+
+// filter is the filter of system calls that the instance was started with.
+func (i *Instance) filter() (seccomp.Program, error) {
+	data, err := os.ReadFile(filepath.Join(i.dir, filterFile))
+	if errors.Is(err, os.ErrNotExist) { // it ended, or was started by a version that had none
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the filter of system calls: %w", err)
+	}
+	return data, nil
 }
 
 // waitEnd waits until a pidfd's process has ended, or ctx has.

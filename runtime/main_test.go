@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"poolctl/runtime/cgroup"
+	"poolctl/runtime/seccomp"
 )
 
 func TestMain(m *testing.M) {
@@ -81,9 +82,14 @@ func testSpec(t testing.TB, root string) Spec {
 	if err != nil {
 		t.Fatal(err)
 	}
+	filter, err := seccomp.Policy{}.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	s := Spec{
-		Name: name, Hostname: name, Rootfs: root, RunDir: filepath.Join(dir, "run", name),
+		Filter: filter,
+		Name:   name, Hostname: name, Rootfs: root, RunDir: filepath.Join(dir, "run", name),
 		Cgroup: "/poolctl-test/" + name + "/" + name, UIDMap: uids, GIDMap: gids,
 		LogFile: filepath.Join(dir, "log"), ConsoleLog: filepath.Join(dir, "console"),
 	}

@@ -11,9 +11,10 @@ import (
 
 // mapRoot attaches the root filesystem over itself, in the mount namespace of
 // the calling thread, as a mount whose ids are those of the user namespace
-// (man mount_setattr, "ID-mapped mounts"), and without devices: see package
-// stage for why there. It returns a descriptor of the mount.
-func mapRoot(rootfs string, userns *os.File) (_ int, err error) {
+// (man mount_setattr, "ID-mapped mounts"), or as they are when that is nil, and
+// without devices: see package stage for why there. It returns a descriptor of
+// the mount.
+func mapRoot(rootfs string, userns *os.File, noDevices bool) (_ int, err error) {
 	place, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("cannot open the root filesystem %s: %w", rootfs, err)
@@ -28,7 +29,13 @@ func mapRoot(rootfs string, userns *os.File) (_ int, err error) {
 			err = errors.Join(err, unix.Close(tree))
 		}
 	}()
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP | unix.MOUNT_ATTR_NODEV, Userns_fd: uint64(userns.Fd())}
+	attr := unix.MountAttr{}
+	if userns != nil {
+		attr = unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns.Fd())}
+	}
+	if noDevices {
+		attr.Attr_set |= unix.MOUNT_ATTR_NODEV
+	}
 	err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
 		return -1, &hintError{
@@ -47,9 +54,13 @@ func mapRoot(rootfs string, userns *os.File) (_ int, err error) {
 
 // rootNamespace is the user namespace that the ids of the root filesystem are to
 // be seen through: that of the instance's process pid, or where the ids on disk
-// are shifted, one that maps those to it.
+// are shifted, one that maps those to it. It is nil for a privileged instance
+// where they are not: it is in the host's, which maps nothing.
 func (s Spec) rootNamespace(pid int) (*os.File, error) {
 	if len(s.DiskUIDMap) == 0 && len(s.DiskGIDMap) == 0 {
+		if s.Privileged {
+			return nil, nil
+		}
 		userns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
 		if err != nil {
 			return nil, fmt.Errorf("cannot open the instance's user namespace: %w", err)

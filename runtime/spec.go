@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"poolctl/runtime/cgroup"
 	"poolctl/runtime/network"
+	"poolctl/runtime/seccomp"
 )
 
 // Spec is what Start needs to know of an instance.
@@ -34,6 +36,13 @@ type Spec struct {
 	// UIDMap and GIDMap must map id 0.
 	UIDMap []IDMap `json:"uid_map"`
 	GIDMap []IDMap `json:"gid_map"`
+	// Privileged makes the instance's root the host's: it has no user namespace,
+	// and UIDMap and GIDMap must be those of HostIDMap.
+	Privileged bool `json:"privileged,omitempty"`
+	// Nesting gives programs inside what they need to run instances of their own.
+	Nesting bool `json:"nesting,omitempty"`
+	// Filter refuses system calls to everything that runs inside.
+	Filter seccomp.Program `json:"filter,omitempty"`
 	// Linux32 lets the instance's programs see a 32-bit machine (personality(2),
 	// PER_LINUX32): uname -m is i686 on x86_64.
 	Linux32 bool `json:"linux32,omitempty"`
@@ -80,6 +89,9 @@ func (s Spec) validate() error {
 		if _, ok := hostID(m, 0); !ok {
 			return errors.New("invalid id map: it does not map id 0")
 		}
+	}
+	if s.Privileged && (!slices.Equal(s.UIDMap, HostIDMap()) || !slices.Equal(s.GIDMap, HostIDMap())) {
+		return errors.New("invalid id map: a privileged instance has the host's ids")
 	}
 	if err := errors.Join(s.validateDiskMaps(), s.validateDisks()); err != nil {
 		return err

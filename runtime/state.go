@@ -33,6 +33,7 @@ type state struct {
 	Cgroup        string    `json:"cgroup"`
 	HostNICs      []string  `json:"host_nics,omitempty"` // host ends of the veth pairs
 	Linux32       bool      `json:"linux32,omitempty"`
+	Privileged    bool      `json:"privileged,omitempty"`
 	UIDMap        []IDMap   `json:"uid_map"`
 	GIDMap        []IDMap   `json:"gid_map"`
 }
@@ -42,6 +43,8 @@ const (
 	stateFile = "state.json"
 	lockFile  = "lock"
 	stopFile  = "stopping" // locked while somebody stops the instance
+	// filterFile is the filter of system calls, for who joins the instance.
+	filterFile = "filter"
 )
 
 // maxState bounds what is read back.
@@ -227,7 +230,7 @@ func lockRunDir(ctx context.Context, dir string, create bool) (*runLock, error) 
 
 // remove removes the run directory, and with it the lock.
 func (l *runLock) remove() error {
-	for _, name := range []string{stopFile, disksFile, disksFile + ".new", stateFile, stateFile + ".new", lockFile} {
+	for _, name := range []string{stopFile, filterFile, disksFile, disksFile + ".new", stateFile, stateFile + ".new", lockFile} {
 		if err := os.Remove(filepath.Join(l.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return errors.Join(fmt.Errorf("cannot remove the run directory: %w", err), l.file.Close())
 		}

@@ -9,6 +9,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -135,7 +136,7 @@ func (s *supervisor) prepare(ctx context.Context) (err error) {
 func (s *supervisor) prepareLocked() (err error) {
 	s.state = state{
 		Name: s.spec.Name, SupervisorPID: os.Getpid(), Cgroup: s.spec.Cgroup,
-		Linux32: s.spec.Linux32, UIDMap: s.spec.UIDMap, GIDMap: s.spec.GIDMap,
+		Linux32: s.spec.Linux32, Privileged: s.spec.Privileged, UIDMap: s.spec.UIDMap, GIDMap: s.spec.GIDMap,
 	}
 	if s.state.BootID, err = bootID(); err != nil {
 		return err
@@ -147,6 +148,9 @@ func (s *supervisor) prepareLocked() (err error) {
 		s.state.HostNICs = append(s.state.HostNICs, s.spec.NICs[i].HostName)
 	}
 	if err := s.state.save(s.spec.RunDir); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(s.spec.RunDir, filterFile), s.spec.Filter, 0o600); err != nil {
 		return err
 	}
 	if err := saveDisks(s.spec.RunDir, byDepth(s.spec.Disks)); err != nil {

@@ -37,6 +37,11 @@ func (d *Dir) LockProfiles(ctx context.Context, shared bool) (Unlock, error) {
 	return d.lock(ctx, "profiles", "the profiles", shared)
 }
 
+// LockIDMaps takes the lock of who gives instances ranges of ids. Take it after any LockInstance.
+func (d *Dir) LockIDMaps(ctx context.Context) (Unlock, error) {
+	return d.lock(ctx, "idmaps", "the ranges of ids", false)
+}
+
 // LockPool takes the lock of a pool: shared to work in it, exclusive to create, attach, detach, resize or delete it. It
 // waits until it has the lock or ctx is cancelled. Take it before any LockInstance.
 func (d *Dir) LockPool(ctx context.Context, name string, shared bool) (Unlock, error) {

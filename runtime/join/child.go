@@ -26,6 +26,7 @@ const (
 	stepNone step = iota
 	stepClone
 	stepCgroup
+	stepKeyring
 	stepSetns
 	stepDumpable
 	stepBounding
@@ -39,6 +40,7 @@ const (
 	stepTTY
 	stepStdio
 	stepCloexec
+	stepFilter
 	stepExec
 )
 
@@ -60,6 +62,9 @@ type plan struct {
 	rlimit         unix.Rlimit
 	stdio          [3]uintptr
 	tty            uintptr
+	filter         uintptr // struct sock_fprog, 0 for none
+	capHeader      uintptr
+	capData        uintptr // CAP_SYS_ADMIN alone
 	nPaths         uintptr
 	paths          [maxPaths]uintptr
 	argv, envv     uintptr
@@ -121,6 +126,10 @@ func childMain(p *plan) {
 	if errno := raw5(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&p.rlimit)), 0, 0); errno != 0 {
 		p.fail(stepRlimit, errno)
 	}
+	// Not the caller's keys: what has a session keyring may read what is in it.
+	if _, errno := raw(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0); errno != 0 && errno != syscall.ENOSYS && errno != syscall.EPERM {
+		p.fail(stepKeyring, errno)
+	}
 	if _, errno := raw(unix.SYS_SETNS, p.pidfd, p.nsFlags, 0); errno != 0 {
 		p.fail(stepSetns, errno)
 	}
@@ -164,6 +173,11 @@ func (p *plan) become() {
 	}
 	if p.uid == 0 {
 		return
+	}
+	if p.filter != 0 { // for protect; execve takes them away
+		if errno := raw5(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); errno != 0 {
+			p.fail(stepUID, errno)
+		}
 	}
 	if _, errno := raw(unix.SYS_SETRESUID, p.uid, p.uid, p.uid); errno != 0 {
 		p.fail(stepUID, errno)
@@ -210,7 +224,29 @@ func grandchildMain(p *plan) {
 	if _, errno := raw(unix.SYS_CLOSE_RANGE, 3, 0xffffffff, unix.CLOSE_RANGE_CLOEXEC); errno != 0 {
 		p.fail(stepCloexec, errno)
 	}
+	p.protect()
 	p.fail(stepExec, p.exec())
+}
+
+// protect installs the filter of system calls. It is the last step before execve,
+// as it may refuse any other. That takes CAP_SYS_ADMIN (man seccomp), which a
+// user other than root has kept as a permitted capability until here.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (p *plan) protect() {
+	if p.filter == 0 {
+		return
+	}
+	if p.uid != 0 {
+		if _, errno := raw(unix.SYS_CAPSET, p.capHeader, p.capData, 0); errno != 0 {
+			p.fail(stepFilter, errno)
+		}
+	}
+	if _, errno := raw(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, p.filter); errno != 0 {
+		p.fail(stepFilter, errno)
+	}
 }
 
 // exec tries the candidates as execvp does (man exec): what is not there is

@@ -9,11 +9,13 @@
 //	caller                 child (host's pid namespace)      grandchild (the instance's)
 //	clone3 VM|VFORK,
 //	  INTO_CGROUP   ---->  write "0" to each v1 "tasks" file
-//	(thread waits)         setns(pidfd, user, mnt, pid, ...)
+//	(thread waits)         a session keyring of its own
+//	                       setns(pidfd, user, mnt, pid, ...)
 //	                       bounding set, groups, gid, uid
 //	                       chdir, umask, not dumpable
 //	                       clone3 VM|VFORK|PARENT    ---->   setsid, terminal, dup 0 1 2
-//	                       (waits)                           close-on-exec for the rest
+//	                       (waits)                           close-on-exec for the rest,
+//	                                                         filter of system calls
 //	                       exit                      <----   execve
 //	reap the child  <----
 //	returns the grandchild's pid, which is the caller's own child (CLONE_PARENT)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"poolctl/runtime/caps"
+	"poolctl/runtime/seccomp"
 )
 
 // Target is the instance to enter.
@@ -24,6 +25,10 @@ type Target struct {
 	Tasks []*os.File
 	// Cgroup is an open v2 cgroup directory, or nil.
 	Cgroup *os.File
+	// Privileged is true of one that has no user namespace of its own.
+	Privileged bool
+	// Filter is put on the command; empty for none.
+	Filter seccomp.Program
 	// Linux32 is the personality of a 32-bit machine (personality(2)).
 	Linux32 bool
 }
@@ -58,12 +63,12 @@ func (e *Error) Error() string { return "cannot " + e.Op + ": " + e.Err.Error() 
 func (e *Error) Unwrap() error { return e.Err }
 
 var opNames = map[step]string{
-	stepClone: "make a process", stepCgroup: "enter the cgroup", stepSetns: "enter the namespaces",
+	stepClone: "make a process", stepCgroup: "enter the cgroup", stepKeyring: "make a session keyring", stepSetns: "enter the namespaces",
 	stepDumpable: "protect the process", stepBounding: "drop capabilities", stepGroups: "set the groups",
 	stepGID: "set the group id", stepUID: "set the user id", stepChdir: "change to the working directory",
 	stepRlimit: "set the limit of open files", stepCloneInner: "make a process in the instance",
 	stepSetsid: "make a session", stepTTY: "set the controlling terminal", stepStdio: "set the standard files",
-	stepCloexec: "close files", stepExec: "execute the program",
+	stepCloexec: "close files", stepFilter: "filter system calls", stepExec: "execute the program",
 }
 
 // namespaces are all that an instance has of its own.
@@ -203,6 +208,18 @@ func newPlan(t Target, c Command) (*plan, []any, error) {
 	}
 	if c.TTY {
 		p.tty = 1
+	}
+	if t.Privileged {
+		p.nsFlags &^= unix.CLONE_NEWUSER
+	}
+	if len(t.Filter) > 0 {
+		header := t.Filter.Header()
+		p.filter = k.hold([]any{t.Filter, header}, unsafe.Pointer(header))
+		capHeader := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		p.capHeader = k.hold(capHeader, unsafe.Pointer(capHeader))
+		data := new([2]unix.CapUserData)
+		data[0] = unix.CapUserData{Effective: 1 << unix.CAP_SYS_ADMIN, Permitted: 1 << unix.CAP_SYS_ADMIN}
+		p.capData = k.hold(data, unsafe.Pointer(data))
 	}
 	if len(c.Groups) > 0 {
 		p.groups = k.hold(c.Groups, unsafe.Pointer(&c.Groups[0]))

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/seccomp"
 )
 
 // Hierarchy is a cgroup hierarchy to mount inside.
@@ -32,6 +34,10 @@ type Config struct {
 	// Tasks is how many descriptors of v1 "tasks" files the stage has inherited,
 	// from FirstTask on.
 	Tasks int `json:"tasks"`
+	// Filter is the filter of system calls, put on init and all that it starts.
+	Filter seccomp.Program `json:"filter,omitempty"`
+	// Nesting shows the instance a /proc and a /sys with nothing mounted over.
+	Nesting bool `json:"nesting,omitempty"`
 	// Disks are mounted last; a message with a mount comes for each.
 	Disks []Disk `json:"disks,omitempty"`
 }

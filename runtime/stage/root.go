@@ -25,6 +25,7 @@ type detached struct {
 	masks                            []int // one /dev/null for each masked file
 	cgroupRoot                       int   // tmpfs, -1 on pure v2
 	cgroups                          []int
+	pristine                         []pristine
 }
 
 // masked are files of /proc that an instance sees empty. Its user namespace
@@ -36,7 +37,7 @@ func masked() []string {
 // buildRoot makes the working directory the root, mounts the rest and leaves the
 // host's tree. /proc and /sys can only be mounted while the host's are still in
 // sight (fs/namespace.c, mount_too_revealing), so they are opened before that.
-func buildRoot(cgroups []Hierarchy) error {
+func buildRoot(cfg Config) error {
 	tree, err := cloneTree(unix.AT_FDCWD, ".") // a copy that is not locked to its place
 	if err != nil {
 		return fmt.Errorf("cannot copy the root mount: %w", err)
@@ -44,7 +45,7 @@ func buildRoot(cgroups []Hierarchy) error {
 	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, ".", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("cannot attach the root mount: %w", err)
 	}
-	d, err := openDetached(cgroups)
+	d, err := openDetached(cfg)
 	if err != nil {
 		return err
 	}
@@ -64,11 +65,11 @@ func buildRoot(cgroups []Hierarchy) error {
 	if err := unix.Chdir("/"); err != nil {
 		return fmt.Errorf("cannot enter the root: %w", err)
 	}
-	return d.attach(cgroups)
+	return d.attach(cfg.Cgroups)
 }
 
 // openDetached makes the mounts, in this process's namespaces, unattached.
-func openDetached(cgroups []Hierarchy) (d detached, err error) {
+func openDetached(cfg Config) (d detached, err error) {
 	for _, m := range []struct {
 		fd      *int
 		fstype  string
@@ -102,7 +103,10 @@ func openDetached(cgroups []Hierarchy) (d detached, err error) {
 			d.masks = append(d.masks, fd)
 		}
 	}
-	return d, d.openCgroups(cgroups)
+	if err := d.openPristine(cfg.Nesting); err != nil {
+		return d, err
+	}
+	return d, d.openCgroups(cfg.Cgroups)
 }
 
 // openNodes binds the host's device nodes: none can be made in a user namespace
@@ -281,6 +285,9 @@ func (d *detached) attachDev() error {
 		if err := attach(m.fd, m.path); err != nil {
 			return err
 		}
+	}
+	if err := d.attachPristine(); err != nil {
+		return err
 	}
 	for _, n := range d.nodes {
 		if err := attachFile(n.mount, n.dir, n.name); err != nil {

@@ -25,6 +25,9 @@ func Run() {
 
 func run(sock int) error {
 	unix.CloseOnExec(sock)
+	if err := leaveKeyring(); err != nil {
+		return err
+	}
 	m, _, err := Receive(sock)
 	if err != nil {
 		return err
@@ -49,7 +52,7 @@ func run(sock int) error {
 	if err := unix.Sethostname([]byte(cfg.Hostname)); err != nil {
 		return fmt.Errorf("cannot set the hostname: %w", err)
 	}
-	if err := buildRoot(cfg.Cgroups); err != nil {
+	if err := buildRoot(cfg); err != nil {
 		return err
 	}
 	if err := attachDisks(cfg.Disks, disks); err != nil {
@@ -65,6 +68,19 @@ func run(sock int) error {
 		return fmt.Errorf("unexpected message %q", m.Kind)
 	}
 	return execInit(cfg)
+}
+
+// leaveKeyring takes the keys of whoever started the instance away: what has a
+// session keyring may read what is in it, whatever its ids (man
+// session-keyring). It is not there where the kernel has no keys, or an instance
+// around this one hides them.
+func leaveKeyring() error {
+	// Raw, as x/sys has no way to say that it is to have no name.
+	_, _, errno := unix.RawSyscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0)
+	if errno != 0 && errno != unix.ENOSYS && errno != unix.EPERM {
+		return fmt.Errorf("cannot make a session keyring: %w", errno)
+	}
+	return nil
 }
 
 // becomeRoot makes the calling thread the instance's root. It has come here as
@@ -168,6 +184,9 @@ func execInit(cfg Config) error {
 		if _, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, linux32, 0, 0); errno != 0 {
 			return fmt.Errorf("cannot set the personality: %w", errno)
 		}
+	}
+	if err := cfg.Filter.Install(); err != nil { // last: it may refuse any of the above
+		return err
 	}
 	err := syscall.Exec(cfg.Init[0], cfg.Init, cfg.Env)
 	return fmt.Errorf("%s: %w", path.Clean(cfg.Init[0]), err)
