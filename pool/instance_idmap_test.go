@@ -32,14 +32,18 @@ func TestFreeRange(t *testing.T) {
 	}
 }
 
+func ids(inside, host, size uint32) runtime.IDMap {
+	return runtime.IDMap{ContainerID: inside, HostID: host, Size: size}
+}
+
 func TestRawIDMap(t *testing.T) {
-	base := []runtime.IDMap{{0, 100000, 65536}}
+	base := []runtime.IDMap{ids(0, 100000, 65536)}
 	for text, want := range map[string][2][]runtime.IDMap{
 		"":                              {base, base},
-		"both 1000 1000":                {{{0, 100000, 1000}, {1001, 101001, 64535}, {1000, 1000, 1}}, {{0, 100000, 1000}, {1001, 101001, 64535}, {1000, 1000, 1}}},
-		"uid 50-60 0-10\n\ngid 7 65535": {{{11, 100011, 65525}, {0, 50, 11}}, {{0, 100000, 65535}, {65535, 7, 1}}},
-		"uid 5 70000":                   {{{0, 100000, 65536}, {70000, 5, 1}}, base},
-		"uid 1-65536 0-65535":           {{{0, 1, 65536}}, base},
+		"both 1000 1000":                {{ids(0, 100000, 1000), ids(1001, 101001, 64535), ids(1000, 1000, 1)}, {ids(0, 100000, 1000), ids(1001, 101001, 64535), ids(1000, 1000, 1)}},
+		"uid 50-60 0-10\n\ngid 7 65535": {{ids(11, 100011, 65525), ids(0, 50, 11)}, {ids(0, 100000, 65535), ids(65535, 7, 1)}},
+		"uid 5 70000":                   {{ids(0, 100000, 65536), ids(70000, 5, 1)}, base},
+		"uid 1-65536 0-65535":           {{ids(0, 1, 65536)}, base},
 	} {
 		raw, err := parseRawIDMap(text)
 		if err != nil {
@@ -88,7 +92,7 @@ func FuzzRawIDMap(f *testing.F) {
 		if err != nil {
 			return
 		}
-		base := []runtime.IDMap{{0, 100000, 65536}}
+		base := []runtime.IDMap{ids(0, 100000, 65536)}
 		uids, gids, err := raw.over(base, base)
 		if err != nil {
 			return
