@@ -218,15 +218,15 @@ func (s *System) looks() ([]look, error) {
 }
 
 // lookRef turns the root of a mount within the pool into the instance, snapshot or
-// image that it shows.
+// image that it shows, whole or a part of its files.
 func lookRef(root string) string {
 	parts := strings.Split(strings.TrimPrefix(root, "/"), "/")
 	switch {
-	case len(parts) == 3 && parts[0] == "containers" && parts[2] == "rootfs":
+	case len(parts) >= 3 && parts[0] == "containers" && parts[2] == "rootfs":
 		return parts[1]
-	case len(parts) == 4 && parts[0] == "containers-snapshots" && parts[3] == "rootfs":
+	case len(parts) >= 4 && parts[0] == "containers-snapshots" && parts[3] == "rootfs":
 		return parts[1] + "/" + parts[2]
-	case len(parts) == 3 && parts[0] == "images" && parts[2] == "rootfs":
+	case len(parts) >= 3 && parts[0] == "images" && parts[2] == "rootfs":
 		return parts[1]
 	}
 	return ""
