@@ -52,7 +52,7 @@ func (s *System) checkDevices(in *lockedInstance, was, now tree.Instance) error 
 func (s *System) checkDevice(name string, dev map[string]string) (err error) {
 	switch {
 	case isRootDisk(dev):
-		err = checkKeys(dev, "pool", "path", "size")
+		err = errors.Join(checkKeys(dev, append([]string{"pool", "path", "size"}, diskLimitKeys...)...), checkDiskLimits(dev))
 		if err == nil && dev["size"] != "" {
 			err = checkSize(dev["size"])
 		}

@@ -20,7 +20,7 @@ import (
 func isDisk(dev map[string]string) bool { return dev["type"] == "disk" && dev["path"] != "/" }
 
 // diskKeys are the keys that such a disk can have.
-var diskKeys = []string{"pool", "source", "path", "readonly", "recursive", "shift", "required"}
+var diskKeys = []string{"pool", "source", "path", "readonly", "recursive", "shift", "required", "limits.read", "limits.write", "limits.max"}
 
 // checkDisk validates the configuration of such a disk.
 func checkDisk(dev map[string]string) error {
@@ -35,6 +35,9 @@ func checkDisk(dev map[string]string) error {
 				return fmt.Errorf("%s=%s: %w", k, v, err)
 			}
 		}
+	}
+	if err := checkDiskLimits(dev); err != nil {
+		return err
 	}
 	path := dev["path"]
 	switch {
@@ -162,12 +165,12 @@ func hostDisk(d diskDevice) (runtime.Disk, error) {
 func (s *System) plugDisks(ctx context.Context, instance string, was, now map[string]map[string]string) (undo func(context.Context) error, err error) {
 	var gone, come []diskDevice
 	for _, d := range disksOf(was) {
-		if !maps.Equal(d.dev, now[d.name]) {
+		if !sameMount(d.dev, now[d.name]) {
 			gone = append(gone, d)
 		}
 	}
 	for _, d := range disksOf(now) {
-		if !maps.Equal(d.dev, was[d.name]) {
+		if !sameMount(d.dev, was[d.name]) {
 			come = append(come, d)
 		}
 	}
@@ -187,6 +190,11 @@ func (s *System) plugDisks(ctx context.Context, instance string, was, now map[st
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
 	return s.replug(ctx, in, instance, gone, mounts)
+}
+
+// sameMount says whether two disks are mounted the same.
+func sameMount(a, b map[string]string) bool {
+	return maps.Equal(withoutDiskLimits(a), withoutDiskLimits(b))
 }
 
 // replug unmounts disks of a running instance and mounts others.

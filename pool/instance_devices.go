@@ -154,7 +154,7 @@ func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now 
 	if err != nil {
 		return nil, err
 	}
-	unplug, err := s.plugDisks(ctx, in.rec.Name, was.ExpandedDevices, now.ExpandedDevices)
+	unplug, err := s.plugLimited(ctx, in.rec.Name, was.ExpandedDevices, now.ExpandedDevices)
 	if err != nil || before == after {
 		if err == nil && sizeOnly { // the size that it has: with simple quotas the limit may not be right any more
 			s.keepInstanceLimit(ctx, in)
@@ -174,12 +174,26 @@ func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now 
 	}, nil
 }
 
-// onlySizeDiffers says whether two root disks are the same but for the size.
+// plugLimited is plugDisks, and the rates of the disks.
+func (s *System) plugLimited(ctx context.Context, instance string, was, now map[string]map[string]string) (undo func(context.Context) error, err error) {
+	slow, err := s.applyDiskLimits(instance, was, now)
+	if err != nil {
+		return nil, err
+	}
+	unplug, err := s.plugDisks(ctx, instance, was, now)
+	if err != nil {
+		return nil, errors.Join(err, slow(context.WithoutCancel(ctx)))
+	}
+	return func(ctx context.Context) error { return errors.Join(unplug(ctx), slow(ctx)) }, nil
+}
+
+// onlySizeDiffers says whether two root disks are the same but for the size and
+// the rates.
 func onlySizeDiffers(a, b map[string]string) bool {
 	if !isRootDisk(a) || !isRootDisk(b) {
 		return false
 	}
-	x, y := maps.Clone(a), maps.Clone(b)
+	x, y := withoutDiskLimits(a), withoutDiskLimits(b)
 	delete(x, "size")
 	delete(y, "size")
 	return maps.Equal(x, y)

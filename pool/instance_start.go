@@ -71,6 +71,13 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if err != nil {
 		return err
 	}
+	limits, err := limitsOf(in.rec.ExpandedConfig)
+	if err != nil {
+		return err
+	}
+	if limits.IO, err = s.diskLimits(in.rec.ExpandedDevices); err != nil {
+		return err
+	}
 	env := map[string]string{}
 	for k, v := range in.rec.ExpandedConfig {
 		if key, ok := strings.CutPrefix(k, "environment."); ok {
@@ -89,6 +96,7 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 		Name: name, Hostname: name, Rootfs: filepath.Join(in.InstancePath(name), "rootfs"), RunDir: s.instanceRunDir(name),
 		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, NICs: nics, Disks: disks, Env: env,
 		Filter: filter, Privileged: isTrue(in.rec.ExpandedConfig[privilegedKey]), Nesting: isTrue(in.rec.ExpandedConfig[nestingKey]),
+		Limits: limits, Sysctls: sysctlsOf(in.rec.ExpandedConfig),
 		DiskUIDMap: diskUIDs, DiskGIDMap: diskGIDs,
 		Linux32: linux32, LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name), Upkeep: upkeep,
 	})

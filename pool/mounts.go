@@ -37,6 +37,29 @@ func (s *System) MountPool(ctx context.Context, name, dir string) (string, error
 	return dir, nil
 }
 
+// mountSource is what the filesystem of a path was mounted from.
+func mountSource(path string) (string, error) {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", err
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.ParentsFilter(path))
+	if err != nil {
+		return "", fmt.Errorf("cannot read the mount table: %w", err)
+	}
+	if len(mounts) == 0 {
+		return "", fmt.Errorf("%s is on no mount", path)
+	}
+	// The longest mount point, and of those at one place the last.
+	found := mounts[0]
+	for _, m := range mounts[1:] {
+		if len(m.Mountpoint) >= len(found.Mountpoint) {
+			found = m
+		}
+	}
+	return found.Source, nil
+}
+
 // UnmountPool takes away the mount of the pool at dir, or with dir "" every
 // mount that MountPool made. The pool stays attached.
 func (s *System) UnmountPool(ctx context.Context, name, dir string) error {

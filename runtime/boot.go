@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -55,6 +56,19 @@ func (s *supervisor) boot(ctx context.Context) (*process, error) {
 	gid, _ := hostID(s.spec.GIDMap, 0)
 	if err := s.group.Create(uid, gid); err != nil {
 		return nil, err
+	}
+	limits, err := loadLimits(s.spec.RunDir) // those of now: this may be a reboot
+	if err != nil {
+		return nil, err
+	}
+	s.rlimits, s.oomScore = limits.Rlimits, limits.OOMScore
+	if err := applyLimits(s.group, Limits{}, limits); err != nil {
+		return nil, err
+	}
+	if limits.CPUCount > 0 || limits.CPUs != "" {
+		if err := balance(filepath.Dir(s.spec.RunDir)); err != nil {
+			return nil, err
+		}
 	}
 	entrance, err := s.group.Enter()
 	if err != nil {
@@ -193,12 +207,16 @@ func (s *supervisor) talk(ctx context.Context, init *process, sock int, disks []
 
 // talkMounts is the part up to the console.
 func (s *supervisor) talkMounts(ctx context.Context, init *process, sock int, disks []Disk, goHome func() error) error {
-	if err := prepareProcess(init.cmd.Process.Pid); err != nil {
+	if err := prepareProcess(init.cmd.Process.Pid, s.rlimits, s.oomScore); err != nil {
 		return err
 	}
 	cfg := stage.Config{
 		Hostname: s.spec.Hostname, Init: s.spec.initArgs(), Env: s.spec.environ(),
 		Linux32: s.spec.Linux32, Filter: s.spec.Filter, Nesting: s.spec.Nesting, Cgroups: guestLayout(s.layout), Tasks: len(init.cmd.ExtraFiles) - 1,
+		Sysctls: s.spec.Sysctls, Files: softFiles,
+	}
+	if own, ok := s.rlimits["nofile"]; ok {
+		cfg.Files = own.Soft
 	}
 	for _, d := range disks {
 		cfg.Disks = append(cfg.Disks, stage.Disk{Device: d.Device, Path: d.Inside()})

@@ -114,10 +114,15 @@ func (i *Instance) join(o ExecOptions, stdio [3]*os.File) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	limits, err := loadLimits(i.dir)
+	if err != nil {
+		return 0, errors.Join(err, entrance.Close())
+	}
 	env := execEnv(o)
 	cmd := join.Command{
 		Paths: candidates(o.Args[0], env["PATH"]), Args: o.Args, Env: environ(env, nil),
 		Cwds: []string{o.Cwd}, UID: o.UID, GID: o.GID, Groups: o.Groups, Stdio: stdio, TTY: o.TTY,
+		Limits: execLimits(limits.Rlimits),
 	}
 	if o.Cwd == "" {
 		cmd.Cwds = []string{"/"}
@@ -129,7 +134,11 @@ func (i *Instance) join(o ExecOptions, stdio [3]*os.File) (int, error) {
 	if err != nil {
 		return 0, errors.Join(err, entrance.Close())
 	}
-	pid, err := join.Start(join.Target{PIDFD: i.pidfd, Privileged: i.state.Privileged, Filter: filter, Linux32: i.state.Linux32, Tasks: entrance.Tasks, Cgroup: entrance.Unified}, cmd)
+	pid := 0
+	err = withOOMScore(limits.OOMScore, func() (err error) {
+		pid, err = join.Start(join.Target{PIDFD: i.pidfd, Privileged: i.state.Privileged, Filter: filter, Linux32: i.state.Linux32, Tasks: entrance.Tasks, Cgroup: entrance.Unified}, cmd)
+		return err
+	})
 	if cerr := entrance.Close(); cerr != nil && err == nil {
 		err = errors.Join(cerr, unix.Kill(pid, unix.SIGKILL))
 	}

@@ -68,6 +68,15 @@ func (i *Instance) Stats() (Stats, error) {
 	return g.Stats()
 }
 
+// OOMKills is how many of its processes the kernel has killed for want of memory.
+func (i *Instance) OOMKills() (int64, error) {
+	g, err := i.group()
+	if err != nil {
+		return 0, err
+	}
+	return g.OOMKills()
+}
+
 func (i *Instance) group() (cgroup.Group, error) {
 	layout, err := cgroup.Detect()
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/join"
 )
 
 // mapRoot attaches the root filesystem over itself, in the mount namespace of
@@ -78,7 +80,23 @@ const (
 )
 
 // prepareProcess sets what init inherits and only the host's root may raise.
-func prepareProcess(pid int) error {
+func prepareProcess(pid int, own map[string]Rlimit, oomScore int) error {
+	for _, l := range baseLimits() {
+		if err := setLimit(pid, l.Resource, l.Limit); err != nil {
+			return fmt.Errorf("cannot set the resource limits: %w", err)
+		}
+	}
+	for name, l := range own {
+		if err := unix.Prlimit(pid, rlimits[name], &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil); err != nil {
+			return fmt.Errorf("cannot set the limit of %s: %w", name, err)
+		}
+	}
+	return setOOMScore(pid, oomScore)
+}
+
+// baseLimits are those of every instance's processes.
+func baseLimits() []join.Limit {
+	var list []join.Limit
 	for _, l := range []struct {
 		resource int
 		limit    unix.Rlimit
@@ -92,15 +110,18 @@ func prepareProcess(pid int) error {
 		{unix.RLIMIT_CPU, unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}},
 		{unix.RLIMIT_MEMLOCK, unix.Rlimit{Cur: 8 << 20, Max: 8 << 20}},
 	} {
-		if err := setLimit(pid, l.resource, l.limit); err != nil {
-			return fmt.Errorf("cannot set the resource limits: %w", err)
-		}
+		list = append(list, join.Limit{Resource: l.resource, Limit: l.limit, Try: true})
 	}
-	err := os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("0"), 0)
-	if err != nil && !errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("cannot set the out-of-memory score: %w", err)
+	return list
+}
+
+// execLimits are those of a command: init's.
+func execLimits(own map[string]Rlimit) []join.Limit {
+	list := baseLimits()
+	for name, l := range own {
+		list = append(list, join.Limit{Resource: rlimits[name], Limit: unix.Rlimit{Cur: l.Soft, Max: l.Hard}})
 	}
-	return nil
+	return list
 }
 
 // setLimit sets a resource limit, within the hard one where that may not be

@@ -10,6 +10,7 @@ import (
 	"poolctl/runtime/cgroup"
 	"poolctl/runtime/network"
 	"poolctl/runtime/seccomp"
+	"poolctl/runtime/stage"
 )
 
 // Spec is what Start needs to know of an instance.
@@ -54,6 +55,12 @@ type Spec struct {
 	NICs []network.NIC `json:"nics,omitempty"`
 	// Disks are mounted before init runs.
 	Disks []Disk `json:"disks,omitempty"`
+	// Limits are set before init runs.
+	Limits Limits `json:"limits,omitzero"`
+	// Sysctls are settings of the kernel that are the instance's own, by their
+	// names in /proc/sys with dots ("net.ipv4.ip_forward"); they are set before
+	// init runs.
+	Sysctls map[string]string `json:"sysctls,omitempty"`
 	// LogFile takes what the supervisor has to report; empty for nowhere.
 	LogFile string `json:"log_file,omitempty"`
 	// ConsoleLog takes what the instance writes to its console, at most about
@@ -93,7 +100,7 @@ func (s Spec) validate() error {
 	if s.Privileged && (!slices.Equal(s.UIDMap, HostIDMap()) || !slices.Equal(s.GIDMap, HostIDMap())) {
 		return errors.New("invalid id map: a privileged instance has the host's ids")
 	}
-	if err := errors.Join(s.validateDiskMaps(), s.validateDisks()); err != nil {
+	if err := errors.Join(s.validateDiskMaps(), s.validateDisks(), s.Limits.validate(), stage.ValidateSysctls(s.Sysctls)); err != nil {
 		return err
 	}
 	for k, v := range s.Env {

@@ -34,6 +34,9 @@ type supervisor struct {
 	log     *log.Logger
 	console *consoleLog
 	upkeep  Upkeep
+	// rlimits and oomScore are what init gets.
+	rlimits  map[string]Rlimit
+	oomScore int
 	// hostNS is the host's mount namespace.
 	hostNS *os.File
 	// terminated gets SIGTERM: the host shuts down. It is looked at once the
@@ -156,6 +159,9 @@ func (s *supervisor) prepareLocked() (err error) {
 	if err := saveDisks(s.spec.RunDir, byDepth(s.spec.Disks)); err != nil {
 		return err
 	}
+	if err := saveLimits(s.spec.RunDir, s.spec.Limits); err != nil {
+		return err
+	}
 	if s.layout, err = cgroup.Detect(); err != nil {
 		return err
 	}
@@ -219,7 +225,13 @@ func (s *supervisor) cleanUp() error {
 		// The directory stays, unlocked, for the next sweep to try again.
 		return errors.Join(err, s.lock.release())
 	}
-	return s.lock.remove()
+	if err := s.lock.remove(); err != nil {
+		return err
+	}
+	if s.spec.Limits.CPUCount > 0 || s.spec.Limits.CPUs != "" { // others may have its processors
+		return balance(filepath.Dir(s.spec.RunDir))
+	}
+	return nil
 }
 
 // enterMonitor moves the supervisor out of the cgroup of whoever started the

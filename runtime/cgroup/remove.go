@@ -60,6 +60,22 @@ func (g Group) killEach() error {
 	return nil
 }
 
+// Processes are the numbers of the processes in the group and below.
+func (g Group) Processes() ([]int, error) {
+	if len(g.layout) == 0 {
+		return nil, nil
+	}
+	h, ok := g.layout.Unified()
+	if !ok {
+		h = g.layout[0]
+	}
+	pids, err := procsBelow(g.dir(h))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the processes of cgroup %s: %w", g.path, err)
+	}
+	return pids, nil
+}
+
 // procsBelow lists the processes of a directory and those below it.
 func procsBelow(dir string) ([]int, error) {
 	var pids []int

@@ -21,6 +21,10 @@ type Stats struct {
 	CPU time.Duration
 	// Memory and MemoryPeak are bytes, page cache included.
 	Memory, MemoryPeak int64
+	// Swap and SwapPeak are bytes.
+	Swap, SwapPeak int64
+	// MemoryLimit is bytes; 0 for none.
+	MemoryLimit int64
 }
 
 // Stats reads the counters from the v1 hierarchies that have the controller,
@@ -30,7 +34,7 @@ func (g Group) Stats() (Stats, error) {
 	var errs []error
 	read := func(dst *int64, controller, v1File, v2File string) {
 		dir, file, ok := g.file(controller, v1File, v2File)
-		if !ok {
+		if !ok || file == "" {
 			return
 		}
 		n, err := readInt(filepath.Join(dir, file))
@@ -43,7 +47,12 @@ func (g Group) Stats() (Stats, error) {
 	read(&s.Processes, "pids", "pids.current", "pids.current")
 	read(&s.Memory, "memory", "memory.usage_in_bytes", "memory.current")
 	read(&s.MemoryPeak, "memory", "memory.max_usage_in_bytes", "memory.peak")
-	var err error
+	read(&s.Swap, "memory", "", "memory.swap.current")
+	read(&s.SwapPeak, "memory", "", "memory.swap.peak")
+	err := g.memoryStats(&s)
+	if err != nil {
+		errs = append(errs, err)
+	}
 	if s.CPU, err = g.cpu(); err != nil {
 		errs = append(errs, err)
 	}
@@ -56,6 +65,71 @@ func (g Group) Stats() (Stats, error) {
 		return s, fmt.Errorf("cannot read the counters of cgroup %s: %w", g.path, err)
 	}
 	return s, nil
+}
+
+// memoryStats reads what the versions have in different places.
+func (g Group) memoryStats(s *Stats) error {
+	dir, limit, ok := g.file("memory", "memory.limit_in_bytes", "memory.max")
+	if !ok {
+		return nil
+	}
+	if n, err := readInt(filepath.Join(dir, limit)); err == nil && n < noMemoryLimit { // "max" is no number
+		s.MemoryLimit = n
+	}
+	if limit == "memory.max" {
+		return nil
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "memory.stat"))
+	if err != nil {
+		return err
+	}
+	s.Swap = keyed(data, "total_swap")
+	return nil
+}
+
+// OOMKills is how many processes of the group and of those below the kernel has
+// killed for want of memory, within limits or on the whole host. v1 counts them
+// in each group by itself, and forgets those of a group that was removed.
+func (g Group) OOMKills() (int64, error) {
+	dir, file, ok := g.file("memory", "memory.oom_control", "memory.events")
+	if !ok {
+		return 0, nil
+	}
+	sum := int64(0)
+	err := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			var data []byte
+			data, err = os.ReadFile(filepath.Join(p, file))
+			sum += keyed(data, "oom_kill")
+			if err == nil && file == "memory.events" { // has it all
+				return filepath.SkipAll
+			}
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("cannot count the out-of-memory kills of cgroup %s: %w", g.path, err)
+	}
+	return sum, nil
+}
+
+// noMemoryLimit is just below v1's number for none.
+const noMemoryLimit = 1<<63 - 1<<20
+
+// keyed is the number after a word in a file of lines of both; 0 without.
+func keyed(data []byte, key string) int64 {
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); len(f) == 2 && f[0] == key {
+			n, err := strconv.ParseInt(f[1], 10, 64)
+			if err == nil {
+				return n
+			}
+		}
+	}
+	return 0
 }
 
 // file says where a counter is.
@@ -102,14 +176,7 @@ func parseCPUStat(data []byte) (time.Duration, error) {
 
 // Count is the number of processes in the group and below.
 func (g Group) Count() (int64, error) {
-	if len(g.layout) == 0 {
-		return 0, nil
-	}
-	h, ok := g.layout.Unified()
-	if !ok {
-		h = g.layout[0]
-	}
-	pids, err := procsBelow(g.dir(h))
+	pids, err := g.Processes()
 	return int64(len(pids)), err
 }
 

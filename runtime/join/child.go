@@ -16,6 +16,7 @@ const (
 	maxPaths  = 64
 	maxCwds   = 2
 	maxDrops  = 8
+	maxLimits = 32
 	maxGroups = 65536 // NGROUPS_MAX
 )
 
@@ -59,7 +60,9 @@ type plan struct {
 	uid, gid       uintptr
 	nCwds          uintptr
 	cwds           [maxCwds]uintptr
-	rlimit         unix.Rlimit
+	rlimit         unix.Rlimit // of open files
+	nLimits        uintptr
+	limits         [maxLimits]Limit
 	stdio          [3]uintptr
 	tty            uintptr
 	filter         uintptr // struct sock_fprog, 0 for none
@@ -129,6 +132,12 @@ func childMain(p *plan) {
 	// Not the caller's keys: what has a session keyring may read what is in it.
 	if _, errno := raw(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0); errno != 0 && errno != syscall.ENOSYS && errno != syscall.EPERM {
 		p.fail(stepKeyring, errno)
+	}
+	for i := uintptr(0); i < p.nLimits; i++ {
+		l := &p.limits[i&(maxLimits-1)]
+		if errno := raw5(unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), uintptr(unsafe.Pointer(&l.Limit)), 0, 0); errno != 0 && !l.Try {
+			p.fail(stepRlimit, errno)
+		}
 	}
 	if _, errno := raw(unix.SYS_SETNS, p.pidfd, p.nsFlags, 0); errno != 0 {
 		p.fail(stepSetns, errno)

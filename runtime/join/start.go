@@ -44,10 +44,20 @@ type Command struct {
 	// UID, GID and Groups are ids as the instance sees them.
 	UID, GID uint32
 	Groups   []uint32
+	// Limits are set in their order.
+	Limits []Limit
 	// Stdio becomes descriptors 0, 1 and 2.
 	Stdio [3]*os.File
 	// TTY makes Stdio[0] the controlling terminal.
 	TTY bool
+}
+
+// Limit is a limit of a resource (man setrlimit).
+type Limit struct {
+	Resource int
+	Limit    unix.Rlimit
+	// Try makes it no error when the caller may not raise it so far.
+	Try bool
 }
 
 // Error says which step failed inside.
@@ -66,7 +76,7 @@ var opNames = map[step]string{
 	stepClone: "make a process", stepCgroup: "enter the cgroup", stepKeyring: "make a session keyring", stepSetns: "enter the namespaces",
 	stepDumpable: "protect the process", stepBounding: "drop capabilities", stepGroups: "set the groups",
 	stepGID: "set the group id", stepUID: "set the user id", stepChdir: "change to the working directory",
-	stepRlimit: "set the limit of open files", stepCloneInner: "make a process in the instance",
+	stepRlimit: "set the resource limits", stepCloneInner: "make a process in the instance",
 	stepSetsid: "make a session", stepTTY: "set the controlling terminal", stepStdio: "set the standard files",
 	stepCloexec: "close files", stepFilter: "filter system calls", stepExec: "execute the program",
 }
@@ -187,7 +197,7 @@ func newPlan(t Target, c Command) (*plan, []any, error) {
 	switch {
 	case len(c.Args) == 0 || len(c.Paths) == 0:
 		return nil, nil, errors.New("no command to run")
-	case len(c.Paths) > maxPaths, len(t.Tasks) > maxTasks, len(c.Cwds) > maxCwds, len(c.Groups) > maxGroups, len(drops) > maxDrops:
+	case len(c.Paths) > maxPaths, len(t.Tasks) > maxTasks, len(c.Cwds) > maxCwds, len(c.Groups) > maxGroups, len(drops) > maxDrops, len(c.Limits) > maxLimits:
 		return nil, nil, errors.New("too many directories in PATH, cgroup hierarchies or groups")
 	}
 	k := &keeper{}
@@ -198,6 +208,8 @@ func newPlan(t Target, c Command) (*plan, []any, error) {
 		rlimit: fileLimit(),
 	}
 	copy(p.drops[:], drops)
+	p.nLimits = uintptr(len(c.Limits))
+	copy(p.limits[:], c.Limits)
 	for i, f := range t.Tasks {
 		p.tasks[i] = f.Fd()
 	}

@@ -29,8 +29,12 @@ type Config struct {
 	Env      []string `json:"env"`
 	// Linux32 is the personality of a 32-bit machine.
 	Linux32 bool `json:"linux32,omitempty"`
+	// Files is the soft limit of open files; the hard one is inherited.
+	Files uint64 `json:"files"`
 	// Cgroups are mounted below /sys/fs/cgroup.
 	Cgroups []Hierarchy `json:"cgroups"`
+	// Sysctls are set last, see ValidateSysctls.
+	Sysctls map[string]string `json:"sysctls,omitempty"`
 	// Tasks is how many descriptors of v1 "tasks" files the stage has inherited,
 	// from FirstTask on.
 	Tasks int `json:"tasks"`

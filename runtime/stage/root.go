@@ -23,6 +23,7 @@ type detached struct {
 	proc, sys, dev, pts, shm, mqueue int
 	nodes                            []node
 	masks                            []int // one /dev/null for each masked file
+	sysctls                          int   // /proc/sys, writable, never attached
 	cgroupRoot                       int   // tmpfs, -1 on pure v2
 	cgroups                          []int
 	pristine                         []pristine
@@ -37,35 +38,37 @@ func masked() []string {
 // buildRoot makes the working directory the root, mounts the rest and leaves the
 // host's tree. /proc and /sys can only be mounted while the host's are still in
 // sight (fs/namespace.c, mount_too_revealing), so they are opened before that.
-func buildRoot(cfg Config) error {
+// The result is /proc/sys as a mount that is not read-only.
+func buildRoot(cfg Config) (sysctls int, err error) {
 	tree, err := cloneTree(unix.AT_FDCWD, ".") // a copy that is not locked to its place
 	if err != nil {
-		return fmt.Errorf("cannot copy the root mount: %w", err)
+		return -1, fmt.Errorf("cannot copy the root mount: %w", err)
 	}
 	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, ".", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("cannot attach the root mount: %w", err)
+		return -1, fmt.Errorf("cannot attach the root mount: %w", err)
 	}
 	d, err := openDetached(cfg)
 	if err != nil {
-		return err
+		return -1, err
 	}
 	if err := unix.Fchdir(tree); err != nil {
-		return fmt.Errorf("cannot enter the root: %w", err)
+		return -1, fmt.Errorf("cannot enter the root: %w", err)
 	}
 	if err := unix.Close(tree); err != nil {
-		return fmt.Errorf("cannot close the root: %w", err)
+		return -1, fmt.Errorf("cannot close the root: %w", err)
 	}
 	// man pivot_root, "pivot_root(".", ".")".
 	if err := unix.PivotRoot(".", "."); err != nil {
-		return fmt.Errorf("cannot change the root: %w", err)
+		return -1, fmt.Errorf("cannot change the root: %w", err)
 	}
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("cannot leave the host's root: %w", err)
+		return -1, fmt.Errorf("cannot leave the host's root: %w", err)
 	}
 	if err := unix.Chdir("/"); err != nil {
-		return fmt.Errorf("cannot enter the root: %w", err)
+		return -1, fmt.Errorf("cannot enter the root: %w", err)
 	}
-	return d.attach(cfg.Cgroups)
+	err = d.attach(cfg.Cgroups)
+	return d.sysctls, err
 }
 
 // openDetached makes the mounts, in this process's namespaces, unattached.
@@ -163,9 +166,12 @@ func (d *detached) openCgroups(list []Hierarchy) (err error) {
 }
 
 // attach puts the mounts into place, below the new root.
-func (d *detached) attach(cgroups []Hierarchy) error {
+func (d *detached) attach(cgroups []Hierarchy) (err error) {
 	if err := attach(d.proc, "/proc"); err != nil {
 		return err
+	}
+	if d.sysctls, err = cloneTree(unix.AT_FDCWD, "/proc/sys"); err != nil {
+		return fmt.Errorf("cannot bind /proc/sys: %w", err)
 	}
 	if err := d.protectProc(); err != nil {
 		return err

@@ -52,7 +52,8 @@ func run(sock int) error {
 	if err := unix.Sethostname([]byte(cfg.Hostname)); err != nil {
 		return fmt.Errorf("cannot set the hostname: %w", err)
 	}
-	if err := buildRoot(cfg); err != nil {
+	sysctls, err := buildRoot(cfg)
+	if err != nil {
 		return err
 	}
 	if err := attachDisks(cfg.Disks, disks); err != nil {
@@ -66,6 +67,9 @@ func run(sock int) error {
 	}
 	if m.Kind != KindGo {
 		return fmt.Errorf("unexpected message %q", m.Kind)
+	}
+	if err := setSysctls(sysctls, cfg.Sysctls); err != nil {
+		return err
 	}
 	return execInit(cfg)
 }
@@ -149,9 +153,6 @@ func receiveRoot(sock int) error {
 	return Send(sock, Message{Kind: KindMoved}, -1)
 }
 
-// softFiles is the traditional soft limit of open files.
-const softFiles = 1024
-
 // linux32 is PER_LINUX32 of linux/personality.h.
 const linux32 = 0x0008
 
@@ -176,7 +177,7 @@ func execInit(cfg Config) error {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return fmt.Errorf("cannot read the limit of open files: %w", err)
 	}
-	files.Cur = min(softFiles, files.Max)
+	files.Cur = min(cfg.Files, files.Max)
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return fmt.Errorf("cannot set the limit of open files: %w", err)
 	}
