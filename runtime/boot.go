@@ -70,6 +70,9 @@ func (s *supervisor) boot(ctx context.Context) (*process, error) {
 			return nil, err
 		}
 	}
+	if err := s.limitDevices(uid, gid); err != nil {
+		return nil, err
+	}
 	entrance, err := s.group.Enter()
 	if err != nil {
 		return nil, err
@@ -149,8 +152,15 @@ func (s *supervisor) startStage(entrance *cgroup.Entrance) (*process, *os.File, 
 		PidFD:                      &p.pidfd,
 	}
 	if s.spec.Privileged {
+		program, err := sealedProgram()
+		if err != nil {
+			return nil, nil, errors.Join(err, ours.Close(), theirs.Close())
+		}
+		defer func() { _ = program.Close() }() // the process has it
+		p.cmd.Path = pathOf(program)
 		p.cmd.SysProcAttr.Cloneflags &^= unix.CLONE_NEWUSER
 		p.cmd.SysProcAttr.UidMappings, p.cmd.SysProcAttr.GidMappings = nil, nil
+		p.cmd.SysProcAttr.AmbientCaps = nil // root keeps them
 	}
 	if entrance.Unified != nil {
 		p.cmd.SysProcAttr.UseCgroupFD = true

@@ -134,9 +134,13 @@ func (i *Instance) join(o ExecOptions, stdio [3]*os.File) (int, error) {
 	if err != nil {
 		return 0, errors.Join(err, entrance.Close())
 	}
+	enter := join.Start
+	if i.state.Privileged {
+		enter = startJoin
+	}
 	pid := 0
 	err = withOOMScore(limits.OOMScore, func() (err error) {
-		pid, err = join.Start(join.Target{PIDFD: i.pidfd, Privileged: i.state.Privileged, Filter: filter, Linux32: i.state.Linux32, Tasks: entrance.Tasks, Cgroup: entrance.Unified}, cmd)
+		pid, err = enter(join.Target{PIDFD: i.pidfd, Privileged: i.state.Privileged, Filter: filter, Linux32: i.state.Linux32, Tasks: entrance.Tasks, Cgroup: entrance.Unified}, cmd)
 		return err
 	})
 	if cerr := entrance.Close(); cerr != nil && err == nil {

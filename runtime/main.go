@@ -14,12 +14,13 @@ const (
 	stageName      = "poolctl-stage"
 	mountsName     = "poolctl-mounts"
 	upkeepName     = "poolctl-upkeep"
+	joinName       = "poolctl-join"
 )
 
 func reexecuted() string {
 	if len(os.Args) > 0 {
 		switch os.Args[0] {
-		case supervisorName, stageName, mountsName, upkeepName:
+		case supervisorName, stageName, mountsName, upkeepName, joinName:
 			return os.Args[0]
 		}
 	}
@@ -48,6 +49,8 @@ func Main(upkeep Upkeep) {
 	case stageName:
 		stage.Run()
 		os.Exit(1)
+	case joinName:
+		os.Exit(runJoin())
 	case mountsName:
 		stage.RunHelper()
 		os.Exit(0)

@@ -247,6 +247,10 @@ func eventually(t testing.TB, what string, limit time.Duration, cond func() bool
 const helperEnv = "RUNTIME_TEST_START"
 
 func helper() bool {
+	if name := os.Getenv(attemptEnv); name != "" {
+		fmt.Println(attempt(name))
+		return true
+	}
 	data := os.Getenv(helperEnv)
 	if data == "" {
 		return false

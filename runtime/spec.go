@@ -53,6 +53,9 @@ type Spec struct {
 	Env map[string]string `json:"env,omitempty"`
 	// NICs are plugged in before init runs.
 	NICs []network.NIC `json:"nics,omitempty"`
+	// Devices are the device nodes that it may use over those of
+	// cgroup.DefaultDevices.
+	Devices []cgroup.Device `json:"devices,omitempty"`
 	// Disks are mounted before init runs.
 	Disks []Disk `json:"disks,omitempty"`
 	// Limits are set before init runs.

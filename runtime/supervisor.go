@@ -156,6 +156,9 @@ func (s *supervisor) prepareLocked() (err error) {
 	if err := os.WriteFile(filepath.Join(s.spec.RunDir, filterFile), s.spec.Filter, 0o600); err != nil {
 		return err
 	}
+	if err := saveDevices(s.spec.RunDir, s.spec.Devices); err != nil {
+		return err
+	}
 	if err := saveDisks(s.spec.RunDir, byDepth(s.spec.Disks)); err != nil {
 		return err
 	}

@@ -229,7 +229,7 @@ func (g Group) Enter() (_ *Entrance, err error) {
 	}()
 	for _, h := range g.layout {
 		if !h.Unified {
-			f, err := os.OpenFile(filepath.Join(g.dir(h), "tasks"), os.O_WRONLY, 0)
+			f, err := os.OpenFile(filepath.Join(g.tasksDir(h), "tasks"), os.O_WRONLY, 0)
 			if err != nil {
 				return nil, err
 			}

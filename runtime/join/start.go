@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -93,9 +94,34 @@ const stackSize = 16 << 10
 // which must reap it (with __WALL). It returns when the program has been
 // executed, or an *Error.
 func Start(t Target, c Command) (int, error) {
-	p, keep, err := newPlan(t, c)
+	outer, pid, err := start(t, c, 0)
+	for _, left := range []int{outer, pid} {
+		if left == 0 || err == nil && left == pid {
+			continue
+		}
+		if rerr := Reap(left); rerr != nil {
+			return 0, errors.Join(err, rerr)
+		}
+	}
 	if err != nil {
 		return 0, err
+	}
+	return pid, nil
+}
+
+// StartForParent is Start for the parent of the calling process, whose children
+// the processes are that it returns. All of them must be reaped; the last one
+// runs the command, unless there is an error.
+func StartForParent(t Target, c Command) ([]int, error) {
+	outer, pid, err := start(t, c, unix.CLONE_PARENT)
+	return slices.DeleteFunc([]int{outer, pid}, func(n int) bool { return n == 0 }), err
+}
+
+// start makes the two processes; 0 stands for one that there is not.
+func start(t Target, c Command, flags uint64) (child, grandchild int, err error) {
+	p, keep, err := newPlan(t, c)
+	if err != nil {
+		return 0, 0, err
 	}
 	p.stacks = make([]byte, 2*stackSize) // on the heap: a goroutine's stack may move
 	top := func(n uintptr) (base, size uint64) {
@@ -105,7 +131,10 @@ func Start(t Target, c Command) (int, error) {
 		aligned := (start + 15) &^ 15
 		return uint64(aligned), uint64(stackSize - 16 - 64)
 	}
-	outer := cloneArgs{flags: unix.CLONE_VM | unix.CLONE_VFORK, exitSignal: uint64(unix.SIGCHLD)}
+	outer := cloneArgs{flags: unix.CLONE_VM | unix.CLONE_VFORK | flags, exitSignal: uint64(unix.SIGCHLD)}
+	if flags&unix.CLONE_PARENT != 0 {
+		outer.exitSignal = 0
+	}
 	outer.stack, outer.stackSize = top(0)
 	if t.Cgroup != nil {
 		outer.flags |= unix.CLONE_INTO_CGROUP
@@ -118,7 +147,7 @@ func Start(t Target, c Command) (int, error) {
 	if t.Linux32 {
 		back, err := linux32()
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		defer back()
 	}
@@ -127,20 +156,12 @@ func Start(t Target, c Command) (int, error) {
 	runtime.KeepAlive(t)
 	runtime.KeepAlive(c)
 	if errno != 0 {
-		return 0, &Error{Op: opNames[stepClone], Err: syscall.Errno(errno)}
-	}
-	if err := reap(int(pid)); err != nil {
-		return 0, err
+		return 0, 0, &Error{Op: opNames[stepClone], Err: syscall.Errno(errno)}
 	}
 	if p.failed == stepNone {
-		return int(p.pid), nil
+		return int(pid), int(p.pid), nil
 	}
-	if p.failed > stepCloneInner { // the grandchild was made, and is ours
-		if err := reap(int(p.pid)); err != nil {
-			return 0, err
-		}
-	}
-	return 0, &Error{Op: opNames[p.failed], Err: p.errno, Exec: p.failed == stepExec}
+	return int(pid), int(p.pid), &Error{Op: opNames[p.failed], Err: p.errno, Exec: p.failed == stepExec}
 }
 
 // linux32 gives this thread, which stays the goroutine's until back is called, the
@@ -176,8 +197,8 @@ func fork(args *cloneArgs, p *plan) (pid, errno uintptr) {
 	return pid, errno
 }
 
-// reap waits for a child that is about to end.
-func reap(pid int) error {
+// Reap waits for a child that is about to end.
+func Reap(pid int) error {
 	for {
 		_, err := unix.Wait4(pid, nil, unix.WALL, nil)
 		if errors.Is(err, unix.EINTR) {
