@@ -65,8 +65,8 @@ func (f *files) write(node uint32, off int64, b []byte) error {
 		o.mu.Lock()
 		o.same.Add(off, off+int64(len(b)))
 		o.mu.Unlock()
-	} else {
-		err = f.writeAt(o.fd, node, off, b)
+	} else if err = f.writeAt(o.fd, node, off, b); err == nil {
+		restore.WritebackBehind(o.fd, off+int64(len(b)))
 	}
 	return f.release(o, err)
 }
@@ -248,7 +248,8 @@ func (f *files) create(node uint32) (int, error) {
 
 // finish gives a file its metadata: owner before mode, as chown clears set-id
 // bits; then attributes, as chown and writing remove security.capability; then
-// the time. What is so already is not set again.
+// the time. What is so already is not set again. What of a regular file is not on its
+// way to the disk yet is so from then on.
 func (f *files) finish(fd int, node uint32) error {
 	n := &f.tree.nodes[node]
 	var st unix.Stat_t
@@ -276,6 +277,9 @@ func (f *files) finish(fd int, node uint32) error {
 	ts := unix.Timespec{Sec: int64(n.mtime)}
 	if err := unix.UtimesNanoAt(fd, "", []unix.Timespec{ts, ts}, unix.AT_EMPTY_PATH); err != nil {
 		return fmt.Errorf("cannot set its time: %w", err)
+	}
+	if n.kind == kindFile {
+		restore.StartWriteback(fd, int64(n.size))
 	}
 	return nil
 }

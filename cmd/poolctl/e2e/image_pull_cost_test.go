@@ -1,0 +1,120 @@
+package e2e
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"poolctl/btrfs"
+	"poolctl/fixtures"
+)
+
+// TestPullCost: a pull of a Debian image takes little more processor time than unsquashfs takes for its root alone, and
+// little memory. scripts/pull measures the real time, which here is that of whatever else runs.
+func TestPullCost(t *testing.T) {
+	m := serve(t, debianMirror, fixtures.ServeOptions{})
+	h := newHost(t).withPool().withRemote(m)
+	ours, plain := time.Hour, time.Hour
+	for range 2 {
+		cmd := h.command(t.Context(), "image", "pull", "m:debian", "--alias", "d")
+		if r := h.finish(cmd, ""); r.code != 0 {
+			t.Fatalf("%s", r)
+		}
+		ours = min(ours, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+		h.ok("image", "delete", "d")
+
+		dir := filepath.Join(h.state, "storage-pools/default/custom/beside")
+		cmd = exec.CommandContext(t.Context(), "unsquashfs", "-q", "-n", "-d", dir, debianRoot(t))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("unsquashfs: %v\n%s", err, out)
+		}
+		plain = min(plain, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, peak := h.measured("image", "pull", "m:debian", "--alias", "d")
+	if r.code != 0 {
+		t.Fatalf("%s", r)
+	}
+	t.Logf("processor time: %s, unsquashfs %s; memory: %d MB", ours, plain, peak<<10/1_000_000)
+	// LZ4 costs next to nothing, so this is what everything else costs: TLS, two hashes, the commit.
+	if 2*ours > 5*plain {
+		t.Errorf("a pull takes %s of processor time, more than 2.5 times the %s of unsquashfs", ours, plain)
+	}
+	if peak == 0 || peak<<10 > 200_000_000 {
+		t.Errorf("a pull takes %d KiB of memory", peak)
+	}
+}
+
+// debianRoot is the squashfs of debianMirror.
+func debianRoot(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(suite.dir, "debian/images/debian/12/*/default/*/rootfs.squashfs"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the root of the Debian image: %v, %v", files, err)
+	}
+	return files[0]
+}
+
+// TestPullWritesWhatHasCome: what has come of a root is unpacked, and on the disk, while the rest has still to come, so
+// that little is left to do after the last byte.
+func TestPullWritesWhatHasCome(t *testing.T) {
+	m := serve(t, debianMirror, fixtures.ServeOptions{})
+	h := newHost(t).withPool().withRemote(m)
+	root, err := os.Stat(debianRoot(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Of the tables at the end, which are asked for first and are less, all comes.
+	m.Fault(".squashfs", fixtures.Stall(root.Size()*9/10))
+	pool := filepath.Join(h.state, "storage-pools/default")
+	info, err := btrfs.FSInfo(pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := h.command(t.Context(), "image", "pull", "m:debian")
+	var out strings.Builder
+	cmd.Stderr = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Of 180 MB, the last 21 of them of a file that is not complete. The kernel by itself begins to write after half a minute.
+	const most, soon = 10_000_000, 20 * time.Second
+	var there int64
+	var pending uint64
+	for end := time.Now().Add(soon); ; time.Sleep(20 * time.Millisecond) {
+		there = sizeBelow(filepath.Join(pool, ".poolctl/staging"))
+		if pending, err = btrfs.Pending(info.UUID); err != nil {
+			t.Fatal(err)
+		}
+		if there > 150_000_000 && pending < most || time.Now().After(end) {
+			break
+		}
+	}
+	_ = cmd.Process.Signal(os.Interrupt) // it may have ended already
+	_ = cmd.Wait()                       // its status is in ProcessState
+	if there < 150_000_000 || pending > most {
+		t.Errorf("with nine tenths of the root here, %d bytes are unpacked and %d of them not on the disk: %s", there, pending, out.String())
+	}
+	if code := cmd.ProcessState.ExitCode(); code == 0 {
+		t.Errorf("the pull ended with %d before its root was there", code)
+	}
+}
+
+// sizeBelow adds up the lengths of the files below a directory, which may change meanwhile.
+func sizeBelow(dir string) (sum int64) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if info, err := d.Info(); err == nil {
+				sum += info.Size()
+			}
+		}
+		return nil
+	})
+	return sum
+}
