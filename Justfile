@@ -68,6 +68,6 @@ fmt:
 demo: build
     scripts/demo ./poolctl
 
-# poolctl beside LXD on this machine, turn by turn, then where poolctl's own time goes.
+# poolctl beside LXD on this machine, turn by turn, then where poolctl's own time goes, then the figures of a pull, which have limits.
 bench *args: build
     scripts/bench ./poolctl {{ shared }} {{ args }}

@@ -2,12 +2,10 @@ package images
 
 import (
 	"context"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // BenchmarkUnpack unpacks the real images, and where POOLCTL_BENCH_ROOT names a
@@ -54,66 +52,6 @@ func BenchmarkUnpack(b *testing.B) {
 			return exec.Command("tar", "-C", dir, "--numeric-owner", "--xattrs-include=*", "-xpf", archive).Run()
 		})
 	})
-}
-
-// rated is a file as it comes from a mirror at 100 Mbit/s: at most so many bytes
-// since it was opened. Its end can be read before its turn, at the same rate.
-type rated struct {
-	*os.File
-	opened time.Time
-	sent   int64
-	last   *time.Time // when the last byte came
-}
-
-const rate = 100_000_000 / 8 // bytes a second
-
-func (r *rated) Read(p []byte) (int, error) {
-	if r.opened.IsZero() {
-		r.opened = time.Now()
-	}
-	n, err := r.File.Read(p[:min(len(p), 64<<10)])
-	r.sent += int64(n)
-	time.Sleep(time.Until(r.opened.Add(time.Duration(r.sent) * time.Second / rate)))
-	if n > 0 {
-		*r.last = time.Now()
-	}
-	return n, err
-}
-
-func (r *rated) ReadAt(p []byte, off int64) (int, error) {
-	time.Sleep(time.Duration(len(p)) * time.Second / rate)
-	return r.File.ReadAt(p, off)
-}
-
-// BenchmarkSlowMirror says how long after the last byte of a Debian squashfs, from
-// a mirror at 100 Mbit/s, it is unpacked (POOLCTL_BENCH_ROOT as above).
-func BenchmarkSlowMirror(b *testing.B) {
-	root := os.Getenv("POOLCTL_BENCH_ROOT")
-	if root == "" {
-		b.Skip("POOLCTL_BENCH_ROOT names no Debian root")
-	}
-	meta, _ := splitFiles(b)
-	for _, compression := range []string{"xz", "zstd"} {
-		squash := filepath.Join(b.TempDir(), "root.squashfs")
-		run(b, "mksquashfs", root, squash, "-quiet", "-no-progress", "-comp", compression)
-		b.Run(compression, func(b *testing.B) {
-			var last time.Time
-			var after time.Duration
-			n := 0
-			eachDir(b, func(dir string) error {
-				_, err := Unpack(context.Background(), Request{Metadata: bytesPart("meta", meta, nil), Dir: dir, Rootfs: &Part{
-					Name: "root", Open: func(context.Context) (io.ReadCloser, error) {
-						f, err := os.Open(squash)
-						return &rated{File: f, last: &last}, err
-					},
-				}})
-				after += time.Since(last)
-				n++
-				return err
-			})
-			b.ReportMetric(after.Seconds()/float64(n), "s-after-last-byte/op")
-		})
-	}
 }
 
 func unpackRuns(b *testing.B, request func(dir string) Request) {
