@@ -67,7 +67,7 @@ func withFiles(ctx context.Context, s *pool.System, what string, g guestPath, f 
 		return err
 	}
 	var perr *fs.PathError
-	if errors.As(err, &perr) && err == error(perr) && perr.Path == g.path { // it is named already
+	if errors.As(err, &perr) && err.Error() == perr.Error() && perr.Path == g.path { // it is named already
 		err = perr.Err
 	}
 	return fmt.Errorf("cannot %s %s: %w", what, g.text, err)

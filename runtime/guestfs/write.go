@@ -214,7 +214,7 @@ func copyAttributes(p place, to *os.File) error {
 	list := make([]byte, 64<<10)
 	n, err := unix.Listxattr(from, list)
 	if err != nil {
-		return nil //nolint:nilerr // a file system without them
+		return nil // a file system without them
 	}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
 		switch name {
