@@ -1,7 +1,6 @@
 package remotes
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,132 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 )
-
-// PublishedImage is an image as it is added to a Publication.
-type PublishedImage struct {
-	OS, Release, Variant string // Variant "" = default
-	Arch                 string // by the kernel's name
-	// Serial names the version: it begins with a date, 20060102. When another image has
-	// it, a number is added.
-	Serial       string
-	Requirements map[string]string
-	// Source is the fingerprint of the image that it is made of, where it has another
-	// one itself; "" = its own.
-	Source string
-	// Type is TypeContainer or TypeVM.
-	Type string
-	// Files are its own, in the order of the fingerprint: one that is unified, or
-	// metadata and root. They are moved into the tree.
-	Files []PublishedFile
-}
-
-// PublishedFile is a file in the directory that Stage made.
-type PublishedFile struct {
-	Path string
-	// FType is that of a root in simplestreams: "squashfs", "root.tar.xz" (of any
-	// archive: it is recognised by its content) or "disk-kvm.img"; "" of others.
-	FType string
-}
-
-// publishedItem is a file of a version.
-type publishedItem struct {
-	FType            string `json:"ftype"`
-	Path             string `json:"path"`
-	SHA256           string `json:"sha256"`
-	Size             int64  `json:"size"`
-	Combined         string `json:"combined_sha256,omitempty"`
-	CombinedRootXZ   string `json:"combined_rootxz_sha256,omitempty"`
-	CombinedSquashfs string `json:"combined_squashfs_sha256,omitempty"`
-	CombinedDisk     string `json:"combined_disk-kvm-img_sha256,omitempty"`
-	CombinedType     string `json:"combined_type,omitempty"`
-}
-
-type publishedVersion struct {
-	Items map[string]publishedItem `json:"items"`
-	// Source is PublishedImage.Source: clients ignore it.
-	Source string `json:"source_fingerprint,omitempty"`
-}
-
-// Product is the id of the image's product, as images.linuxcontainers.org has it:
-// OS:RELEASE:ARCH:VARIANT.
-func (im PublishedImage) Product() string {
-	return strings.Join([]string{plain(strings.ToLower(im.OS)), plain(im.Release), DebianArch(im.Arch), plain(im.variant())}, ":")
-}
-
-func (im PublishedImage) variant() string { return cmp.Or(im.Variant, "default") }
-
-// BaseAliases are the aliases that such an image has anyway: OS/RELEASE/VARIANT,
-// and OS/RELEASE of the variant default.
-func (im PublishedImage) BaseAliases() []string {
-	base := plain(strings.ToLower(im.OS)) + "/" + plain(im.Release)
-	list := []string{base + "/" + plain(im.variant())}
-	if im.variant() == "default" {
-		list = append(list, base)
-	}
-	return list
-}
-
-// plain makes a text a part of a path, of a product's id and of an alias.
-func plain(s string) string {
-	s = strings.Map(func(c rune) rune {
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune(".-_+", c) {
-			return c
-		}
-		return '-'
-	}, s)
-	s = s[:min(len(s), 100)]
-	if strings.Trim(s, ".") == "" {
-		return "none"
-	}
-	return s
-}
-
-// Find says which product and version the image of that fingerprint is, or was
-// made of.
-func (p *Publication) Find(fingerprint string) (product, serial string, found bool) {
-	for id, prod := range p.products {
-		for s, raw := range prod.versions {
-			if hasFingerprint(raw, fingerprint) {
-				return id, s, true
-			}
-		}
-	}
-	return "", "", false
-}
-
-func hasFingerprint(raw json.RawMessage, fingerprint string) bool {
-	var v publishedVersion
-	if json.Unmarshal(raw, &v) != nil {
-		return false
-	}
-	if v.Source == fingerprint {
-		return true
-	}
-	for _, it := range v.Items {
-		unified := strings.Contains(it.FType, "_combined.")
-		if unified && it.SHA256 == fingerprint || slices.Contains([]string{it.Combined, it.CombinedRootXZ, it.CombinedSquashfs, it.CombinedDisk}, fingerprint) {
-			return true
-		}
-	}
-	return false
-}
-
-// Newest is the newest version of a product; "" when there is none.
-func (p *Publication) Newest(product string) string {
-	prod := p.products[product]
-	if prod == nil {
-		return ""
-	}
-	newest := ""
-	for s := range prod.versions {
-		newest = max(newest, s)
-	}
-	return newest
-}
 
 // Stage makes an empty directory for the files of one image.
 func (p *Publication) Stage() (string, error) {
@@ -191,15 +67,6 @@ func (p *Publication) add(ctx context.Context, im PublishedImage) (product, seri
 	prod.versions[serial] = raw
 	p.products[product] = prod
 	return product, serial, p.describe(prod, im)
-}
-
-// plainSerial makes a serial a part of a path; "_" and ":" are usual in them.
-func plainSerial(s string) string {
-	parts := strings.Split(s, ":")
-	for i := range parts {
-		parts[i] = plain(parts[i])
-	}
-	return strings.Join(parts, ":")
 }
 
 // describe sets the fields of a product that an image tells.
@@ -340,82 +207,4 @@ func (p *Publication) place(from, dir string) error {
 		err = syncDir(filepath.Dir(to))
 	}
 	return err
-}
-
-// SetAliases gives a product its aliases. Other products of the architecture and
-// type that have one of them lose it.
-func (p *Publication) SetAliases(product string, aliases []string) error {
-	prod := p.products[product]
-	if prod == nil {
-		return fmt.Errorf("there is no product %q", product)
-	}
-	clean := make([]string, 0, len(aliases))
-	for _, a := range aliases {
-		if !strings.Contains(a, ",") && !slices.Contains(clean, a) {
-			clean = append(clean, a)
-		}
-	}
-	for id, other := range p.products {
-		if id == product || string(other.fields["arch"]) != string(prod.fields["arch"]) {
-			continue
-		}
-		var list string
-		if json.Unmarshal(other.fields["aliases"], &list) != nil {
-			continue
-		}
-		have := aliasNames(list)
-		kept := slices.DeleteFunc(slices.Clone(have), func(a string) bool { return slices.Contains(clean, a) })
-		if len(kept) != len(have) {
-			if err := other.setAliases(kept); err != nil {
-				return err
-			}
-		}
-	}
-	return prod.setAliases(clean)
-}
-
-func (prod *publishedProduct) setAliases(aliases []string) error {
-	raw, err := json.Marshal(strings.Join(aliases, ","))
-	prod.fields["aliases"] = raw
-	return err
-}
-
-// Prune leaves the keep newest versions of each product, at least one, and returns
-// how many it took out. Their files go with Commit. Versions whose files are not
-// where Add puts them stay.
-func (p *Publication) Prune(keep int) int {
-	n := 0
-	for id, prod := range p.products {
-		var serials []string
-		for s := range prod.versions {
-			serials = append(serials, s)
-		}
-		slices.Sort(serials)
-		for _, s := range serials[:max(0, len(serials)-max(keep, 1))] {
-			dirs := versionDirs(id, s, prod.versions[s])
-			if len(dirs) == 0 {
-				continue
-			}
-			p.obsolete = append(p.obsolete, dirs...)
-			delete(prod.versions, s)
-			n++
-		}
-	}
-	return n
-}
-
-// versionDirs are the directories, of the form that this package gives them, of a
-// version's files.
-func versionDirs(product, serial string, raw json.RawMessage) []string {
-	var v publishedVersion
-	if json.Unmarshal(raw, &v) != nil {
-		return nil
-	}
-	want := strings.Join(append([]string{publishedDir}, append(strings.Split(product, ":"), serial)...), "/")
-	for _, it := range v.Items {
-		if checkPath(it.Path) == nil && strings.HasPrefix(it.Path, want+"/") && strings.Count(want, "/") == 5 {
-			return []string{want}
-		}
-	}
-	return nil
 }

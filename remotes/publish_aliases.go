@@ -1,0 +1,46 @@
+package remotes
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// SetAliases gives a product its aliases. Other products of the architecture and
+// type that have one of them lose it.
+func (p *Publication) SetAliases(product string, aliases []string) error {
+	prod := p.products[product]
+	if prod == nil {
+		return fmt.Errorf("there is no product %q", product)
+	}
+	clean := make([]string, 0, len(aliases))
+	for _, a := range aliases {
+		if !strings.Contains(a, ",") && !slices.Contains(clean, a) {
+			clean = append(clean, a)
+		}
+	}
+	for id, other := range p.products {
+		if id == product || string(other.fields["arch"]) != string(prod.fields["arch"]) {
+			continue
+		}
+		var list string
+		if json.Unmarshal(other.fields["aliases"], &list) != nil {
+			continue
+		}
+		have := aliasNames(list)
+		kept := slices.DeleteFunc(slices.Clone(have), func(a string) bool { return slices.Contains(clean, a) })
+		if len(kept) != len(have) {
+			if err := other.setAliases(kept); err != nil {
+				return err
+			}
+		}
+	}
+	return prod.setAliases(clean)
+}
+
+func (prod *publishedProduct) setAliases(aliases []string) error {
+	raw, err := json.Marshal(strings.Join(aliases, ","))
+	prod.fields["aliases"] = raw
+	return err
+}
