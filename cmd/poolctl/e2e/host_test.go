@@ -38,7 +38,11 @@ type result struct {
 	stdout, stderr string
 	code           int // -1: by a signal
 	took           time.Duration
+	cpu            time.Duration // processor time, with that of the children that it waited for
 }
+
+// processorTime is what a process that has ended used, with the children that it waited for.
+func processorTime(p *os.ProcessState) time.Duration { return p.UserTime() + p.SystemTime() }
 
 func (r result) String() string {
 	return fmt.Sprintf("poolctl %s: exit %d after %s\nstdout: %s\nstderr: %s", strings.Join(r.args, " "), r.code, r.took.Round(time.Millisecond), r.stdout, r.stderr)
@@ -135,6 +139,9 @@ func (h *host) finish(cmd *exec.Cmd, stdin string) result {
 	began := time.Now()
 	err := cmd.Run()
 	r := result{args: cmd.Args[1:], stdout: stdout.String(), stderr: stderr.String(), took: time.Since(began)}
+	if cmd.ProcessState != nil {
+		r.cpu = processorTime(cmd.ProcessState)
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		r.code = exit.ExitCode()

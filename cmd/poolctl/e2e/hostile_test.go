@@ -159,7 +159,10 @@ func (h *host) measured(args ...string) (result, int) {
 	_ = cmd.Wait() // the exit status says it
 	close(done)
 	watch.Wait()
-	return result{args: args, stdout: stdout.String(), stderr: stderr.String(), code: cmd.ProcessState.ExitCode(), took: time.Since(began)}, most
+	return result{
+		args: args, stdout: stdout.String(), stderr: stderr.String(), code: cmd.ProcessState.ExitCode(),
+		took: time.Since(began), cpu: processorTime(cmd.ProcessState),
+	}, most
 }
 
 // peakOf adds up the peaks of a process and all below it, in KiB. One that still is this test, before it executes the
