@@ -21,7 +21,8 @@ import (
 
 // Create makes an instance from an image, [REMOTE:]IMAGE, and returns its name.
 // An image that is not in the pool is pulled first. The instance is a snapshot
-// of the image's subvolume: it is made at once, whatever the image's size.
+// of the image's subvolume: it is made at once, whatever the image's size. With a
+// template there is no image: see createOfTemplate.
 func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err error) {
 	if err := checkNew(o.Name, o.Config); err != nil {
 		return "", err
@@ -50,6 +51,9 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 	defer unlock()
 	if _, err := s.freeName(ctx, o.Name); err != nil { // another process may have made it while we waited
 		return "", err
+	}
+	if o.Template != "" {
+		return o.Name, s.createOfTemplate(ctx, p, o)
 	}
 	image, unlockImage, err := s.imageFor(ctx, p, o)
 	if err != nil {
@@ -299,11 +303,13 @@ func touchImage(p *openedPool, rec tree.ImageRecord) (tree.ImageRecord, error) {
 func (s *System) newRecord(o CreateOptions, pool state.PoolRecord, profiles []string, image tree.ImageRecord) (tree.Instance, error) {
 	config := map[string]string{
 		"volatile.apply_template":         "create",
-		"volatile.base_image":             image.Fingerprint,
 		"volatile.last_state.idmap":       "[]", // unshifted on disk: mapped when it is mounted
 		"volatile.idmap.base":             "0",
 		"volatile.uuid":                   newUUID(),
 		"volatile.cloud-init.instance-id": newUUID(),
+	}
+	if image.Fingerprint != "" {
+		config["volatile.base_image"] = image.Fingerprint
 	}
 	for k, v := range image.Properties {
 		config["image."+k] = v

@@ -180,6 +180,9 @@ type Progress struct {
 type CreateOptions struct {
 	Name    string // "" = a random name
 	Image   string // [REMOTE:]IMAGE
+	// Template is what the root filesystem is made by in the place of an image, one
+	// of Templates; "" = of the image.
+	Template string
 	Pool    string // "" = the default one
 	Config  map[string]string
 	Devices map[string]map[string]string

@@ -11,10 +11,10 @@ import (
 func launchCommand(e *env) *cli.Command {
 	o := &createOptions{}
 	return &cli.Command{
-		Name: "launch", Category: catInstances, Usage: "create an instance from an image and start it", ArgsUsage: "[REMOTE:]IMAGE [NAME]",
-		Description: example("", "poolctl launch images:alpine/3.20 c1"),
+		Name: "launch", Category: catInstances, Usage: "create an instance from an image and start it", ArgsUsage: "{[REMOTE:]IMAGE | --template TEMPLATE} [NAME]",
+		Description: example("", "poolctl launch images:alpine/3.20 c1", "poolctl launch --template busybox bb"),
 		Flags:       o.flags(),
-		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) error {
+		Action: o.action(e, func(ctx context.Context, s *pool.System, args []string) error {
 			opts, err := o.options("launch", args)
 			if err != nil {
 				return err

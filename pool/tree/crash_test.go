@@ -76,6 +76,15 @@ var crashOps = map[string]struct {
 		},
 		points: 6,
 	},
+	"create of no image": {
+		before: func(*Tree) error { return nil },
+		run: func(p *Tree) error {
+			return p.BuildInstance(context.Background(), newInstance("c1"), func(_ context.Context, dir string) error {
+				return errors.Join(os.Mkdir(filepath.Join(dir, "rootfs"), 0o755), os.WriteFile(filepath.Join(dir, "rootfs/mark"), []byte("built\n"), 0o644))
+			})
+		},
+		points: 8,
+	},
 	"copy": {
 		before: func(p *Tree) error {
 			return errors.Join(makeInstance(p), snapshot(p, "s1"), setMark(p, "c1", "later"), snapshot(p, "s2"))

@@ -35,10 +35,23 @@ func (t *Tree) CreateInstance(ctx context.Context, in Instance, fingerprint stri
 	return nil
 }
 
+// BuildInstance makes an instance of no image: of what fill writes into dir, an empty subvolume, which is metadata.yaml,
+// templates/ and rootfs/. Errors are those of CreateInstance, and fill's.
+func (t *Tree) BuildInstance(ctx context.Context, in Instance, fill func(ctx context.Context, dir string) error) error {
+	if err := ValidateInstanceName(in.Name); err != nil {
+		return err
+	}
+	if err := t.create(ctx, in, origin{fill: fill}); err != nil {
+		return fmt.Errorf("cannot create instance %s: %w", in.Name, err)
+	}
+	return nil
+}
+
 // origin is what a new instance is made of.
 type origin struct {
-	// volume is the subvolume that the instance's is a snapshot of.
+	// volume is the subvolume that the instance's is a snapshot of; without one, fill writes into a new one.
 	volume string
+	fill   func(ctx context.Context, dir string) error
 	// keepLimit says that a limit holds also when there is more in it already.
 	keepLimit bool
 	// snapshots are the snapshots that it begins with, as its record is to list them; takeSnapshots makes them in dir.
@@ -72,10 +85,9 @@ func (t *Tree) createIn(ctx context.Context, e *journal.Entry, in Instance, from
 		return err
 	}
 	staged := e.Path(instances().ownerName(inode, in.Name))
-	if err := btrfs.SnapshotTree(ctx, from.volume, staged, false); err != nil {
+	if err := from.stageVolume(ctx, staged); err != nil {
 		return err
 	}
-	crash.Point("tree.create.snapshot")
 	if err := prepareVolume(staged); err != nil {
 		return err
 	}
@@ -118,6 +130,29 @@ func (o origin) stageSnapshots(ctx context.Context, dir string) (inode uint64, e
 		return 0, err
 	}
 	return dirInode(dir)
+}
+
+// stageVolume makes the new instance's volume at path. What is written for it is on the disk before the instance exists,
+// and counts for its limit.
+func (o origin) stageVolume(ctx context.Context, path string) error {
+	if o.fill == nil {
+		err := btrfs.SnapshotTree(ctx, o.volume, path, false)
+		crash.Point("tree.create.snapshot")
+		return err
+	}
+	if err := btrfs.CreateSubvolume(path); err != nil {
+		return err
+	}
+	crash.Point("tree.create.made")
+	if err := o.fill(ctx, path); err != nil {
+		return err
+	}
+	crash.Point("tree.create.filled")
+	if err := btrfs.Sync(path); err != nil {
+		return err
+	}
+	crash.Point("tree.create.synced")
+	return nil
 }
 
 // prepareVolume gives the root of an instance's volume LXD's owner and mode: only the host's root enters it, so that no

@@ -216,6 +216,16 @@ func (h *host) eventually(want string, args ...string) {
 	}
 }
 
+// until waits for a condition, at most ten seconds.
+func (h *host) until(what string, holds func() bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("not within ten seconds: %s", what)
+		}
+	}
+}
+
 // instance is what `list --format json` says of an instance, as far as the tests look.
 type instance struct {
 	Name, Status, Problem string
