@@ -50,6 +50,6 @@ func storageCommands(e *env) []*cli.Command {
 func setupCommands(e *env) []*cli.Command {
 	return []*cli.Command{
 		group("admin", nil, catSetup, "set the host up", adminInitCommand(e), adminSystemdCommand(e), adminExpireCommand(e)),
-		doctorCommand(e), versionCommand(e), completionCommand(e), manCommand(e),
+		checkconfigCommand(e), doctorCommand(e), versionCommand(e), completionCommand(e), manCommand(e),
 	}
 }
