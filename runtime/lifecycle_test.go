@@ -23,9 +23,9 @@ func TestStartRefuses(t *testing.T) {
 		edit func(*Spec)
 		want string
 	}{
-		{"no init", func(s *Spec) { s.Init = []string{"/sbin/none"} }, "/sbin/none: no such file or directory"},
-		{"init is no program", func(s *Spec) { s.Init = []string{"/etc/passwd-"} }, "/etc/passwd-: exec format error"},
-		{"init is not executable", func(s *Spec) { s.Init = []string{"/etc/passwd"} }, "/etc/passwd: permission denied"},
+		{"no init", func(s *Spec) { s.Init = []string{"/sbin/none"} }, "cannot execute /sbin/none: there is no such file in the root filesystem"},
+		{"init is no program", func(s *Spec) { s.Init = []string{"/etc/passwd-"} }, "cannot execute /etc/passwd-: it is no program, nor a script that begins with #!"},
+		{"init is not executable", func(s *Spec) { s.Init = []string{"/etc/passwd"} }, "cannot execute /etc/passwd: it is not executable"},
 		{"no root filesystem", func(s *Spec) { s.Rootfs = "/none" }, "cannot open the root filesystem /none: no such file or directory"},
 		{"relative root filesystem", func(s *Spec) { s.Rootfs = "none" }, `invalid root filesystem "none": want an absolute path`},
 		{"filesystem without idmapped mounts", func(s *Spec) { s.Rootfs = "/sys/kernel" }, "cannot map the ids of /sys/kernel: its filesystem does not support idmapped mounts"},

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -189,6 +188,5 @@ func execInit(cfg Config) error {
 	if err := cfg.Filter.Install(); err != nil { // last: it may refuse any of the above
 		return err
 	}
-	err := syscall.Exec(cfg.Init[0], cfg.Init, cfg.Env)
-	return fmt.Errorf("%s: %w", path.Clean(cfg.Init[0]), err)
+	return refused(cfg.Init[0], syscall.Exec(cfg.Init[0], cfg.Init, cfg.Env))
 }
