@@ -140,7 +140,7 @@ func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now 
 	running, sizeOnly := s.isRunning(in.rec.Name), true
 	for _, n := range changedDevices(was.ExpandedDevices, now.ExpandedDevices) {
 		before, after := was.ExpandedDevices[n], now.ExpandedDevices[n]
-		plugged := (before == nil || isDisk(before)) && (after == nil || isDisk(after))
+		plugged := isPlugged(before) && isPlugged(after)
 		if running && !plugged && !onlySizeDiffers(before, after) {
 			return nil, withHint(fmt.Errorf("device %s cannot be changed while it runs", n), "poolctl stop %s first", in.rec.Name)
 		}
@@ -198,3 +198,7 @@ func onlySizeDiffers(a, b map[string]string) bool {
 	delete(y, "size")
 	return maps.Equal(x, y)
 }
+
+// isPlugged says whether a device comes to and goes from an instance that runs: a
+// disk, or none at all.
+func isPlugged(dev map[string]string) bool { return dev == nil || dev["type"] == "none" || isDisk(dev) }

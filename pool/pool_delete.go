@@ -190,6 +190,8 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opHostFiles:     s.recoverHostFiles,
 		opSet:           s.recoverSet,
 		opChange:        s.recoverChange,
+		opProfile:       s.recoverProfile,
+		opRenameProfile: s.recoverProfileRename,
 		"volume-rename": s.recoverVolumeRename,
 		opBeside:        s.recoverBeside,
 	}

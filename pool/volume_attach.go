@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"poolctl/pool/crash"
 	"poolctl/pool/tree"
 )
 
@@ -95,17 +94,17 @@ func attachedAs(o AttachVolumeOptions, devices map[string]map[string]string) (st
 	return "", fmt.Errorf("no device of it is the volume: %w", ErrNotFound)
 }
 
-// AttachVolumeProfile gives a profile a disk that is a custom volume. Instances
-// that run have it from their next start on.
+// AttachVolumeProfile gives a profile a disk that is a custom volume. In instances
+// that run it is mounted at once.
 func (s *System) AttachVolumeProfile(ctx context.Context, o AttachVolumeOptions) error {
 	name, dev := o.device()
 	err := s.checkAttach(ctx, name, dev)
 	if err == nil {
-		err = s.changeProfileDisks(ctx, o.Target, func(devices map[string]map[string]string) error {
-			if have, taken := devices[name]; taken && !maps.Equal(have, dev) {
+		err = s.UpdateProfile(ctx, o.Target, func(p *ProfilePut) error {
+			if have, taken := p.Devices[name]; taken && !maps.Equal(have, dev) {
 				return fmt.Errorf("device %s: %w", name, ErrExists)
 			}
-			devices[name] = dev
+			p.Devices[name] = dev
 			return nil
 		})
 	}
@@ -115,66 +114,16 @@ func (s *System) AttachVolumeProfile(ctx context.Context, o AttachVolumeOptions)
 	return nil
 }
 
-// DetachVolumeProfile takes a custom volume away from a profile. Instances that
-// run keep it until they stop.
+// DetachVolumeProfile takes a custom volume away from a profile. From instances that
+// run it is unmounted first, which is refused while something inside uses it.
 func (s *System) DetachVolumeProfile(ctx context.Context, o AttachVolumeOptions) error {
-	err := s.changeProfileDisks(ctx, o.Target, func(devices map[string]map[string]string) error {
-		name, err := attachedAs(o, devices)
-		delete(devices, name)
+	err := s.UpdateProfile(ctx, o.Target, func(p *ProfilePut) error {
+		name, err := attachedAs(o, p.Devices)
+		delete(p.Devices, name)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("cannot detach volume %s from profile %s: %w", customName(o.Volume), o.Target, err)
-	}
-	return nil
-}
-
-// changeProfileDisks changes the devices of a profile, and then has the records
-// of the instances that use it say what they have now.
-func (s *System) changeProfileDisks(ctx context.Context, profile string, change func(map[string]map[string]string) error) error {
-	unlock, err := s.dir.LockState(ctx)
-	if err != nil {
-		return err
-	}
-	p, err := s.profile(profile)
-	if err == nil {
-		if p.Devices == nil {
-			p.Devices = map[string]map[string]string{}
-		}
-		if err = change(p.Devices); err == nil {
-			err = s.dir.SaveProfile(p)
-		}
-	}
-	unlock()
-	if err != nil {
-		return err
-	}
-	crash.Point("pool.profiledisks.saved")
-	return s.reexpandUsers(context.WithoutCancel(ctx), profile)
-}
-
-// reexpandUsers has the records of the instances that use a profile say what it
-// gives them. A record that is behind is made right by the next start, too.
-func (s *System) reexpandUsers(ctx context.Context, profile string) error {
-	instances, err := s.records(ctx)
-	if err != nil {
-		return err
-	}
-	for _, in := range instances {
-		if in.Broken != nil || !slices.Contains(in.Profiles, profile) {
-			continue
-		}
-		p, _, err := s.findInstance(ctx, in.Name)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err == nil {
-			_, err = p.UpdateInstance(in.Name, s.reexpand)
-			err = errors.Join(err, p.close())
-		}
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }

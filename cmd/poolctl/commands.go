@@ -13,7 +13,7 @@ const (
 func instanceCommands(e *env) []*cli.Command {
 	return []*cli.Command{
 		createCommand(e), launchCommand(e), startCommand(e), stopCommand(e), restartCommand(e), copyCommand(e),
-		deleteCommand(e), listCommand(e), infoCommand(e), execCommand(e), configCommand(e), publishCommand(e), fileCommands(e),
+		deleteCommand(e), listCommand(e), infoCommand(e), execCommand(e), configCommand(e), profileCommands(e), publishCommand(e), fileCommands(e),
 	}
 }
 

@@ -41,7 +41,7 @@ func volumeAttachCommand(e *env) *cli.Command {
 func volumeAttachProfileCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "attach-profile", Usage: "attach a custom volume to all instances of a profile", ArgsUsage: "POOL VOLUME PROFILE [DEVICE] PATH",
-		Description: example(attachUsage+"\nInstances that run have it from their next start on.", "poolctl pool volume attach-profile default data default /srv/data"),
+		Description: example(attachUsage+"\nIn instances that run it is there at once.", "poolctl pool volume attach-profile default data default /srv/data"),
 		Action: e.action(3, 5, func(ctx context.Context, s *pool.System, args []string) error {
 			o, err := attachment("pool volume attach-profile", args)
 			if err != nil {
@@ -65,7 +65,7 @@ func volumeDetachCommand(e *env) *cli.Command {
 func volumeDetachProfileCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "detach-profile", Usage: "detach a custom volume from a profile", ArgsUsage: "POOL VOLUME PROFILE [DEVICE]",
-		Description: example("Instances that run keep it until they stop.", "poolctl pool volume detach-profile default data default"),
+		Description: example("From instances that run it is unmounted, which is refused while something inside uses it.", "poolctl pool volume detach-profile default data default"),
 		Action: e.action(3, 4, func(ctx context.Context, s *pool.System, args []string) error {
 			return s.DetachVolumeProfile(ctx, pool.AttachVolumeOptions{Pool: args[0], Volume: args[1], Target: args[2], Device: optional(args, 3)})
 		}),

@@ -230,6 +230,8 @@ func (h *host) until(what string, holds func() bool) {
 type instance struct {
 	Name, Status, Problem string
 	Snapshots             []struct{ Name string }
+	Profiles              []string
+	ExpandedConfig        map[string]string `json:"expanded_config"`
 	State                 *struct {
 		PID     int
 		Network json.RawMessage
