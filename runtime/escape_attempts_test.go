@@ -142,7 +142,7 @@ var (
 )
 
 func escapes() []escape {
-	return slices.Concat(escapesBySyscall(), escapesByFiles(), escapesByMounts(), escapesToProcesses(), escapesOfLimits())
+	return slices.Concat(escapesBySyscall(), escapesByFiles(), escapesByMounts(), escapesToProcesses(), escapesOfLimits(), escapesByBtrfs())
 }
 
 // argument is what pointers of system calls point to: zeros that do not move.
@@ -384,6 +384,7 @@ func escapesToProcesses() []escape {
 			}
 			return errors.Join(errs...)
 		}, want: []error{unix.EACCES}},
+		{name: "session-key-inside", what: "find a key of the caller", try: searchKey, want: []error{unix.ENOKEY}},
 		{name: "watch-inside", what: "write to the program of whoever enters the instance", try: watchPrograms},
 		{name: "cwd", what: "leave by the directory that the command was started in (CVE-2024-21626)", try: func() error {
 			links, _ := filepath.Glob("/proc/self/fd/*")
