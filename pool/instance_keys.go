@@ -34,7 +34,7 @@ func instanceKeys() []instanceKey {
 func generalKeys() []instanceKey {
 	return []instanceKey{
 		{name: "user.*", check: anyValue},
-		{name: "environment.*", check: checkEnvironment},
+		{name: "environment.*", check: checkEnvironment, apply: applyEnvironment},
 		{name: "image.*", check: anyValue},
 		{name: "volatile.*", check: anyValue},
 		{name: "cloud-init.*", check: anyValue},

@@ -114,7 +114,7 @@ func memoryLimits(config map[string]string, l *runtime.Limits) error {
 		}
 	}
 	if v := config["limits.memory"]; v != "" {
-		total, err := hostMemory()
+		total, err := HostMemory()
 		if err != nil {
 			return err
 		}
@@ -206,8 +206,8 @@ func sysctlsOf(config map[string]string) map[string]string {
 	return out
 }
 
-// hostMemory is the host's memory in bytes.
-func hostMemory() (int64, error) {
+// HostMemory is the host's memory in bytes.
+func HostMemory() (int64, error) {
 	var si unix.Sysinfo_t
 	if err := unix.Sysinfo(&si); err != nil {
 		return 0, fmt.Errorf("cannot ask for the host's memory: %w", err)

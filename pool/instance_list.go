@@ -85,6 +85,36 @@ func (s *System) Instance(ctx context.Context, name string) (Instance, error) {
 	return all[0], nil
 }
 
+// InstanceInfo is Instance with what takes longer to find out: what its disks
+// take, how many of its processes were killed for want of memory, and how much
+// processor time it may have.
+func (s *System) InstanceInfo(ctx context.Context, name string) (Instance, error) {
+	in, err := s.Instance(ctx, name)
+	if err != nil {
+		return in, err
+	}
+	one := []Instance{in}
+	if err := s.AddDiskUsage(ctx, one); err != nil {
+		return in, err
+	}
+	in = one[0]
+	live, err := s.runningInstance(name)
+	if err != nil || in.State == nil {
+		return in, nil //nolint:nilerr // it has just stopped
+	}
+	defer func() { _ = live.Close() }()
+	kills, kerr := live.OOMKills()
+	cpu, cerr := live.CPUAllowed()
+	if err := errors.Join(kerr, cerr); err != nil {
+		if s.isEnding(name) {
+			return in, nil
+		}
+		return in, err
+	}
+	in.State.OOMKills, in.State.CPUAllowed = kills, cpu
+	return in, nil
+}
+
 // publicInstance is an instance record in the fields that users see.
 func publicInstance(rec tree.Instance, pool string) Instance {
 	in := Instance{
@@ -115,16 +145,21 @@ func (s *System) addState(in *Instance) error {
 	defer func() { _ = live.Close() }()
 	ifs, err := live.Interfaces()
 	stats, serr := live.Stats()
-	if err = errors.Join(err, serr); err != nil {
+	paused, perr := live.Paused()
+	if err = errors.Join(err, serr, perr); err != nil {
 		if s.isEnding(in.Name) {
 			return nil
 		}
 		return fmt.Errorf("cannot ask %s for its state: %w", in.Name, err)
 	}
 	in.Status = "Running"
+	if paused {
+		in.Status = "Frozen" // as Incus calls it
+	}
 	in.State = &InstanceState{
 		PID: live.PID(), StartedAt: live.StartedAt(), Processes: stats.Processes, CPU: stats.CPU,
-		Memory: stats.Memory, MemoryPeak: stats.MemoryPeak, Network: ifs,
+		Memory: stats.Memory, MemoryPeak: stats.MemoryPeak, MemoryLimit: stats.MemoryLimit, Swap: stats.Swap, SwapPeak: stats.SwapPeak,
+		Network: ifs,
 	}
 	return nil
 }
@@ -159,5 +194,9 @@ func (s *System) Exec(ctx context.Context, name string, o ExecOptions) (int, err
 		return -1, err
 	}
 	defer func() { _ = live.Close() }()
-	return live.Exec(ctx, o)
+	code, err := live.Exec(ctx, o)
+	if errors.Is(err, runtime.ErrPaused) {
+		err = withHint(err, "poolctl resume %s", name)
+	}
+	return code, err
 }

@@ -35,6 +35,9 @@ func (s *System) Start(ctx context.Context, name string) (err error) {
 func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error) {
 	name := in.rec.Name
 	if s.isRunning(name) {
+		if paused, err := s.resumePaused(name); err != nil || paused {
+			return err
+		}
 		return withHint(errors.New("it is running already"), "poolctl restart %s starts it anew", name)
 	}
 	if in.rec.Broken != nil {
@@ -78,12 +81,6 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if limits.IO, err = s.diskLimits(in.rec.ExpandedDevices); err != nil {
 		return err
 	}
-	env := map[string]string{}
-	for k, v := range in.rec.ExpandedConfig {
-		if key, ok := strings.CutPrefix(k, "environment."); ok {
-			env[key] = v
-		}
-	}
 	filter, err := syscallPolicy(in.rec.ExpandedConfig).Compile()
 	if err != nil {
 		return err
@@ -94,7 +91,7 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	}
 	err = runtime.Start(ctx, runtime.Spec{
 		Name: name, Hostname: name, Rootfs: filepath.Join(in.InstancePath(name), "rootfs"), RunDir: s.instanceRunDir(name),
-		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, NICs: nics, Disks: disks, Env: env,
+		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, NICs: nics, Disks: disks, Env: environmentOf(in.rec.ExpandedConfig),
 		Filter: filter, Privileged: isTrue(in.rec.ExpandedConfig[privilegedKey]), Nesting: isTrue(in.rec.ExpandedConfig[nestingKey]),
 		Limits: limits, Sysctls: sysctlsOf(in.rec.ExpandedConfig),
 		DiskUIDMap: diskUIDs, DiskGIDMap: diskGIDs,

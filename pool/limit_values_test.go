@@ -14,7 +14,7 @@ import (
 
 func TestLimitsOf(t *testing.T) {
 	num := func(n int64) *int64 { return &n }
-	total, err := hostMemory()
+	total, err := HostMemory()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -178,14 +178,14 @@ type Progress struct {
 
 // CreateOptions are the arguments of Create.
 type CreateOptions struct {
-	Name    string // "" = a random name
-	Image   string // [REMOTE:]IMAGE
+	Name  string // "" = a random name
+	Image string // [REMOTE:]IMAGE
 	// Template is what the root filesystem is made by in the place of an image, one
 	// of Templates; "" = of the image.
 	Template string
-	Pool    string // "" = the default one
-	Config  map[string]string
-	Devices map[string]map[string]string
+	Pool     string // "" = the default one
+	Config   map[string]string
+	Devices  map[string]map[string]string
 	// DeviceOverrides lays keys over devices that it has anyway, also from its profiles.
 	DeviceOverrides map[string]map[string]string
 	Profiles        []string // nil = default
@@ -210,7 +210,7 @@ type CopyOptions struct {
 type Instance struct {
 	Name            string                       `json:"name" yaml:"name"`
 	Description     string                       `json:"description" yaml:"description"`
-	Status          string                       `json:"status" yaml:"status"` // Running, Stopped, Broken
+	Status          string                       `json:"status" yaml:"status"` // Running, Frozen, Stopped, Broken
 	Type            string                       `json:"type" yaml:"type"`     // container
 	Architecture    string                       `json:"architecture" yaml:"architecture"`
 	CreatedAt       time.Time                    `json:"created_at" yaml:"created_at"`
@@ -225,17 +225,34 @@ type Instance struct {
 	Problem         string                       `json:"problem,omitempty" yaml:"problem,omitempty"` // why it is Broken
 	Snapshots       []Snapshot                   `json:"snapshots" yaml:"snapshots"`
 	State           *InstanceState               `json:"state,omitempty" yaml:"state,omitempty"` // nil unless running
+	// Disks are what its disk devices take, by device: see AddDiskUsage.
+	Disks map[string]DiskUsage `json:"disks,omitempty" yaml:"disks,omitempty"`
 }
 
 // InstanceState is what the kernel says of a running instance.
 type InstanceState struct {
-	PID        int                 `json:"pid" yaml:"pid"`
-	StartedAt  time.Time           `json:"started_at" yaml:"started_at"`
-	Processes  int64               `json:"processes" yaml:"processes"`
-	CPU        time.Duration       `json:"cpu_ns" yaml:"cpu_ns"`
-	Memory     int64               `json:"memory" yaml:"memory"`           // bytes
-	MemoryPeak int64               `json:"memory_peak" yaml:"memory_peak"` // bytes; 0 = unknown
+	PID        int           `json:"pid" yaml:"pid"`
+	StartedAt  time.Time     `json:"started_at" yaml:"started_at"`
+	Processes  int64         `json:"processes" yaml:"processes"`
+	CPU        time.Duration `json:"cpu_ns" yaml:"cpu_ns"`
+	Memory     int64         `json:"memory" yaml:"memory"`           // bytes
+	MemoryPeak int64         `json:"memory_peak" yaml:"memory_peak"` // bytes; 0 = unknown
+	// MemoryLimit, Swap and SwapPeak are bytes; 0 = none, or unknown.
+	MemoryLimit int64 `json:"memory_limit" yaml:"memory_limit"`
+	Swap        int64 `json:"swap" yaml:"swap"`
+	SwapPeak    int64 `json:"swap_peak" yaml:"swap_peak"`
+	// OOMKills is how many processes were killed for want of memory, and
+	// CPUAllowed the processor time that it may have in each second; of
+	// InstanceInfo only.
+	OOMKills   int64               `json:"oom_kills" yaml:"oom_kills"`
+	CPUAllowed time.Duration       `json:"cpu_allowed_ns" yaml:"cpu_allowed_ns"`
 	Network    []network.Interface `json:"network" yaml:"network"`
+}
+
+// DiskUsage is what a disk device of an instance takes.
+type DiskUsage struct {
+	Usage int64 `json:"usage" yaml:"usage"` // bytes
+	Total int64 `json:"total" yaml:"total"` // its size in bytes; 0 = no limit
 }
 
 // Snapshot is a snapshot of an instance.

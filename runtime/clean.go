@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -17,21 +16,15 @@ import (
 func clean(ctx context.Context, st state, path string) error {
 	var errs []error
 	if fd, err := st.openInit(); err == nil {
-		errs = append(errs, kill(ctx, fd), unix.Close(fd))
+		st.Cgroup = path
+		i := &Instance{state: st, pidfd: fd}
+		errs = append(errs, i.kill(ctx), i.Close())
 	}
 	for _, name := range st.HostNICs {
 		errs = append(errs, network.Detach(name))
 	}
 	errs = append(errs, removeGroup(ctx, path))
 	return errors.Join(errs...)
-}
-
-// kill ends a process and waits until it is gone.
-func kill(ctx context.Context, pidfd int) error {
-	if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("cannot kill the instance's init: %w", err)
-	}
-	return waitEnd(ctx, pidfd)
 }
 
 func removeGroup(ctx context.Context, path string) error {

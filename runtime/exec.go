@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"sort"
 	"strings"
@@ -19,7 +20,7 @@ type ExecOptions struct {
 	// PATH of Env.
 	Args []string
 	// Env is added to the default environment (PATH, HOME, USER, LANG, TERM and
-	// container, as from LXC's and Incus's exec).
+	// container, as from LXC's and Incus's exec) and to that of Spec.Env.
 	Env map[string]string
 	// Cwd is where it runs; empty means /root for the instance's root, if there
 	// is one, else /.
@@ -66,6 +67,14 @@ func (i *Instance) Exec(ctx context.Context, o ExecOptions) (code int, err error
 	gid, ok2 := hostID(i.state.GIDMap, o.GID)
 	if !ok || !ok2 {
 		return -1, fmt.Errorf("cannot run %s: user %d or group %d does not exist in the instance", o.Args[0], o.UID, o.GID)
+	}
+	if paused, err := i.Paused(); err != nil || paused {
+		if ended(i.pidfd) {
+			err = ErrNotRunning
+		} else if paused {
+			err = ErrPaused
+		}
+		return -1, fmt.Errorf("cannot run %s: %w", o.Args[0], err)
 	}
 	signals, stop := catchSignals() // before the command can run: none is lost
 	defer stop()
@@ -118,7 +127,11 @@ func (i *Instance) join(o ExecOptions, stdio [3]*os.File) (int, error) {
 	if err != nil {
 		return 0, errors.Join(err, entrance.Close())
 	}
-	env := execEnv(o)
+	own, err := loadEnv(i.dir)
+	if err != nil {
+		return 0, errors.Join(err, entrance.Close())
+	}
+	env := execEnv(o, own)
 	cmd := join.Command{
 		Paths: candidates(o.Args[0], env["PATH"]), Args: o.Args, Env: environ(env, nil),
 		Cwds: []string{o.Cwd}, UID: o.UID, GID: o.GID, Groups: o.Groups, Stdio: stdio, TTY: o.TTY,
@@ -149,8 +162,8 @@ func (i *Instance) join(o ExecOptions, stdio [3]*os.File) (int, error) {
 	return pid, err
 }
 
-// execEnv is the environment of a command.
-func execEnv(o ExecOptions) map[string]string {
+// execEnv is the environment of a command; own is the instance's.
+func execEnv(o ExecOptions, own map[string]string) map[string]string {
 	env := map[string]string{"PATH": defaultPath, "LANG": "C.UTF-8", "container": "lxc"}
 	if o.UID == 0 {
 		env["HOME"], env["USER"] = "/root", "root"
@@ -163,9 +176,8 @@ func execEnv(o ExecOptions) map[string]string {
 			env["TERM"] = t
 		}
 	}
-	for k, v := range o.Env {
-		env[k] = v
-	}
+	maps.Copy(env, own)
+	maps.Copy(env, o.Env)
 	return env
 }
 

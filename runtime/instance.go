@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,6 +67,30 @@ func (i *Instance) Stats() (Stats, error) {
 		return Stats{}, err
 	}
 	return g.Stats()
+}
+
+// CPUAllowed is the processor time that its processes may have in each second.
+func (i *Instance) CPUAllowed() (time.Duration, error) {
+	l, err := loadLimits(i.dir)
+	if err != nil {
+		return 0, err
+	}
+	g, err := i.group()
+	if err != nil {
+		return 0, err
+	}
+	allowed := time.Duration(goruntime.NumCPU()) * time.Second
+	if l.CPUCount > 0 || l.CPUs != "" {
+		cpus, err := g.CPUs()
+		if err != nil {
+			return 0, err
+		}
+		allowed = time.Duration(len(cpus)) * time.Second
+	}
+	if l.CPUPeriod > 0 {
+		allowed = min(allowed, time.Duration(float64(time.Second)*float64(l.CPUQuota)/float64(l.CPUPeriod)))
+	}
+	return allowed, nil
 }
 
 // OOMKills is how many of its processes the kernel has killed for want of memory.

@@ -49,7 +49,7 @@ type Spec struct {
 	Linux32 bool `json:"linux32,omitempty"`
 	// Init is the argument vector of PID 1; empty means /sbin/init.
 	Init []string `json:"init,omitempty"`
-	// Env is added to the environment of init.
+	// Env is added to the environment of init and of commands.
 	Env map[string]string `json:"env,omitempty"`
 	// NICs are plugged in before init runs.
 	NICs []network.NIC `json:"nics,omitempty"`
@@ -106,7 +106,12 @@ func (s Spec) validate() error {
 	if err := errors.Join(s.validateDiskMaps(), s.validateDisks(), s.Limits.validate(), stage.ValidateSysctls(s.Sysctls)); err != nil {
 		return err
 	}
-	for k, v := range s.Env {
+	return validateEnv(s.Env)
+}
+
+// validateEnv refuses what no environment can hold.
+func validateEnv(env map[string]string) error {
+	for k, v := range env {
 		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
 			return fmt.Errorf("invalid environment variable %q", k)
 		}

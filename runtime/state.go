@@ -230,7 +230,7 @@ func lockRunDir(ctx context.Context, dir string, create bool) (*runLock, error) 
 
 // remove removes the run directory, and with it the lock.
 func (l *runLock) remove() error {
-	for _, name := range []string{stopFile, filterFile, devicesFile, devicesFile + ".new", limitsFile, limitsFile + ".new", disksFile, disksFile + ".new", stateFile, stateFile + ".new", lockFile} {
+	for _, name := range []string{stopFile, filterFile, devicesFile, devicesFile + ".new", limitsFile, limitsFile + ".new", envFile, envFile + ".new", disksFile, disksFile + ".new", stateFile, stateFile + ".new", lockFile} {
 		if err := os.Remove(filepath.Join(l.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return errors.Join(fmt.Errorf("cannot remove the run directory: %w", err), l.file.Close())
 		}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/cgroup"
 )
 
 // StopOptions say how to stop.
@@ -74,7 +76,7 @@ func stopAnnounced(runDir string) bool {
 // end ends the instance's init, one way or the other.
 func (i *Instance) end(ctx context.Context, o StopOptions) error {
 	if o.Force {
-		return kill(ctx, i.pidfd)
+		return i.kill(ctx)
 	}
 	wait := ctx
 	if o.Timeout > 0 {
@@ -167,6 +169,11 @@ const (
 // init ends. One that fetches its signals by sigtimedwait, as busybox does,
 // cannot be told from that while it waits, and is not disturbed by more of them.
 func (i *Instance) askToStop(ctx context.Context) error {
+	if err := i.Resume(); err != nil { // it would not get the signal
+		if _, none := errors.AsType[*cgroup.MissingError](err); !none {
+			return err
+		}
+	}
 	var last time.Time
 	for !ended(i.pidfd) {
 		kind, err := i.kind()

@@ -165,6 +165,9 @@ func (s *supervisor) prepareLocked() (err error) {
 	if err := saveLimits(s.spec.RunDir, s.spec.Limits); err != nil {
 		return err
 	}
+	if err := saveEnv(s.spec.RunDir, s.spec.Env); err != nil {
+		return err
+	}
 	if s.layout, err = cgroup.Detect(); err != nil {
 		return err
 	}

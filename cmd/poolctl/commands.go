@@ -12,8 +12,9 @@ const (
 
 func instanceCommands(e *env) []*cli.Command {
 	return []*cli.Command{
-		createCommand(e), launchCommand(e), startCommand(e), stopCommand(e), restartCommand(e), copyCommand(e),
-		deleteCommand(e), listCommand(e), infoCommand(e), execCommand(e), configCommand(e), profileCommands(e), publishCommand(e), fileCommands(e),
+		createCommand(e), launchCommand(e), startCommand(e), stopCommand(e), restartCommand(e), pauseCommand(e), resumeCommand(e),
+		rebuildCommand(e), copyCommand(e), deleteCommand(e), listCommand(e), infoCommand(e), topCommand(e), execCommand(e), shellCommand(e),
+		configCommand(e), profileCommands(e), publishCommand(e), fileCommands(e),
 	}
 }
 

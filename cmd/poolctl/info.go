@@ -20,7 +20,7 @@ func infoCommand(e *env) *cli.Command {
 			if len(args) == 0 {
 				return e.hostInfo(ctx, s, nameOr(format, output.YAML))
 			}
-			in, err := s.Instance(ctx, args[0])
+			in, err := s.InstanceInfo(ctx, args[0])
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"poolctl/cmd/poolctl/internal/output"
@@ -38,8 +40,11 @@ func instanceText(in pool.Instance) string {
 	if isSet(in.LastUsedAt) {
 		line("Last Used: %s", minute(in.LastUsedAt.Local()))
 	}
-	if in.State != nil {
-		resourcesText(&b, in.State)
+	if in.State != nil && isSet(in.State.StartedAt) {
+		line("Started: %s", minute(in.State.StartedAt.Local()))
+	}
+	if in.State != nil || len(in.Disks) > 0 {
+		resourcesText(&b, in)
 	}
 	if len(in.Snapshots) > 0 {
 		line("\nSnapshots:")
@@ -48,20 +53,50 @@ func instanceText(in pool.Instance) string {
 	return b.String()
 }
 
-func resourcesText(b *strings.Builder, st *pool.InstanceState) {
+func resourcesText(b *strings.Builder, in pool.Instance) {
 	line := func(format string, a ...any) { fmt.Fprintf(b, format+"\n", a...) }
 	line("\nResources:")
-	line("  Processes: %d", st.Processes)
-	line("  CPU usage:\n    CPU usage (in seconds): %d", int64(st.CPU.Seconds()))
-	line("  Memory usage:\n    Memory (current): %s", output.IEC(st.Memory))
-	if st.MemoryPeak > 0 {
-		line("    Memory (peak): %s", output.IEC(st.MemoryPeak))
+	st := in.State
+	if st != nil {
+		line("  Processes: %d", st.Processes)
 	}
+	if len(in.Disks) > 0 {
+		line("  Disk usage:")
+	}
+	for _, device := range slices.Sorted(maps.Keys(in.Disks)) {
+		d := in.Disks[device]
+		if d.Total > 0 {
+			line("    %s: %s of %s", device, output.IEC(d.Usage), output.IEC(d.Total))
+		} else {
+			line("    %s: %s", device, output.IEC(d.Usage))
+		}
+	}
+	if st == nil {
+		return
+	}
+	line("  CPU usage:\n    CPU usage (in seconds): %d", int64(st.CPU.Seconds()))
+	memoryText(b, st)
 	if len(st.Network) > 0 {
 		line("  Network usage:")
 	}
 	for _, i := range st.Network {
 		interfaceText(b, i)
+	}
+}
+
+func memoryText(b *strings.Builder, st *pool.InstanceState) {
+	line := func(format string, a ...any) { fmt.Fprintf(b, format+"\n", a...) }
+	line("  Memory usage:\n    Memory (current): %s", output.IEC(st.Memory))
+	for _, m := range []struct {
+		what  string
+		bytes int64
+	}{{"Memory (peak)", st.MemoryPeak}, {"Memory (limit)", st.MemoryLimit}, {"Swap (current)", st.Swap}, {"Swap (peak)", st.SwapPeak}} {
+		if m.bytes > 0 {
+			line("    %s: %s", m.what, output.IEC(m.bytes))
+		}
+	}
+	if st.OOMKills > 0 {
+		line("    Killed for want of memory: %d", st.OOMKills)
 	}
 }
 

@@ -37,6 +37,7 @@ type instanceView struct {
 type stateView struct {
 	Status     string                   `json:"status" yaml:"status"`
 	StatusCode int                      `json:"status_code" yaml:"status_code"`
+	Disk       map[string]diskView      `json:"disk" yaml:"disk"`
 	Memory     memoryView               `json:"memory" yaml:"memory"`
 	Network    map[string]interfaceView `json:"network" yaml:"network"`
 	PID        int                      `json:"pid" yaml:"pid"`
@@ -46,12 +47,22 @@ type stateView struct {
 }
 
 type memoryView struct {
-	Usage     int64 `json:"usage" yaml:"usage"`
-	UsagePeak int64 `json:"usage_peak" yaml:"usage_peak"`
+	Usage         int64 `json:"usage" yaml:"usage"`
+	UsagePeak     int64 `json:"usage_peak" yaml:"usage_peak"`
+	Total         int64 `json:"total" yaml:"total"` // its limit, or the host's memory
+	SwapUsage     int64 `json:"swap_usage" yaml:"swap_usage"`
+	SwapUsagePeak int64 `json:"swap_usage_peak" yaml:"swap_usage_peak"`
+	OOMKills      int64 `json:"oom_kills" yaml:"oom_kills"`
+}
+
+type diskView struct {
+	Usage int64 `json:"usage" yaml:"usage"`
+	Total int64 `json:"total" yaml:"total"`
 }
 
 type cpuView struct {
-	Usage int64 `json:"usage" yaml:"usage"` // nanoseconds
+	Usage         int64 `json:"usage" yaml:"usage"`                   // nanoseconds
+	AllocatedTime int64 `json:"allocated_time" yaml:"allocated_time"` // nanoseconds in each second; of info only
 }
 
 type interfaceView struct {
@@ -69,6 +80,8 @@ func statusCode(status string) int {
 	switch status {
 	case "Running":
 		return 103
+	case "Frozen":
+		return 110
 	case "Stopped":
 		return 102
 	}
@@ -83,11 +96,16 @@ func viewOf(in pool.Instance) instanceView {
 		Status: in.Status, StatusCode: statusCode(in.Status), Problem: in.Problem, LastUsedAt: in.LastUsedAt, Location: "none",
 		Type: in.Type, Project: "default", Pool: in.Pool, Snapshots: orEmpty(in.Snapshots),
 	}
-	v.State = stateView{Status: in.Status, StatusCode: v.StatusCode, Network: map[string]interfaceView{}}
+	v.State = stateView{Status: in.Status, StatusCode: v.StatusCode, Network: map[string]interfaceView{}, Disk: map[string]diskView{}}
+	for device, d := range in.Disks {
+		v.State.Disk[device] = diskView(d)
+	}
 	if st := in.State; st != nil {
 		v.State.PID, v.State.Processes, v.State.StartedAt = st.PID, st.Processes, st.StartedAt
-		v.State.CPU.Usage = st.CPU.Nanoseconds()
-		v.State.Memory = memoryView{Usage: st.Memory, UsagePeak: st.MemoryPeak}
+		v.State.CPU = cpuView{Usage: st.CPU.Nanoseconds(), AllocatedTime: st.CPUAllowed.Nanoseconds()}
+		v.State.Memory = memoryView{
+			Usage: st.Memory, UsagePeak: st.MemoryPeak, Total: memoryTotal(st), SwapUsage: st.Swap, SwapUsagePeak: st.SwapPeak, OOMKills: st.OOMKills,
+		}
 		for _, i := range st.Network {
 			v.State.Network[i.Name] = interfaceView{
 				Addresses: orEmpty(i.Addresses), Counters: i.Counters, HWAddr: i.HWAddr, HostName: i.HostName, MTU: i.MTU, State: i.State, Type: i.Type,
@@ -95,6 +113,16 @@ func viewOf(in pool.Instance) instanceView {
 		}
 	}
 	return v
+}
+
+// memoryTotal is how much memory an instance can have: its limit, unless the host
+// has less.
+func memoryTotal(st *pool.InstanceState) int64 {
+	host, err := pool.HostMemory()
+	if err != nil || st.MemoryLimit > 0 && st.MemoryLimit < host {
+		return st.MemoryLimit
+	}
+	return host
 }
 
 func orEmptyMap[V any](m map[string]V) map[string]V {

@@ -22,10 +22,12 @@ func sampleInstances() []pool.Instance {
 	c1 := pool.Instance{
 		Name: "c1", Status: "Running", Type: "container", Architecture: "x86_64", CreatedAt: at, LastUsedAt: at, Pool: "default",
 		Profiles: []string{"default", "web"}, Config: map[string]string{"volatile.base_image": "ef1a4fe020b6e0705a23f155e167aa57"},
+		Disks: map[string]pool.DiskUsage{"root": {Usage: 1 << 20}}, ExpandedDevices: map[string]map[string]string{"root": {"type": "disk", "path": "/"}},
 		ExpandedConfig: map[string]string{"user.comment": "the first one", "security.privileged": "true"},
 		Snapshots:      []pool.Snapshot{{Name: "snap0", CreatedAt: at}, {Name: "s1", CreatedAt: at}},
 		State: &pool.InstanceState{
 			PID: 15023, Processes: 5, CPU: 1724 * time.Millisecond, Memory: 3715072, MemoryPeak: 10338304,
+			StartedAt: at, MemoryLimit: 32 << 20, Swap: 4096, SwapPeak: 8192, OOMKills: 3,
 			Network: []network.Interface{
 				{
 					Name: "lo", State: "up", Type: "loopback", MTU: 65536,
@@ -56,14 +58,21 @@ Storage pool: default
 PID: 15023
 Created: 2026/11/23 23:56 UTC
 Last Used: 2026/11/23 23:56 UTC
+Started: 2026/11/23 23:56 UTC
 
 Resources:
   Processes: 5
+  Disk usage:
+    root: 1.00MiB
   CPU usage:
     CPU usage (in seconds): 1
   Memory usage:
     Memory (current): 3.54MiB
     Memory (peak): 9.86MiB
+    Memory (limit): 32.00MiB
+    Swap (current): 4.00KiB
+    Swap (peak): 8.00KiB
+    Killed for want of memory: 3
   Network usage:
     lo:
       Type: loopback
@@ -135,6 +144,9 @@ func TestInstanceList(t *testing.T) {
 		{output.CSV, defaultColumns, []string{"status=running"}, "c1,RUNNING,\"10.119.77.2 (eth0)\n10.119.77.163 (eth0)\",fd42:119:77:0:216:3eff:feef:c109 (eth0),CONTAINER,2\n"},
 		{output.CSV, "n,p,PabcdfFlmNu", []string{"c1"}, "c1,15023,\"default\nweb\",x86_64,default,2026/11/23 23:56 UTC,,ef1a4fe020b6,ef1a4fe020b6e0705a23f155e167aa57,2026/11/23 23:56 UTC,3.54MiB,5,1s\n" +
 			"c10,,,x86_64,default,2026/11/23 23:56 UTC,of c10,,,,,,\n"},
+		{output.CSV, "nDeLMU,devices:root.path", []string{"name=c1$"}, "c1,1.00MiB,default,none,11.1%,2026/11/23 23:56 UTC,/\n"},
+		{output.CSV, "nM", []string{"name=^c2$", "location=none"}, "c2,\n"},
+		{output.CSV, "n", []string{"location=elsewhere"}, ""},
 		{output.CSV, "n,user.comment:COMMENT:5", []string{"^c1$"}, "c1,the f\n"},
 		{output.CSV, "n", []string{"c"}, "c1\nc2\nc10\n"},
 		{output.CSV, "n", []string{"c1"}, "c1\nc10\n"},
@@ -176,7 +188,7 @@ func TestListColumns(t *testing.T) {
 	if got := cols[2].cell(in); got != "日本語四" {
 		t.Errorf("a column as wide as its heading: %q", got)
 	}
-	for _, bad := range []string{"X", "n,user.a:b:c", "user.a:b:-2", ":x", "user.a:b:1:2"} {
+	for _, bad := range []string{"X", "n,user.a:b:c", "user.a:b:-2", ":x", "user.a:b:1:2", "", "n,,s", ",n", "devices:root"} {
 		if _, err := listColumns(bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
@@ -193,7 +205,8 @@ func TestInstanceViews(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`"name":"c1","status":"Running","status_code":103`, `"pid":15023,"processes":5,"cpu":{"usage":1724000000}`, `"memory":{"usage":3715072,"usage_peak":10338304}`,
+		`"name":"c1","status":"Running","status_code":103`, `"pid":15023,"processes":5,"cpu":{"usage":1724000000,"allocated_time":0}`,
+		`"memory":{"usage":3715072,"usage_peak":10338304,"total":33554432,"swap_usage":4096,"swap_usage_peak":8192,"oom_kills":3}`, `"disk":{"root":{"usage":1048576,"total":0}}`,
 		`"network":{"eth0":{"addresses":[{"family":"inet","address":"10.119.77.163","netmask":"24","scope":"global"}`, `"bytes_received":2218`,
 		`"name":"c10","status":"Stopped","status_code":102`, `"network":{},"pid":0`, `"config":{},"devices":{}`, `"snapshots":[]`,
 	} {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,12 +12,13 @@ import (
 )
 
 const listHelp = `Filters: the beginning of a name, a regular expression that matches a whole name, KEY=VALUE for the configuration
-(VALUE a regular expression, KEY may be abbreviated: u.blah), type=, status=, architecture=, ipv4=, ipv6= (an address
-or subnet). All of them have to match.
+(VALUE a regular expression, KEY may be abbreviated: u.blah), name=, type=, status=, architecture=, location=, ipv4=,
+ipv6= (an address or subnet). All of them have to match.
 
 Columns: n name, s state, 4 IPv4, 6 IPv6, t type, S snapshots, p PID, P profiles, a architecture, b storage pool,
-c created, d description, f base image (short), F base image, l last used, m memory, N processes, u CPU seconds,
-or, between commas, a configuration key with a heading and a width: user.comment:COMMENT:20`
+c created, d description, D disk usage, e project, f base image (short), F base image, l last used, L location,
+m memory, M memory in percent of what it may have, N processes, u CPU seconds, U started; or, between commas, a key of
+the configuration or of a device with a heading and a width: user.comment:COMMENT:20, devices:eth0.network`
 
 const (
 	defaultColumns = "ns46tS"
@@ -45,6 +47,12 @@ func listCommand(e *env) *cli.Command {
 			instances, err := s.Instances(ctx)
 			if err != nil {
 				return err
+			}
+			instances = slices.DeleteFunc(instances, func(in pool.Instance) bool { return !instanceMatches(in, filters) })
+			if slices.ContainsFunc(cols, func(c listColumn) bool { return c.heading == "DISK USAGE" }) {
+				if err := s.AddDiskUsage(ctx, instances); err != nil {
+					return err
+				}
 			}
 			return instanceList(instances, filters, cols).Write(e.stdout, format)
 		}),

@@ -21,6 +21,9 @@ type listColumn struct {
 // commas.
 func listColumns(spec string) ([]listColumn, error) {
 	var out []listColumn
+	if spec == "" || strings.HasPrefix(spec, ",") || strings.HasSuffix(spec, ",") || strings.Contains(spec, ",,") {
+		return nil, badUsage("list", "empty column in %q", spec)
+	}
 	for _, word := range strings.Split(spec, ",") {
 		if strings.ContainsAny(word, ".:") {
 			c, err := configColumn(word)
@@ -41,9 +44,11 @@ func listColumns(spec string) ([]listColumn, error) {
 	return out, nil
 }
 
-// configColumn reads [config:]KEY[:HEADING[:WIDTH]].
+// configColumn reads [config:|devices:]KEY[:HEADING[:WIDTH]]; the key of a device
+// is DEVICE.KEY.
 func configColumn(word string) (listColumn, error) {
-	parts := strings.Split(strings.TrimPrefix(word, "config:"), ":")
+	rest, ofDevice := strings.CutPrefix(word, "devices:")
+	parts := strings.Split(strings.TrimPrefix(rest, "config:"), ":")
 	key, width := parts[0], -1
 	heading := strings.ToUpper(strings.NewReplacer("_", " ", ".", " ").Replace(key))
 	if len(parts) > 1 && parts[1] != "" {
@@ -58,11 +63,15 @@ func configColumn(word string) (listColumn, error) {
 			width = len(heading)
 		}
 	}
-	if key == "" || len(parts) > 3 {
+	device, deviceKey, dotted := strings.Cut(key, ".")
+	if key == "" || len(parts) > 3 || ofDevice && !dotted {
 		return listColumn{}, badUsage("list", "%q is not of the form KEY:HEADING:WIDTH", word)
 	}
 	return listColumn{heading, func(in pool.Instance) string {
 		v := []rune(in.ExpandedConfig[key])
+		if ofDevice {
+			v = []rune(in.ExpandedDevices[device][deviceKey])
+		}
 		if width >= 0 && len(v) > width {
 			v = v[:width]
 		}
@@ -96,6 +105,12 @@ func letterColumn(letter rune) (listColumn, bool) {
 		return listColumn{"BASE IMAGE", func(in pool.Instance) string { f := baseImage(in); return f[:min(12, len(f))] }}, true
 	case 'F':
 		return listColumn{"BASE IMAGE", baseImage}, true
+	case 'D':
+		return listColumn{"DISK USAGE", diskCell}, true
+	case 'e':
+		return listColumn{"PROJECT", func(pool.Instance) string { return "default" }}, true
+	case 'L':
+		return listColumn{"LOCATION", func(pool.Instance) string { return "none" }}, true
 	case 'l':
 		return listColumn{"LAST USED AT", func(in pool.Instance) string { return timeCell(in.LastUsedAt) }}, true
 	case 'P':
@@ -121,10 +136,30 @@ func liveColumn(letter rune) (listColumn, bool) {
 		return listColumn{"PROCESSES", live(func(st *pool.InstanceState) string { return strconv.FormatInt(st.Processes, 10) })}, true
 	case 'm':
 		return listColumn{"MEMORY USAGE", live(func(st *pool.InstanceState) string { return output.IEC(st.Memory) })}, true
+	case 'M':
+		return listColumn{"MEMORY USAGE%", live(func(st *pool.InstanceState) string {
+			total := memoryTotal(st)
+			if total == 0 {
+				return ""
+			}
+			return fmt.Sprintf("%.1f%%", 100*float64(st.Memory)/float64(total))
+		})}, true
+	case 'U':
+		return listColumn{"STARTED AT", live(func(st *pool.InstanceState) string { return timeCell(st.StartedAt) })}, true
 	case 'u':
 		return listColumn{"CPU USAGE", live(func(st *pool.InstanceState) string { return fmt.Sprintf("%ds", int64(st.CPU.Seconds())) })}, true
 	}
 	return listColumn{}, false
+}
+
+// diskCell is what the root disk takes.
+func diskCell(in pool.Instance) string {
+	for device, d := range in.Disks {
+		if in.ExpandedDevices[device]["path"] == "/" {
+			return output.IEC(d.Usage)
+		}
+	}
+	return ""
 }
 
 // addressCell has the addresses that others can reach, each on a line with its

@@ -27,6 +27,10 @@ func instanceMatches(in pool.Instance, filters []string) bool {
 func shorthandMatches(in pool.Instance, key, value string) bool {
 	return slices.ContainsFunc(strings.Split(value, ","), func(v string) bool {
 		switch key {
+		case "name":
+			return match.Name(v, in.Name)
+		case "location":
+			return v == "none" // as on a host without a cluster
 		case "type":
 			return strings.EqualFold(in.Type, v)
 		case "status":

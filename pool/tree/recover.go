@@ -22,6 +22,7 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opImageUpdate:    clearHandler,
 		opCreate:         t.recoverOwner,
 		opRestore:        clearHandler, // the new volume before the exchange, the old one after it
+		opRebuild:        clearHandler, // as above
 		opInstanceDelete: t.recoverOwner,
 		opSnapshotCreate: t.recoverSnapshotCreate,
 		opSnapshotDelete: t.recoverSnapshotDelete,

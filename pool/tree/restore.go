@@ -47,7 +47,7 @@ func (t *Tree) restore(ctx context.Context, name, snap string, o RestoreOptions)
 	})
 }
 
-// replaceBy makes a writable snapshot of source in an entry of the operation op, calls swap to exchange it with what it is
+// replaceBy makes a writable snapshot of source, or where that is "" an empty subvolume, in an entry of the operation op, calls swap to exchange it with what it is
 // to replace, and deletes what is in the entry then.
 func (t *Tree) replaceBy(ctx context.Context, op string, args any, source string, swap func(staged string) error) error {
 	e, err := journal.BeginUnsynced(ctx, t.staging(), op, args)
@@ -56,7 +56,11 @@ func (t *Tree) replaceBy(ctx context.Context, op string, args any, source string
 	}
 	crash.Point("tree.restore.begun")
 	staged := e.Path(entryVolume)
-	err = btrfs.SnapshotTree(ctx, source, staged, false)
+	if source == "" {
+		err = btrfs.CreateSubvolume(staged)
+	} else {
+		err = btrfs.SnapshotTree(ctx, source, staged, false)
+	}
 	if err == nil {
 		crash.Point("tree.restore.snapshot")
 		err = swap(staged)

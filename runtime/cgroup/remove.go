@@ -16,8 +16,16 @@ import (
 )
 
 // Kill sends SIGKILL to every process in the group and below, by cgroup.kill
-// where there is v2 (kernel 5.14), else one by one. It does not wait.
+// where there is v2 (kernel 5.14), else one by one, and thaws what is frozen. It
+// does not wait.
 func (g Group) Kill() error {
+	if err := g.killAll(); err != nil {
+		return err
+	}
+	return g.ThawAll()
+}
+
+func (g Group) killAll() error {
 	if h, ok := g.layout.Unified(); ok {
 		err := os.WriteFile(filepath.Join(g.dir(h), "cgroup.kill"), []byte("1"), 0)
 		if err == nil {

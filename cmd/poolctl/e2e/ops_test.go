@@ -221,6 +221,8 @@ func instanceOps() []op {
 		{name: "stop", args: []string{"stop", "c1"}, prepare: run, verify: verify},
 		{name: "stop --force", args: []string{"stop", "--force", "c1"}, prepare: run, verify: verify},
 		{name: "restart --force", args: []string{"restart", "--force", "c1"}, prepare: run, verify: verify},
+		{name: "rebuild", args: []string{"rebuild", "bb", "c1"}, prepare: ensure1, verify: rebuilt},
+		{name: "rebuild --force", args: []string{"rebuild", "--force", "bb", "c1"}, prepare: run, verify: rebuilt},
 		{name: "delete", args: []string{"delete", "c1"}, prepare: ensure1, verify: func(h *host) {
 			if has1(h) {
 				verify(h)
@@ -232,6 +234,14 @@ func instanceOps() []op {
 			}
 		}},
 	}
+}
+
+// rebuilt checks that an instance works with the old root or the new one, and has its snapshot.
+func rebuilt(h *host) {
+	works(h, "c1", "")
+	h.ok("restore", "c1", "s0")
+	works(h, "c1", `^old\n$`)
+	h.ok("delete", "c1")
 }
 
 func snapshotOps() []op {
