@@ -121,28 +121,35 @@ func removeIfEmpty(path string) error {
 // writeFile replaces dir/name by data: a file beside it is written, fsynced and renamed over it. There is one temporary
 // name, not a random one: what a killed writer leaves is taken by the next. The caller keeps other writers off.
 func writeFile(dir, name string, data []byte, mode fs.FileMode) (err error) {
-	path := filepath.Join(dir, name)
-	tmp := filepath.Join(dir, "."+name+".new")
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, mode)
+	f, err := writeBeside(dir, name, data, mode)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			if rerr := os.Remove(tmp); !errors.Is(rerr, fs.ErrNotExist) {
-				err = errors.Join(err, rerr)
-			}
-		}
-	}()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
+	if err = errors.Join(f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	crash.Point("tree.write.synced")
-	return os.Rename(tmp, path)
+	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// writeBeside is the first half of writeFile: the file under its temporary name, not synced yet.
+func writeBeside(dir, name string, data []byte, mode fs.FileMode) (*os.File, error) {
+	tmp := filepath.Join(dir, "."+name+".new")
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, mode)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(mode)); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(tmp))
+	}
+	return f, nil
 }
 
 // readFile reads a regular file of at most limit bytes. It follows no link and does not hang on a fifo.

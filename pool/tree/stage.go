@@ -112,18 +112,24 @@ func (s *Stage) commit(ctx context.Context, rec ImageRecord) error {
 	if err := os.Chmod(s.Dir(), 0o711); err != nil {
 		return err
 	}
-	if err := btrfs.Sync(s.tree.mnt); err != nil {
+	raw, err := encodeImageRecord(rec)
+	if err != nil {
+		return err
+	}
+	// Its content is synced with the rest, and gets its name after that: the name says that all is there.
+	record, err := writeBeside(s.entry.Dir(), entryRecord, raw, 0o600)
+	if err != nil {
+		return err
+	}
+	crash.Point("tree.commit.written")
+	if err := errors.Join(record.Close(), btrfs.Sync(s.tree.mnt)); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	crash.Point("tree.commit.synced")
-	raw, err := encodeImageRecord(rec)
-	if err == nil {
-		err = writeFile(s.entry.Dir(), entryRecord, raw, 0o600)
-	}
-	if err != nil {
+	if err := os.Rename(record.Name(), s.entry.Path(entryRecord)); err != nil {
 		return err
 	}
 	crash.Point("tree.commit.recorded")
