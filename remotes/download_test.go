@@ -2,6 +2,7 @@ package remotes
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -65,6 +66,14 @@ func cutAfter(b []byte, n int, tag string, ranges bool) http.HandlerFunc {
 	}
 }
 
+// rangeOf sends the part of a file that is asked for, whatever If-Range says.
+func rangeOf(b []byte, tag string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("If-Range")
+		cutAfter(b, len(b), tag, true)(w, r)
+	}
+}
+
 func whole(b []byte) http.HandlerFunc { return cutAfter(b, len(b), `"t"`, true) }
 
 func status(code int) http.HandlerFunc {
@@ -101,6 +110,7 @@ func TestOpen(t *testing.T) {
 		"weak validator":      {[]http.HandlerFunc{cutAfter(b, 100000, `W/"t"`, true), whole(b)}, "- 100000"},
 		"no ranges":           {[]http.HandlerFunc{cutAfter(b, 100000, `"t"`, false), cutAfter(b, 200000, `"t"`, false), cutAfter(b, len(b), `"t"`, false)}, "- 100000 200000"},
 		"cut while skipping":  {[]http.HandlerFunc{cutAfter(b, 100000, `"t"`, false), cutAfter(b, 50, `"t"`, false), cutAfter(b, len(b), `"t"`, false)}, "- 100000 100000"},
+		"other ETag, 206":     {[]http.HandlerFunc{cutAfter(b, 100000, `"old"`, true), rangeOf(b, `"new"`)}, "- 100000"},
 		"other ETag":          {[]http.HandlerFunc{cutAfter(b, 100000, `"old"`, true), whole(b)}, "- 100000"},
 		"busy at first":       {[]http.HandlerFunc{status(503), status(429), whole(b)}, "- - -"},
 		"busy in between":     {[]http.HandlerFunc{cutAfter(b, 100000, `"t"`, true), status(502), whole(b)}, "- 100000 100000"},
@@ -168,6 +178,15 @@ func TestOpenRefuses(t *testing.T) {
 			_, _ = w.Write(b[500:])
 		}
 	}
+	gzipped := func(b []byte) http.HandlerFunc { // although the request says identity
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			_ = http.NewResponseController(w).Flush()
+			z := gzip.NewWriter(w)
+			_, _ = z.Write(b)
+			_ = z.Close() // the client may be gone
+		}
+	}
 	var (
 		he *HashError
 		se *SizeError
@@ -183,6 +202,8 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		"wrong bytes":          {[]http.HandlerFunc{whole(wrong)}, &he, "where the catalogue says", false, 1},
 		"wrong after a cut":    {[]http.HandlerFunc{first, whole(wrong)}, &he, "", false, 2},
+		"wrong, with a 206":    {[]http.HandlerFunc{first, rangeOf(wrong, `"other"`)}, &he, "", false, 2},
+		"gzipped":              {[]http.HandlerFunc{gzipped(b)}, &se, "is longer", false, 1},
 		"longer":               {[]http.HandlerFunc{whole(append(bytes.Clone(b), 1))}, &se, "is longer (1048577 bytes) than", true, 1},
 		"shorter":              {[]http.HandlerFunc{whole(b[:1000])}, &se, "is shorter (1000 bytes) than", true, 1},
 		"longer stream":        {[]http.HandlerFunc{stream(append(bytes.Clone(b), 1))}, &se, "is longer", false, 1},

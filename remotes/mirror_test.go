@@ -15,6 +15,7 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
 // mirrored makes a client of a remote whose URL is the first server's and whose mirrors are the others.
@@ -38,7 +39,7 @@ func mirrored(t *testing.T, n *notices, dir string, all ...*server) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.backoff, c.native, c.idle, c.grace = time.Millisecond, "x86_64", 300*time.Millisecond, 300*time.Millisecond
+	c.backoff, c.native, c.idle, c.grace = time.Millisecond, "x86_64", time.Second, 300*time.Millisecond
 	c.pace = pace{window: 200 * time.Millisecond, least: 1 << 20}
 	return c
 }
@@ -154,6 +155,7 @@ func TestMirrorsDownload(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	}
+	silent := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	for name, c := range map[string]struct {
 		first http.HandlerFunc
 		// resumed says that the second mirror is asked for the rest only.
@@ -163,6 +165,7 @@ func TestMirrorsDownload(t *testing.T) {
 		"500":          {status(500), false},
 		"cut":          {cutAfter(b, half, `"t"`, true), true},
 		"stall":        {stall, true},
+		"no answer":    {silent, false},
 		"drip":         {drip(b), true},
 		"other length": {whole(b[:half]), false},
 	} {
@@ -274,10 +277,13 @@ func TestMirrorsOtherPath(t *testing.T) {
 	}
 }
 
-// keyFor makes an OpenPGP key and its public half, armored not.
-func keyFor(t *testing.T, name string) (*openpgp.Entity, []byte) {
+// keyFor makes an OpenPGP key, with a change, and its public half, armored not.
+func keyFor(t *testing.T, name string, config *packet.Config, change func(*openpgp.Entity) error) (*openpgp.Entity, []byte) {
 	t.Helper()
-	e, err := openpgp.NewEntity(name, "", name+"@example.org", nil)
+	e, err := openpgp.NewEntity(name, "", name+"@example.org", config)
+	if err == nil && change != nil {
+		err = change(e)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,10 +295,10 @@ func keyFor(t *testing.T, name string) (*openpgp.Entity, []byte) {
 }
 
 // sign gives the text with a cleartext signature.
-func sign(t *testing.T, by *openpgp.Entity, text []byte) []byte {
+func sign(t *testing.T, by *openpgp.Entity, config *packet.Config, text []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	w, err := clearsign.Encode(&out, by.PrivateKey, nil)
+	w, err := clearsign.Encode(&out, by.PrivateKey, config)
 	if err == nil {
 		_, err = w.Write(text)
 	}
@@ -304,28 +310,48 @@ func sign(t *testing.T, by *openpgp.Entity, text []byte) []byte {
 
 // TestKeyring: a remote with a keyring reads signed documents only, and of them only the signed text.
 func TestKeyring(t *testing.T) {
-	key, public := keyFor(t, "us")
-	stranger, _ := keyFor(t, "them")
+	key, public := keyFor(t, "us", nil, nil)
+	stranger, _ := keyFor(t, "them", nil, nil)
+	ago := func(d time.Duration) *packet.Config {
+		return &packet.Config{Time: func() time.Time { return time.Now().Add(-d) }, KeyLifetimeSecs: 24 * 60 * 60}
+	}
+	expired, expiredPublic := keyFor(t, "yesterday", ago(48*time.Hour), nil)
+	revoked, revokedPublic := keyFor(t, "lost", ago(2*time.Hour), func(e *openpgp.Entity) error {
+		return e.RevokeKey(packet.KeyCompromised, "stolen", nil)
+	})
 	plain := stream(t, "20240101")
 	idx, prod := plain["/base/streams/v1/index.json"], plain["/base/streams/v1/images.json"]
-	signed := func(by *openpgp.Entity) map[string][]byte {
-		return map[string][]byte{"/base/streams/v1/index.sjson": sign(t, by, idx), "/base/streams/v1/images.sjson": sign(t, by, prod)}
+	signedWith := func(by *openpgp.Entity, config *packet.Config) map[string][]byte {
+		return map[string][]byte{"/base/streams/v1/index.sjson": sign(t, by, config, idx), "/base/streams/v1/images.sjson": sign(t, by, config, prod)}
 	}
+	signed := func(by *openpgp.Entity) map[string][]byte { return signedWith(by, nil) }
 	altered := signed(key)
 	altered["/base/streams/v1/images.sjson"] = bytes.Replace(altered["/base/streams/v1/images.sjson"], []byte("20240101"), []byte("20250101"), 1)
 	unsigned := map[string][]byte{"/base/streams/v1/index.sjson": idx, "/base/streams/v1/images.sjson": prod}
 	around := signed(key)
 	around["/base/streams/v1/images.sjson"] = append([]byte(`{"products":{}}`+"\n"), around["/base/streams/v1/images.sjson"]...)
+	half := signed(key)
+	half["/base/streams/v1/images.sjson"] = prod
 	for name, c := range map[string]struct {
 		docs map[string][]byte
+		keys []byte // nil = public
 		ok   bool
 	}{
-		"signed": {signed(key), true}, "text around it": {around, true}, "by another": {signed(stranger), false},
-		"altered": {altered, false}, "unsigned": {unsigned, false}, "only .json": {plain, false},
+		"signed": {signed(key), nil, true}, "text around it": {around, nil, true}, "by another": {signed(stranger), nil, false},
+		"altered": {altered, nil, false}, "unsigned": {unsigned, nil, false}, "only .json": {plain, nil, false},
+		"only the index":               {half, nil, false},
+		"one of two keys":              {signed(key), append(bytes.Clone(expiredPublic), public...), true},
+		"an expired key":               {signed(expired), expiredPublic, false},
+		"a key that has expired since": {signedWith(expired, ago(47*time.Hour)), expiredPublic, false},
+		"a revoked key":                {signedWith(revoked, ago(time.Hour)), revokedPublic, false},
+		"an expired signature":         {signedWith(key, &packet.Config{Time: ago(time.Hour).Time, SigLifetimeSecs: 60}), nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, tree(c.docs))
-			client, err := NewClient(Remote{Name: "test", URL: s.URL + "/base", Keyring: public}, Options{Transport: s.Client().Transport})
+			if c.keys == nil {
+				c.keys = public
+			}
+			client, err := NewClient(Remote{Name: "test", URL: s.URL + "/base", Keyring: c.keys}, Options{Transport: s.Client().Transport})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -23,8 +23,11 @@ const (
 // maxRedirects is Go's and curl's order of magnitude; mirrors use one or two.
 const maxRedirects = 10
 
-// errIdle ends a transfer in which nothing arrives.
-var errIdle = errors.New("the server sends no more data")
+// errIdle ends a transfer in which nothing arrives, errSilent one that does not begin.
+var (
+	errIdle   = errors.New("the server sends no more data")
+	errSilent = errors.New("the server does not answer")
+)
 
 // newTransport makes the transport used when none is given: proxies from the
 // environment, the system's certificates (crypto/x509 honours SSL_CERT_FILE and
@@ -71,7 +74,8 @@ func redirectPolicy(insecure bool) func(*http.Request, []*http.Request) error {
 }
 
 // do sends a request whose body ends with errIdle when nothing arrives for the
-// client's idle time. Closing the body ends everything that belongs to it.
+// client's idle time. Closing the body ends everything that belongs to it. Where there
+// are other mirrors, the connection and the answer get no more time than that either.
 func (c *Client) do(ctx context.Context, rawURL string, header http.Header) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, http.NoBody)
@@ -83,8 +87,18 @@ func (c *Client) do(ctx context.Context, rawURL string, header http.Header) (*ht
 		req.Header[k] = v
 	}
 	req.Header.Set("User-Agent", c.userAgent)
+	silent := func() bool { return true }
+	if len(c.mirrors) > 1 {
+		silent = time.AfterFunc(c.idle, func() { cancel(errSilent) }).Stop
+	}
 	resp, err := c.http.Do(req)
+	if !silent() && err == nil { // it came just then
+		err = errors.Join(errSilent, resp.Body.Close())
+	}
 	if err != nil {
+		if errors.Is(context.Cause(ctx), errSilent) {
+			err = errSilent
+		}
 		cancel(nil)
 		return nil, plainError(err)
 	}

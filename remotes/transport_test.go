@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -152,5 +153,27 @@ func TestSilentServer(t *testing.T) {
 				t.Errorf("want %q: %v", c.want, err)
 			}
 		})
+	}
+}
+
+// TestHugeHeaders: what a server says before its answer is bounded too.
+func TestHugeHeaders(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		s := serveProto(t, h2, func(w http.ResponseWriter, _ *http.Request) {
+			for i := range 64 {
+				w.Header().Set(fmt.Sprintf("X-Huge-%d", i), strings.Repeat("x", 32<<10))
+			}
+		})
+		tr := newTransport()
+		tr.TLSClientConfig.RootCAs = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
+		client, err := NewClient(Remote{Name: "x", URL: s.URL + "/base"}, Options{Transport: tr})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client.backoff = time.Millisecond
+		if _, err := client.Images(t.Context()); err == nil || !h2 && !strings.Contains(err.Error(), "headers exceeded") {
+			t.Errorf("HTTP/2 %v: %v", h2, err)
+		}
+		tr.CloseIdleConnections()
 	}
 }
