@@ -55,7 +55,7 @@ func (u *unpacker) disk(ctx context.Context, src *source, r *bufio.Reader) (err 
 	if err := qcow2.NoCow(out); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	c := qcow2.Converter{TempDir: u.req.TempDir, Limits: qcow2.Limits{VirtualSize: u.req.Limits.DiskBytes, Bytes: u.req.Limits.Bytes}}
+	c := qcow2.Converter{TempDir: u.req.TempDir, Pass: u.req.Pass, Limits: qcow2.Limits{VirtualSize: u.req.Limits.DiskBytes, Bytes: u.req.Limits.Bytes}}
 	u.virtual, err = c.Convert(ctx, r, src, out)
 	return err
 }
@@ -90,5 +90,5 @@ func (u *unpacker) packedDisk(ctx context.Context) error {
 
 // diskExtractor takes a unified image's disk, a plain file.
 func (u *unpacker) diskExtractor(b *tarball.Budget) *tarball.Extractor {
-	return tarball.New(u.dir, tarball.Policy{FilesOnly: true}, b)
+	return tarball.New(u.dir, tarball.Policy{FilesOnly: true, Pass: u.req.Pass}, b)
 }

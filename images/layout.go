@@ -29,11 +29,11 @@ func cutDir(name, dir string) (string, bool) {
 }
 
 func (u *unpacker) metadataExtractor() *tarball.Extractor {
-	return tarball.New(u.dir, tarball.Policy{FilesOnly: true}, u.req.Limits.metadataBudget())
+	return tarball.New(u.dir, tarball.Policy{FilesOnly: true, Pass: u.req.Pass}, u.req.Limits.metadataBudget())
 }
 
 // rootPolicy leaves out the contents of /dev, as LXD and Incus do: an instance's
 // devices come from its runtime.
 func (u *unpacker) rootPolicy() tarball.Policy {
-	return tarball.Policy{Base: u.base, Skip: func(name string) bool { return strings.HasPrefix(name, "dev/") }}
+	return tarball.Policy{Base: u.base, Pass: u.req.Pass, Skip: func(name string) bool { return strings.HasPrefix(name, "dev/") }}
 }

@@ -40,6 +40,9 @@ type Request struct {
 	// of the same name share the bytes that are the same there. It must not change
 	// meanwhile; one that is deleted, or cannot be used, is as none.
 	Base func(*Metadata) string
+	// Pass, when not nil, is asked before n bytes of content are written, by several
+	// goroutines at once. It may wait, and its error ends the unpacking.
+	Pass func(n int) error
 	// Progress, when not nil, is called about ten times a second, and once at the
 	// end of each part, never concurrently.
 	Progress func(Progress)

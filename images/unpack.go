@@ -287,6 +287,7 @@ func (u *unpacker) root(ctx context.Context, src *source, r *bufio.Reader) error
 	z := &squashfs.Unpacker{
 		TempDir: u.req.TempDir,
 		Base:    u.base,
+		Pass:    u.req.Pass,
 		Limits:  squashfs.Limits{Entries: u.req.Limits.Entries, Bytes: u.req.Limits.Bytes, PathLen: u.req.Limits.PathLen, Depth: u.req.Limits.Depth},
 	}
 	res, err := z.Unpack(ctx, r, src, u.rootfs)

@@ -125,6 +125,7 @@ type imageImport struct {
 	o     ImportImageOptions
 	files []string
 	stage *tree.Stage
+	watch *spaceWatch
 	want  string // the fingerprint that a server gave
 }
 
@@ -132,14 +133,14 @@ func (im *imageImport) run(ctx context.Context) (rec tree.ImageRecord, err error
 	if im.stage, err = im.p.StageImage(ctx); err != nil {
 		return rec, err
 	}
-	watched, stop := im.s.watchSpace(ctx, im.p.rec, "the image")
+	im.watch = im.s.watchSpace(ctx, im.p.rec, "the image")
 	defer func() {
-		stop()
+		im.watch.stop()
 		if err != nil {
-			err = errors.Join(watchCause(watched, err), im.stage.Abort(), im.s.awaitFreed(im.p.rec))
+			err = errors.Join(im.watch.cause(err), im.stage.Abort(), im.s.awaitFreed(im.p.rec))
 		}
 	}()
-	ctx = watched
+	ctx = im.watch.ctx
 	names := []string{tree.OriginalUnified}
 	if len(im.files) == 2 {
 		names = []string{tree.OriginalMetadata, tree.OriginalRootfs}
@@ -158,7 +159,7 @@ func (im *imageImport) run(ctx context.Context) (rec tree.ImageRecord, err error
 	if err != nil {
 		return rec, err
 	}
-	if rec, err = im.s.commitOriginals(ctx, im.p, im.stage, names, im.want, im.o.NewImageOptions); err != nil {
+	if rec, err = im.s.commitOriginals(ctx, im.p, im.stage, im.watch, names, im.want, im.o.NewImageOptions); err != nil {
 		return rec, err
 	}
 	return rec, im.stage.Abort() // of an image that was there already
@@ -232,7 +233,7 @@ func (im *imageImport) fetch(ctx context.Context, file, name string) error {
 	if size < 0 {
 		in = &limitedReader{in, maxImageFile}
 	}
-	_, err = io.Copy(to, in)
+	_, err = io.Copy(im.watch.writer(to), in)
 	return errors.Join(err, to.Close())
 }
 

@@ -61,7 +61,7 @@ func (o NewImageOptions) check(t *tree.Tree) error {
 // commitOriginals makes an image of the original files that are in the stage, by
 // unpacking them, and gives it its aliases. want is its fingerprint, if that is
 // known. The stage is left for the caller to abort when it fails.
-func (s *System) commitOriginals(ctx context.Context, p *openedPool, stage *tree.Stage, names []string, want string, o NewImageOptions) (rec tree.ImageRecord, err error) {
+func (s *System) commitOriginals(ctx context.Context, p *openedPool, stage *tree.Stage, watch *spaceWatch, names []string, want string, o NewImageOptions) (rec tree.ImageRecord, err error) {
 	fingerprint, size, err := sumOriginals(ctx, stage, names)
 	if err != nil {
 		return rec, err
@@ -76,7 +76,7 @@ func (s *System) commitOriginals(ctx context.Context, p *openedPool, stage *tree
 	if rec, err = p.Image(fingerprint); err == nil {
 		rec, err = o.again(p, rec)
 	} else if errors.Is(err, fs.ErrNotExist) {
-		rec, err = s.unpackOriginals(ctx, p, stage, names, fingerprint, size, o)
+		rec, err = s.unpackOriginals(ctx, p, stage, watch, names, fingerprint, size, o)
 	}
 	unlock() // two commands that take aliases from each other's images must not wait for each other
 	if err != nil {
@@ -110,8 +110,8 @@ func (o NewImageOptions) again(p *openedPool, rec tree.ImageRecord) (tree.ImageR
 }
 
 // unpackOriginals unpacks the files, and commits the image.
-func (s *System) unpackOriginals(ctx context.Context, p *openedPool, stage *tree.Stage, names []string, fingerprint string, size int64, o NewImageOptions) (rec tree.ImageRecord, err error) {
-	req := images.Request{Fingerprint: fingerprint, Dir: stage.Dir(), TempDir: stage.TempDir()}
+func (s *System) unpackOriginals(ctx context.Context, p *openedPool, stage *tree.Stage, watch *spaceWatch, names []string, fingerprint string, size int64, o NewImageOptions) (rec tree.ImageRecord, err error) {
+	req := images.Request{Fingerprint: fingerprint, Dir: stage.Dir(), TempDir: stage.TempDir(), Pass: watch.pass}
 	for _, name := range names {
 		part := &images.Part{Name: name, Open: func(context.Context) (io.ReadCloser, error) { return stage.OpenOriginal(name) }}
 		switch name {

@@ -76,7 +76,14 @@ func (pb *publishing) run(ctx context.Context) (rec tree.ImageRecord, err error)
 	if pb.stage, err = pb.in.StageImage(ctx); err != nil {
 		return rec, err
 	}
-	defer func() { err = errors.Join(err, pb.stage.Abort()) }() // nothing, once it is committed
+	watch := pb.s.watchSpace(ctx, pb.in.openedPool.rec, "the image")
+	defer func() {
+		watch.stop()
+		err = errors.Join(watch.cause(err), pb.stage.Abort()) // nothing, once it is committed
+		if isFull(err) {
+			err = errors.Join(err, pb.s.awaitFreed(pb.in.openedPool.rec))
+		}
+	}()
 	frozen, err := pb.freeze(ctx, path)
 	if err != nil {
 		return rec, err
@@ -84,6 +91,7 @@ func (pb *publishing) run(ctx context.Context) (rec tree.ImageRecord, err error)
 	// The instance is free again; its pool is kept.
 	pb.in.unlock()
 	pb.in.unlock = func() {}
+	ctx = watch.ctx
 	names, err := pb.pack(ctx, frozen)
 	if err != nil {
 		return rec, err
@@ -92,7 +100,7 @@ func (pb *publishing) run(ctx context.Context) (rec tree.ImageRecord, err error)
 	o := pb.o.NewImageOptions
 	o.Properties = nil // they are in its metadata.yaml
 	o.base = frozen
-	return pb.s.commitOriginals(ctx, pb.in.openedPool, pb.stage, names, "", o)
+	return pb.s.commitOriginals(ctx, pb.in.openedPool, pb.stage, watch, names, "", o)
 }
 
 // find is the volume to publish.

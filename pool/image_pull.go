@@ -228,15 +228,12 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	if err != nil {
 		return rec, err
 	}
-	watched, stop := s.watchSpace(ctx, p.rec, "image "+want.Fingerprint[:12])
+	watch := s.watchSpace(ctx, p.rec, "image "+want.Fingerprint[:12])
 	defer func() {
-		stop()
-		if err = watchCause(watched, err); err != nil {
+		watch.stop()
+		if err = watch.cause(err); err != nil {
 			full := isFull(err)
-			if _, told := errors.AsType[noSpaceError](err); !told {
-				err = s.nameFull(p.rec, err)
-			}
-			if err = errors.Join(err, stage.Abort()); full {
+			if err = errors.Join(s.nameFull(p.rec, err), stage.Abort()); full {
 				err = errors.Join(err, s.awaitFreed(p.rec))
 			}
 		}
@@ -256,7 +253,8 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 		delete(kept, tree.OriginalRootfs)
 	}
 	s.keepOriginals(&req, stage, kept)
-	res, err := images.Unpack(watched, req)
+	req.Pass = watch.pass
+	res, err := images.Unpack(watch.ctx, req)
 	if err != nil {
 		return rec, err
 	}

@@ -106,10 +106,10 @@ func (f *Files) Write(ctx context.Context, path string, from io.Reader, size int
 			return err
 		}
 	}
-	watched, stop := f.s.watchSpace(ctx, f.pool.rec, "the file")
-	defer stop()
-	err := f.WriteFile(path, &untilDone{watched, from}, o)
-	return f.s.hintFull(f.pool.rec, watchCause(watched, err))
+	watch := f.s.watchSpace(ctx, f.pool.rec, "the file")
+	defer watch.stop()
+	err := f.WriteFile(path, &untilDone{watch.ctx, from}, o)
+	return f.s.hintFull(f.pool.rec, watch.cause(err))
 }
 
 // Delete removes a file, a symbolic link itself, or an empty directory; with all a

@@ -159,7 +159,8 @@ const smallCommit = 64 << 20
 // commitSmall has what is in memory written and counted, unless that is much: then
 // it is told. A pool that takes no more writes has the numbers of its last commit.
 func commitSmall(rec state.PoolRecord, path string) (pending uint64, err error) {
-	pending, err = btrfs.Pending(rec.UUID)
+	unwritten, err := btrfs.Pending(rec.UUID)
+	pending = unwritten.Data
 	if err != nil || pending > smallCommit {
 		return pending, err
 	}

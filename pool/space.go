@@ -268,12 +268,16 @@ func (s *System) hintFull(rec state.PoolRecord, err error) error {
 	return withHint(err, "%s: %s", what, hint)
 }
 
-// whatIsFull is "" for an error that is about something else.
+// whatIsFull is "" for an error that is about something else, and for a refusal, which
+// says it.
 func whatIsFull(rec state.PoolRecord, err error) (what, hint string) {
 	switch {
 	case errors.Is(err, unix.EDQUOT):
 		return fmt.Sprintf("a quota of pool %s is used up", rec.Name), "poolctl config device set NAME root size=... gives an instance more, and poolctl pool volume set POOL NAME size=... a volume"
 	case !errors.Is(err, unix.ENOSPC):
+		return "", ""
+	}
+	if _, told := errors.AsType[noSpaceError](err); told {
 		return "", ""
 	}
 	if free, ferr := freeAt(rec.Source); rec.Kind == state.PoolFile && ferr == nil && free < 1<<20 {

@@ -24,6 +24,8 @@ type Converter struct {
 	// without a name, gone with the process.
 	TempDir string
 	Limits  Limits
+	// Pass, when not nil, is asked before content is written.
+	Pass restore.Pass
 }
 
 // Convert writes the disk of the qcow2 r into out, an empty file, and returns the
@@ -56,7 +58,7 @@ func (c *Converter) Convert(ctx context.Context, r io.Reader, at io.ReaderAt, ou
 		l, err = readLayout(ctx, h, at, aheadTables)
 	}
 	if at == nil || errors.Is(err, errManyTables) || errors.Is(err, errors.ErrUnsupported) {
-		f, serr := restore.Store(ctx, head[:n], r, c.TempDir, limits.Bytes)
+		f, serr := restore.Store(ctx, head[:n], r, c.TempDir, limits.Bytes, c.Pass)
 		if serr != nil {
 			return 0, serr
 		}
@@ -71,7 +73,7 @@ func (c *Converter) Convert(ctx context.Context, r io.Reader, at io.ReaderAt, ou
 	if err := out.Truncate(h.Size); err != nil {
 		return 0, fmt.Errorf("cannot write the disk: %w", err)
 	}
-	return h.Size, l.convert(ctx, r, int64(n), out)
+	return h.Size, l.convert(ctx, r, int64(n), &disk{out, h.Size, c.Pass})
 }
 
 // window is how much of the file is held: the longest compressed cluster.
@@ -86,7 +88,7 @@ func (l *layout) window() int {
 }
 
 // convert reads the file, which is at byte pos, piece by piece.
-func (l *layout) convert(ctx context.Context, r io.Reader, pos int64, out *os.File) error {
+func (l *layout) convert(ctx context.Context, r io.Reader, pos int64, out *disk) error {
 	in := bufio.NewReaderSize(r, l.window())
 	w := l.startWorkers(out)
 	err := l.feed(ctx, in, pos, w)
@@ -150,7 +152,7 @@ func skip(in *bufio.Reader, n int64) error {
 
 // run copies clusters as they are, and returns how many bytes it has read. The
 // file may end in the last one: QEMU writes no more of it than the disk has.
-func (l *layout) run(ctx context.Context, in *bufio.Reader, p *piece, out *os.File) (int64, error) {
+func (l *layout) run(ctx context.Context, in *bufio.Reader, p *piece, out *disk) (int64, error) {
 	total := l.length(p)
 	for done := int64(0); done < total; {
 		if err := ctx.Err(); err != nil {
@@ -158,7 +160,7 @@ func (l *layout) run(ctx context.Context, in *bufio.Reader, p *piece, out *os.Fi
 		}
 		b, err := in.Peek(int(min(total-done, 1<<20)))
 		if len(b) > 0 {
-			if werr := writeDisk(out, b, p.disk+done, l.h.Size); werr != nil {
+			if werr := out.write(b, p.disk+done); werr != nil {
 				return done, werr
 			}
 			done += int64(len(b))
@@ -176,12 +178,22 @@ func (l *layout) run(ctx context.Context, in *bufio.Reader, p *piece, out *os.Fi
 	return total, nil
 }
 
-// writeDisk writes b at offset off of a disk of that size; zeros become holes.
-func writeDisk(out *os.File, b []byte, off, size int64) error {
-	if off+int64(len(b)) > size {
-		b = b[:size-off]
+// disk is the raw disk that is written.
+type disk struct {
+	file *os.File
+	size int64
+	pass restore.Pass
+}
+
+// write writes b at an offset; zeros become holes.
+func (d *disk) write(b []byte, off int64) error {
+	if off+int64(len(b)) > d.size {
+		b = b[:d.size-off]
 	}
-	if _, err := restore.WriteSparse(int(out.Fd()), b, off); err != nil {
+	if err := d.pass.Before(len(b)); err != nil {
+		return err
+	}
+	if _, err := restore.WriteSparse(int(d.file.Fd()), b, off); err != nil {
 		return fmt.Errorf("cannot write the disk: %w", err)
 	}
 	return nil
@@ -189,7 +201,7 @@ func writeDisk(out *os.File, b []byte, off, size int64) error {
 
 // workers decompress clusters and write them, one per core.
 type workers struct {
-	out  *os.File
+	out  *disk
 	jobs chan job
 	done sync.WaitGroup
 
@@ -202,7 +214,7 @@ type job struct {
 	disk int64
 }
 
-func (l *layout) startWorkers(out *os.File) *workers {
+func (l *layout) startWorkers(out *disk) *workers {
 	n := min(runtime.GOMAXPROCS(0), 8)
 	w := &workers{out: out, jobs: make(chan job, n)}
 	for range n {
@@ -217,7 +229,7 @@ func (l *layout) startWorkers(out *os.File) *workers {
 				}
 				err := d.decode(j.data)
 				if err == nil {
-					err = writeDisk(out, d.cluster, j.disk, l.h.Size)
+					err = out.write(d.cluster, j.disk)
 				} else {
 					err = fmt.Errorf("the disk's cluster at byte %d: %w", j.disk, err)
 				}

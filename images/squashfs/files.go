@@ -27,6 +27,7 @@ type files struct {
 	root *os.File
 	tree *tree
 	base *restore.Base // nil for none
+	pass restore.Pass
 
 	mu   sync.Mutex
 	open map[uint32]*openFile // by node: the files of several pieces that have begun
@@ -109,6 +110,9 @@ func closeFile(fd int, err error) error {
 }
 
 func (f *files) writeAt(fd int, node uint32, off int64, b []byte) error {
+	if err := f.pass.Before(len(b)); err != nil {
+		return err
+	}
 	hole, err := restore.WriteSparse(fd, b, off)
 	if err == nil && hole {
 		err = unix.Ftruncate(fd, int64(f.tree.nodes[node].size))

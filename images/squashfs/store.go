@@ -12,8 +12,8 @@ import (
 
 // store keeps a squashfs, of which head has been read, in an anonymous file in
 // dir. The file may be padded, up to limit bytes.
-func store(ctx context.Context, head []byte, r io.Reader, dir string, s Super, limit int64) (*os.File, error) {
-	f, err := restore.Store(ctx, head, r, dir, limit)
+func store(ctx context.Context, head []byte, r io.Reader, dir string, s Super, limit int64, pass restore.Pass) (*os.File, error) {
+	f, err := restore.Store(ctx, head, r, dir, limit, pass)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,8 @@ type Unpacker struct {
 	// Base, when not nil, is the tree of an older version: files share with it what is
 	// the same.
 	Base *restore.Base
+	// Pass, when not nil, is asked before content is written.
+	Pass restore.Pass
 
 	pureGo bool // for tests: as where there is no xz program
 }
@@ -64,7 +66,7 @@ func (u *Unpacker) Unpack(ctx context.Context, r io.Reader, at io.ReaderAt, dir 
 		if err := ctx.Err(); err != nil {
 			return Result{}, err
 		}
-		f, err := store(ctx, head, r, u.TempDir, super, u.Limits.WithDefaults().Bytes)
+		f, err := store(ctx, head, r, u.TempDir, super, u.Limits.WithDefaults().Bytes, u.Pass)
 		if err != nil {
 			return Result{}, err
 		}
@@ -113,6 +115,7 @@ func (u *Unpacker) unpack(ctx context.Context, super Super, tail []byte, r io.Re
 		return Result{}, fmt.Errorf("the squashfs is damaged: %w", err)
 	}
 	f := newFiles(dir, tree, u.Base)
+	f.pass = u.Pass
 	defer f.closeAll()
 	// What is made would inherit them.
 	if err := restore.DropACLs(int(dir.Fd())); err != nil {

@@ -73,6 +73,9 @@ func (e *Extractor) writeContent(fd int, name string, size int64, r io.Reader) e
 			same.Add(off, off+int64(n))
 			hole = false
 		default:
+			if perr := e.policy.Pass.Before(n); perr != nil {
+				return perr
+			}
 			var werr error
 			if hole, werr = restore.WriteSparse(fd, e.buf[:n], off); werr != nil {
 				return fmt.Errorf("cannot write it: %w", werr)

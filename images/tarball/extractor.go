@@ -23,6 +23,8 @@ type Policy struct {
 	// Base, when not nil, is the tree of an older version: files share with it what is
 	// the same.
 	Base *restore.Base
+	// Pass, when not nil, is asked before content is written.
+	Pass restore.Pass
 }
 
 // Extractor writes entries below one directory. It is not safe for concurrent use.

@@ -11,9 +11,9 @@ import (
 )
 
 // Store keeps a file, of which head has been read, in a file without a name in
-// dir, which ends with its descriptor. More than limit bytes are a *LimitError. An
-// error of r comes out unchanged.
-func Store(ctx context.Context, head []byte, r io.Reader, dir string, limit int64) (_ *os.File, err error) {
+// dir, which ends with its descriptor. More than limit bytes are a *LimitError. Errors
+// of r and pass come out unchanged.
+func Store(ctx context.Context, head []byte, r io.Reader, dir string, limit int64, pass Pass) (_ *os.File, err error) {
 	f, err := tempFile(dir)
 	if err != nil {
 		return nil, err
@@ -26,12 +26,12 @@ func Store(ctx context.Context, head []byte, r io.Reader, dir string, limit int6
 	if _, err := f.Write(head); err != nil {
 		return nil, fmt.Errorf("cannot store it: %w", err)
 	}
-	return f, copyAll(ctx, f, r, limit-int64(len(head)), limit)
+	return f, copyAll(ctx, f, r, limit-int64(len(head)), limit, pass)
 }
 
 // copyAll copies r to its end; reading ahead is left to the pipe or socket that r
 // reads from.
-func copyAll(ctx context.Context, f *os.File, r io.Reader, room, limit int64) error {
+func copyAll(ctx context.Context, f *os.File, r io.Reader, room, limit int64, pass Pass) error {
 	buf := make([]byte, 1<<20)
 	for {
 		if err := ctx.Err(); err != nil {
@@ -41,6 +41,9 @@ func copyAll(ctx context.Context, f *os.File, r io.Reader, room, limit int64) er
 		if n > 0 {
 			if room -= int64(n); room < 0 {
 				return &LimitError{What: "bytes", Limit: limit}
+			}
+			if perr := pass.Before(n); perr != nil {
+				return perr
 			}
 			if _, werr := f.Write(buf[:n]); werr != nil {
 				return fmt.Errorf("cannot store it: %w", werr)
