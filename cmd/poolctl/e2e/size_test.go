@@ -293,9 +293,12 @@ func TestFullPool(t *testing.T) {
 			}
 		}
 	}
-	refused := 0
+	refused, warned := 0, 0
 	for range 60 {
 		r := h.run("image", "pull", "m:alpine", "--storage", "small")
+		if strings.Contains(r.stderr, "may not fit: pool small has ") {
+			warned++
+		}
 		if r.code == 0 {
 			break
 		}
@@ -318,6 +321,9 @@ func TestFullPool(t *testing.T) {
 	}
 	if refused == 0 {
 		t.Error("it was never refused")
+	}
+	if warned == 0 { // there are some MiB between the size of its files and four times that
+		t.Error("there was no warning that it may not fit")
 	}
 	h.ok("init", "m:alpine", "c1", "-s", "small")
 	h.ok("delete", "c1")
