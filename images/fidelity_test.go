@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,30 +22,31 @@ type packing struct {
 	command string // of a shell, with $tree and $file
 	// what the format, or the program that makes it, has not
 	noSockets, noXattrs, noACLs, noNanoseconds, noFarTimes bool
-	// single is the type of files (S_IF...) of which further hard links may become files of their own.
-	single uint32
+	// single are the types of files (S_IF...) of which further hard links may become files of their own.
+	single []uint32
 }
 
 // packings are all formats in all compressions, made by the real programs.
 func packings() []packing {
 	const posix = "tar --format=posix --numeric-owner --xattrs '--xattrs-include=*' --acls --sparse -C $tree -c ."
+	nodes := []uint32{unix.S_IFIFO, unix.S_IFCHR} // GNU tar
 	var all []packing
 	for _, c := range []string{"cat", "gzip -1", "xz -0", "zstd -1", "bzip2 -1", "lz4 -q", "lzma -0"} {
-		all = append(all, packing{name: "tar " + c, command: posix + " | " + c + " > $file", noSockets: true, single: unix.S_IFIFO})
+		all = append(all, packing{name: "tar " + c, command: posix + " | " + c + " > $file", noSockets: true, single: nodes})
 	}
 	all = append(all,
-		packing{name: "tar not sparse", command: strings.Replace(posix, " --sparse", "", 1) + " > $file", noSockets: true, single: unix.S_IFIFO},
-		packing{name: "tar sparse 0.0", command: strings.Replace(posix, "--sparse", "--sparse-version=0.0 --sparse", 1) + " > $file", noSockets: true, single: unix.S_IFIFO},
-		packing{name: "tar sparse 0.1", command: strings.Replace(posix, "--sparse", "--sparse-version=0.1 --sparse", 1) + " > $file", noSockets: true, single: unix.S_IFIFO},
+		packing{name: "tar not sparse", command: strings.Replace(posix, " --sparse", "", 1) + " > $file", noSockets: true, single: nodes},
+		packing{name: "tar sparse 0.0", command: strings.Replace(posix, "--sparse", "--sparse-version=0.0 --sparse", 1) + " > $file", noSockets: true, single: nodes},
+		packing{name: "tar sparse 0.1", command: strings.Replace(posix, "--sparse", "--sparse-version=0.1 --sparse", 1) + " > $file", noSockets: true, single: nodes},
 		packing{
 			name: "tar gnu", command: "tar --format=gnu --numeric-owner --sparse -C $tree -c . | gzip -1 > $file",
-			noSockets: true, single: unix.S_IFIFO, noXattrs: true, noACLs: true, noNanoseconds: true,
+			noSockets: true, single: nodes, noXattrs: true, noACLs: true, noNanoseconds: true,
 		},
 	)
 	for _, c := range []string{"gzip", "xz", "zstd", "lz4", "lzo", "lzma"} {
 		all = append(all, packing{
 			name: "squashfs " + c, command: "mksquashfs $tree $file -quiet -no-progress -b 32768 -comp " + c,
-			noACLs: true, noNanoseconds: true, noFarTimes: true, single: unix.S_IFLNK,
+			noACLs: true, noNanoseconds: true, noFarTimes: true, single: []uint32{unix.S_IFLNK},
 		})
 	}
 	return all
@@ -57,7 +59,7 @@ func (p packing) adapt(tree map[string]testtree.Node) map[string]testtree.Node {
 		if p.noSockets && n.Mode&unix.S_IFMT == unix.S_IFSOCK {
 			continue
 		}
-		if n.Mode&unix.S_IFMT == p.single {
+		if slices.Contains(p.single, n.Mode&unix.S_IFMT) {
 			n.Same = ""
 		}
 		xattrs := map[string]string{}

@@ -15,9 +15,9 @@ import (
 )
 
 // Everything is Random with all that some formats have and others have not: names
-// with leading dashes and paths of more than 1000 bytes, times to the nanosecond
+// with leading dashes and of 255 bytes, paths of almost 4096 bytes, times to the nanosecond
 // and before 1970, POSIX ACLs, attributes with odd names and values, large files
-// that are mostly holes, hard links to links and fifos.
+// that are mostly holes, hard links to links, fifos and devices.
 func Everything(tb testing.TB, dir string, seed uint64, n int) {
 	tb.Helper()
 	Random(tb, dir, seed, n, 32<<10)
@@ -30,13 +30,13 @@ func Everything(tb testing.TB, dir string, seed uint64, n int) {
 			g.dirs = append(g.dirs, path)
 		case d.Type().IsRegular():
 			g.files = append(g.files, path)
-		case d.Type()&(os.ModeSymlink|os.ModeNamedPipe) != 0:
+		case d.Type()&(os.ModeSymlink|os.ModeNamedPipe|os.ModeDevice) != 0:
 			links = append(links, path)
 		}
 		return err
 	}))
 	g.deep(dir)
-	for i := range n / 10 {
+	for i := range max(n/10, len(oddNames)) {
 		g.odd(i)
 	}
 	for i, path := range links {
@@ -66,11 +66,11 @@ func Everything(tb testing.TB, dir string, seed uint64, n int) {
 
 func (g *generator) dir() string { return g.dirs[g.r.IntN(len(g.dirs))] }
 
-// deep makes directories below each other until their path has 1200 bytes, with
+// deep makes directories below each other until their path has 3700 bytes, with
 // a file and a link in each.
 func (g *generator) deep(dir string) {
 	at := dir
-	for i := 0; len(at)-len(dir) < 1200; i++ {
+	for i := 0; len(at)-len(dir) < 3700; i++ {
 		at = filepath.Join(at, fmt.Sprintf("%d%s", i, strings.Repeat("d", 20+g.r.IntN(200))))
 		g.must(os.Mkdir(at, 0o755))
 		g.dirs = append(g.dirs, at)
@@ -82,10 +82,12 @@ func (g *generator) deep(dir string) {
 	}
 }
 
+// oddNames have the number of the file in them.
+var oddNames = []string{"-%d", "--help%d", "-rf *%d", " %d ", "\t%d\n", "%d\x7f\x1b[31m", "~%d", "#%d#", "C:\\%d", "%d=value", "%d\r", "\u202e%d", "%d.", ". %d", "%%00%d", "\x80\xbf%d", "%0255d", "\xff%0254d"}
+
 // odd makes a file of an odd name.
 func (g *generator) odd(i int) {
-	names := []string{"-%d", "--help%d", "-rf *%d", " %d ", "\t%d\n", "%d\x7f\x1b[31m", "~%d", "#%d#", "C:\\%d", "%d=value", "%d\r", "\u202e%d", "%d.", ". %d", "%%00%d", "\x80\xbf%d"}
-	path := filepath.Join(g.dir(), fmt.Sprintf(names[i%len(names)], i))
+	path := filepath.Join(g.dir(), fmt.Sprintf(oddNames[i%len(oddNames)], i))
 	g.must(os.WriteFile(path, []byte("odd"), 0o600))
 	g.files = append(g.files, path)
 }
@@ -132,7 +134,7 @@ func (g *generator) acl() []byte {
 func (g *generator) oddXattrs(path string) {
 	for name, value := range map[string]string{
 		"user.a=b": "=", "user.per%cent": "100%", "user.new\nline": "two\nlines\n", "user.nul": "\x00a\x00",
-		"user.bytes\xff": "\xff\xfe", "trusted.overlay.opaque": "y", "user.digits": "12 path=x\n",
+		"user.bytes\xff": "\xff\xfe", "trusted.overlay.opaque": "y", "security.other": "\x00\x01", "user.digits": "12 path=x\n",
 	} {
 		g.must(unix.Lsetxattr(path, name, []byte(value), 0))
 	}
