@@ -35,9 +35,13 @@ func Pending(uuid string) (Unwritten, error) {
 		file string
 		sum  *uint64
 	}{
-		{"data/bytes_may_use", &u.Data}, {"data/bytes_reserved", &u.Data},
-		{"mixed/bytes_may_use", &u.Data}, {"mixed/bytes_reserved", &u.Data},
-		{"metadata/bytes_may_use", &u.Metadata}, {"metadata/bytes_reserved", &u.Metadata}, {"metadata/bytes_pinned", &u.Metadata},
+		{"data/bytes_may_use", &u.Data},
+		{"data/bytes_reserved", &u.Data},
+		{"mixed/bytes_may_use", &u.Data},
+		{"mixed/bytes_reserved", &u.Data},
+		{"metadata/bytes_may_use", &u.Metadata},
+		{"metadata/bytes_reserved", &u.Metadata},
+		{"metadata/bytes_pinned", &u.Metadata},
 	} {
 		text, err := os.ReadFile(filepath.Join(dir, c.file))
 		if errors.Is(err, fs.ErrNotExist) {

@@ -154,7 +154,7 @@ func (w *spaceWatch) look() {
 func marginOf(free, margin int64) int64 { return max(min(margin, free/2), margin/4) }
 
 // room is what is left, in bytes, with what is written and not yet allocated taken off.
-type room struct{ size, data, metadata, host, pending int64 }
+type room struct{ size, data, metadata, pending int64 }
 
 // room asks for it. Of mixed block groups the metadata is that of the data.
 func (w *spaceWatch) room() (room, error) {
