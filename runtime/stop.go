@@ -93,6 +93,9 @@ func (i *Instance) end(ctx context.Context, o StopOptions) error {
 		ending = i.watchBusybox(wait)
 	}
 	err = i.askToStop(wait)
+	if err == nil && kind.runlevels {
+		i.tellInit(wait)
+	}
 	if err == nil {
 		err = waitEnd(wait, i.pidfd)
 	}
@@ -140,17 +143,20 @@ type initKind struct {
 	// lingers says that it sleeps for nothing before it powers off, see
 	// waitBusybox.
 	lingers bool
+	// runlevels says that it can also be told by telinit.
+	runlevels bool
 }
 
 // kinds maps the name of the program that runs as PID 1, without directory, to
 // what it understands: systemd starts poweroff.target's sibling halt.target on
 // SIGRTMIN+3 (man systemd, "Signals"); busybox powers off on SIGUSR2 (its
 // init/init.c). Everything else gets SIGPWR, as from LXC (man
-// lxc.container.conf, lxc.signal.halt): sysvinit, openrc-init and runit images
-// for containers have a powerfail action.
+// lxc.container.conf, lxc.signal.halt): images for containers have a powerfail
+// action for it. Debian's sysvinit as it is has none: it is told by telinit.
 var kinds = map[string]initKind{
 	"systemd": {signal: unix.Signal(sigRTMin + 3)},
 	"busybox": {signal: unix.SIGUSR2, lingers: true},
+	"init":    {signal: unix.SIGPWR, runlevels: true},
 }
 
 // sigRTMin is SIGRTMIN as C libraries have it, which is not the kernel's 32.
@@ -201,6 +207,12 @@ func (i *Instance) askToStop(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// tellInit asks a sysvinit for runlevel 0 (man telinit). An init of that name
+// that is none has no telinit, and has had its signal.
+func (i *Instance) tellInit(ctx context.Context) {
+	_, _ = i.Exec(ctx, ExecOptions{Args: []string{"/sbin/telinit", "0"}}) // it has ended, or has none
 }
 
 // kind looks at the file that PID 1 executes. The name is the instance's word,
