@@ -28,6 +28,7 @@ type LiveQuota struct {
 	sub      subvolInfoArgs
 	children searcher
 	id       uint64
+	files    QuotaFiles
 }
 
 // cString is a path as the kernel takes it, made once.
@@ -54,8 +55,9 @@ type QuotaNow struct {
 
 // QuotaStamp is for comparing.
 type QuotaStamp struct {
-	sec  uint64
-	nsec uint32
+	// Sec and Nsec are when the subvolume was changed last.
+	Sec  uint64
+	Nsec uint32
 	// Generation is that of the file system's last commit.
 	Generation uint64
 }
@@ -89,6 +91,14 @@ func newLiveQuota(path string) (l *LiveQuota, err error) {
 		paths[&l.own[i]] = dir + "/0_" + number + "/" + name
 		paths[&l.group[i]] = dir + "/1_" + number + "/" + name
 	}
+	l.files = QuotaFiles{
+		Inconsistent: dir + "/inconsistent", Qgroups: dir, Volume: path,
+		Generation: filepath.Join(sysFS, formatUUID(l.fs.FSID), "generation"),
+	}
+	for i, level := range []string{"0", "1"} {
+		group := dir + "/" + level + "_" + number
+		l.files.LimitFlags[i], l.files.Limit[i], l.files.Referenced[i] = group+"/limit_flags", group+"/max_referenced", group+"/referenced"
+	}
 	for to, text := range paths {
 		p, err := unix.BytePtrFromString(text)
 		if err != nil {
@@ -98,6 +108,22 @@ func newLiveQuota(path string) (l *LiveQuota, err error) {
 	}
 	return l, nil
 }
+
+// QuotaFiles are the files of /sys in which the kernel shows what a LiveQuota
+// sees, for those who want to know of a change.
+type QuotaFiles struct {
+	// LimitFlags are those of the subvolume's own qgroup and of the one of level 1
+	// that has its number; Limit and Referenced likewise.
+	LimitFlags, Limit, Referenced [2]string
+	// Inconsistent is a number that is not 0 then. The number of links of Qgroups
+	// is QuotaNow.Subvolumes, the number in Generation is QuotaStamp.Generation.
+	Inconsistent, Qgroups, Generation string
+	// Volume is the subvolume, which has the rest of the QuotaStamp.
+	Volume string
+}
+
+// Files names them.
+func (l *LiveQuota) Files() QuotaFiles { return l.files }
 
 // Look reads it. A subvolume that is gone has no limit.
 func (l *LiveQuota) Look() (now QuotaNow, err error) {
@@ -264,4 +290,17 @@ func LiveReferenced(path string, id QgroupID) (uint64, error) {
 		return 0, fmt.Errorf("cannot read qgroup %s: %w", id, err)
 	}
 	return strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+}
+
+// ReadNumber reads a file of /sys that holds one number.
+func ReadNumber(path string) (uint64, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	return n, nil
 }

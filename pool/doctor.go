@@ -133,7 +133,7 @@ func (d *doctor) unfinished(ctx context.Context) {
 			Remedy: "see to what it names; each command tries again",
 		})
 	}
-	for _, err := range flatten(runtime.Sweep(ctx, d.instancesRunDir(), d.cgroups)) {
+	for _, err := range flatten(runtime.Sweep(ctx, d.instancesRunDir(), d.cgroups, Hooks())) {
 		d.add(Finding{
 			Severity: SeverityError, Object: "instances", Problem: err.Error(),
 			Remedy: "see to what it names; each command tries again",

@@ -355,6 +355,7 @@ func (s *System) newRecord(o CreateOptions, pool state.PoolRecord, profiles []st
 		Pool: poolInfo(pool), ProfileInfo: used,
 		Name: o.Name, Description: o.Description, Architecture: image.Architecture, Type: "container", Config: config, Devices: devices,
 		Profiles: profiles, ExpandedConfig: expandedConfig, ExpandedDevices: expanded, CreatedAt: time.Now().UTC(),
+		Ephemeral: o.Ephemeral,
 	}, nil
 }
 

@@ -82,6 +82,7 @@ func (s *System) Instance(ctx context.Context, name string) (Instance, error) {
 	if err != nil {
 		return Instance{}, err
 	}
+	s.addExit(&all[0])
 	return all[0], nil
 }
 

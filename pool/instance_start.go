@@ -85,7 +85,7 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if err != nil {
 		return err
 	}
-	upkeep, err := s.upkeepOf(in)
+	about, err := s.upkeepOf(in)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,8 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 		Filter: filter, Privileged: isTrue(in.rec.ExpandedConfig[privilegedKey]), Nesting: isTrue(in.rec.ExpandedConfig[nestingKey]),
 		Limits: limits, Sysctls: sysctlsOf(in.rec.ExpandedConfig),
 		DiskUIDMap: diskUIDs, DiskGIDMap: diskGIDs,
-		Linux32: linux32, LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name), Upkeep: upkeep,
+		Linux32: linux32, LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name), About: about,
+		ExitFile: s.exitFile(name), AutoRestart: isTrue(in.rec.ExpandedConfig[autoRestartKey]), TellEnd: in.rec.Ephemeral,
 	})
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func (s *System) RunningInstances() ([]string, error) { return s.liveNames() }
 
 // Stop stops a running instance: cleanly, by the signal its init understands,
 // or at once with Force. A clean stop that takes longer than the timeout fails
-// and leaves the instance running.
+// and leaves the instance running. An ephemeral one is deleted then.
 func (s *System) Stop(ctx context.Context, name string, o StopOptions) (err error) {
 	in, err := s.lockInstance(ctx, name)
 	if err != nil {
@@ -29,6 +29,9 @@ func (s *System) Stop(ctx context.Context, name string, o StopOptions) (err erro
 	defer func() { err = errors.Join(err, in.close()) }()
 	if err := s.stopLocked(ctx, in, o); err != nil {
 		return fmt.Errorf("cannot stop %s: %w", name, err)
+	}
+	if in.rec.Ephemeral {
+		return s.deleteLocked(ctx, in)
 	}
 	return nil
 }
@@ -99,7 +102,12 @@ func (s *System) Delete(ctx context.Context, name string, force bool) (err error
 			return fmt.Errorf("cannot delete %s: %w", name, err)
 		}
 	}
-	if err := in.DeleteInstance(ctx, name); err != nil {
+	return s.deleteLocked(ctx, in)
+}
+
+// deleteLocked deletes an instance that does not run.
+func (s *System) deleteLocked(ctx context.Context, in *lockedInstance) error {
+	if err := in.DeleteInstance(ctx, in.rec.Name); err != nil {
 		return err
 	}
 	s.afterDelete(ctx, in.openedPool)
@@ -125,8 +133,8 @@ func (s *System) releaseAddresses(rec tree.Instance) error {
 		}
 		errs = append(errs, err)
 	}
-	for _, log := range []string{s.logFile(rec.Name), s.consoleLog(rec.Name)} {
-		errs = append(errs, ignoreNotExist(os.Remove(log)))
+	for _, log := range []string{s.logFile(rec.Name), s.consoleLog(rec.Name), s.exitFile(rec.Name)} {
+		errs = append(errs, ignoreNotExist(os.Remove(log)), ignoreNotExist(os.Remove(log+".old")))
 	}
 	return errors.Join(errs...)
 }

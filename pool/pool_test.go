@@ -16,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	runtime.Main(Upkeep())
+	runtime.Main(Hooks())
 	os.Exit(m.Run())
 }
 

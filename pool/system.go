@@ -66,7 +66,7 @@ func Open(ctx context.Context, o Options) (*System, error) {
 			s.notice(err.Error()) // it stays in the journal, and the next command tries again
 		}
 	}
-	if err := runtime.Sweep(ctx, s.instancesRunDir(), s.cgroups); err != nil {
+	if err := runtime.Sweep(ctx, s.instancesRunDir(), s.cgroups, Hooks()); err != nil {
 		s.notice(err.Error())
 	}
 	sweepLooks(s.dir)

@@ -6,6 +6,7 @@ import (
 	"poolctl/btrfs"
 	"poolctl/loopdev"
 	"poolctl/pool/tree"
+	"poolctl/runtime"
 	"poolctl/runtime/network"
 )
 
@@ -227,6 +228,9 @@ type Instance struct {
 	State           *InstanceState               `json:"state,omitempty" yaml:"state,omitempty"` // nil unless running
 	// Disks are what its disk devices take, by device: see AddDiskUsage.
 	Disks map[string]DiskUsage `json:"disks,omitempty" yaml:"disks,omitempty"`
+	// LastExit is how a stopped one's last run has ended; nil when that is not known,
+	// and in lists.
+	LastExit *runtime.Exit `json:"last_exit,omitempty" yaml:"last_exit,omitempty"`
 }
 
 // InstanceState is what the kernel says of a running instance.

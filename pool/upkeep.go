@@ -12,14 +12,14 @@ import (
 	"poolctl/runtime"
 )
 
-// Upkeep is what supervisors do for the instances that are started here: they have
-// the sizes of the instance and of its volumes counted anew (sizeWatch says when).
-// It is for runtime.Main.
-func Upkeep() runtime.Upkeep {
-	return runtime.Upkeep{Watch: watchSizes, Act: recountSizes}
+// Hooks are what supervisors do for the instances that are started here: they have
+// the sizes of the instance and of its volumes counted anew (sizeWatch says when),
+// and delete ephemeral ones at their end. They are for runtime.Main.
+func Hooks() runtime.Hooks {
+	return runtime.Hooks{Look: watchSizes, Act: recountSizes, Ended: endedInstance}
 }
 
-// upkeepOf is what the Upkeep is told of an instance.
+// upkeepOf is what the Hooks are told of an instance.
 type upkeepOf struct {
 	Root     string `json:"root"`
 	Pool     string `json:"pool"`

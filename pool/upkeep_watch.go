@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -24,42 +26,72 @@ import (
 type sizeWatch struct {
 	system   *System
 	instance string
-	root     *limitWatch
-	volumes  []*limitWatch
-	disks    os.FileInfo // of which volumes is
+	// Limits are those of the instance and its volumes, by path.
+	Limits map[string]*limitWatch
 }
 
-func watchSizes(about string) func() bool {
+// watchSizes is runtime.Hooks.Look: what it returns to be saved is a sizeWatch.
+func watchSizes(about string, saved json.RawMessage, highest []uint64) (runtime.Look, error) {
 	s, of, err := upkeepSystem(about)
 	if err != nil {
-		return nil
+		return runtime.Look{}, err
 	}
-	w := &sizeWatch{system: s, instance: of.Instance, root: newLimitWatch(filepath.Join(s.dir.MountPoint(of.Pool), "containers", of.Instance))}
-	return w.look
-}
-
-func (w *sizeWatch) look() bool {
-	now := time.Now()
-	w.followDisks()
-	due := w.root.due(now)
-	for _, v := range w.volumes {
-		due = v.due(now) || due
-	}
-	return due
-}
-
-// followDisks watches the volumes that the instance has now.
-func (w *sizeWatch) followDisks() {
-	info, err := os.Stat(runtime.DisksFile(w.system.instanceRunDir(w.instance)))
-	if err != nil || w.disks != nil && os.SameFile(info, w.disks) && info.ModTime().Equal(w.disks.ModTime()) {
-		return
-	}
-	w.disks, w.volumes = info, nil
-	for _, d := range w.system.mountedDisks(w.instance) {
-		if d.Volume != "" && !d.ReadOnly {
-			w.volumes = append(w.volumes, newLimitWatch(d.Source))
+	w := &sizeWatch{}
+	if saved != nil {
+		if err := json.Unmarshal(saved, w); err != nil {
+			return runtime.Look{}, fmt.Errorf("cannot read what was seen of the sizes before: %w", err)
 		}
 	}
+	w.system, w.instance = s, of.Instance
+	w.seen(highest)
+	var out runtime.Look
+	out.Due, out.Conditions = w.look(filepath.Join(s.dir.MountPoint(of.Pool), "containers", of.Instance))
+	out.Saved, err = json.Marshal(w)
+	return out, err
+}
+
+// seen takes what was the highest that was written, of the conditions of the look
+// before.
+func (w *sizeWatch) seen(highest []uint64) {
+	for _, l := range w.Limits {
+		if l.Range > 0 && l.Range < len(highest) {
+			l.High = max(l.High, highest[l.Range])
+		}
+	}
+}
+
+// look says what is due now, and under which conditions it is to be called again.
+func (w *sizeWatch) look(root string) (due bool, conditions []runtime.Condition) {
+	now := time.Now()
+	file := runtime.DisksFile(w.system.instanceRunDir(w.instance))
+	info, err := os.Stat(file)
+	if err != nil {
+		info = nil
+	}
+	conditions = append(conditions, runtime.FileChanges(file, info))
+	paths := []string{root}
+	for _, d := range w.system.mountedDisks(w.instance) {
+		if d.Volume != "" && !d.ReadOnly {
+			paths = append(paths, d.Source)
+		}
+	}
+	limits := map[string]*limitWatch{}
+	for _, path := range paths {
+		live, err := btrfs.NewLiveQuota(path)
+		if err != nil {
+			continue // one that cannot be looked at is never due
+		}
+		l := w.Limits[path]
+		if l == nil {
+			l = &limitWatch{}
+		}
+		l.live = live
+		limits[path] = l
+		due = l.due(now) || due
+		conditions = l.conditions(now, conditions)
+	}
+	w.Limits = limits
+	return due, conditions
 }
 
 const (
@@ -75,37 +107,29 @@ const (
 // limitWatch looks at one limit.
 type limitWatch struct {
 	live *btrfs.LiveQuota
-	// acted is when it was counted last, and pause how long it is not counted again.
-	acted time.Time
-	pause time.Duration
+	now  btrfs.QuotaNow
+	// Acted is when it was counted last, and Pause how long it is not counted again.
+	Acted time.Time
+	Pause time.Duration
 	// Then the limit was that, and the newest change this one.
-	limit   uint64
-	changed btrfs.QuotaStamp
-	// high is the most that was written since it was counted.
-	high uint64
+	Limit   uint64
+	Changed btrfs.QuotaStamp
+	// High is the most that was written since it was counted.
+	High uint64
+	// Range is which one of the conditions has the highest since the last look; 0
+	// when none has.
+	Range int
 	// How many subvolumes there were, and at which commit, when all that are nested
 	// were found in the qgroup.
-	subvolumes, generation uint64
-}
-
-// newLimitWatch is for the subvolume at path. One that cannot be looked at is never
-// due.
-func newLimitWatch(path string) *limitWatch {
-	live, err := btrfs.NewLiveQuota(path)
-	if err != nil {
-		return &limitWatch{}
-	}
-	return &limitWatch{live: live}
+	Subvolumes, Generation uint64
 }
 
 // due says whether the limit is to be counted anew, which the caller does then.
 func (w *limitWatch) due(now time.Time) bool {
-	if w.live == nil {
-		return false
-	}
 	q, err := w.live.Look()
+	w.now = q
 	if err != nil || q.Mode == btrfs.QuotaNone {
-		w.acted, w.high = time.Time{}, 0
+		w.Acted, w.High = time.Time{}, 0
 		return false
 	}
 	due := false
@@ -124,18 +148,18 @@ func (w *limitWatch) due(now time.Time) bool {
 
 // counted notes what there was when it was counted.
 func (w *limitWatch) counted(now time.Time, q btrfs.QuotaNow) {
-	w.acted, w.limit, w.changed, w.high = now, q.Limit, q.Changed, q.Referenced
+	w.Acted, w.Limit, w.Changed, w.High = now, q.Limit, q.Changed, q.Referenced
 }
 
 func (w *limitWatch) dueSimple(now time.Time, q btrfs.QuotaNow) bool {
-	w.high = max(w.high, q.Referenced)
+	w.High = max(w.High, q.Referenced)
 	left := q.Limit - min(q.Limit, q.Referenced)
-	fell := w.high-q.Referenced > q.Limit/8
-	if left > q.Limit/4 && !fell || q.Changed == w.changed {
+	fell := w.High-q.Referenced > q.Limit/8
+	if left > q.Limit/4 && !fell || q.Changed == w.Changed {
 		return false
 	}
-	if q.Limit != w.limit || fell { // something came of it, or somebody else has set it
-		w.limit, w.pause = q.Limit, recountFirst
+	if q.Limit != w.Limit || fell { // something came of it, or somebody else has set it
+		w.Limit, w.Pause = q.Limit, recountFirst
 	}
 	longest := recountLast
 	if left <= nearlyFull {
@@ -145,7 +169,7 @@ func (w *limitWatch) dueSimple(now time.Time, q btrfs.QuotaNow) bool {
 }
 
 func (w *limitWatch) dueFull(now time.Time, q btrfs.QuotaNow) bool {
-	if !q.Inconsistent && q.Subvolumes == w.subvolumes && q.Changed.Generation == w.generation {
+	if !q.Inconsistent && q.Subvolumes == w.Subvolumes && q.Changed.Generation == w.Generation {
 		return false
 	}
 	wrong := q.Inconsistent
@@ -154,7 +178,7 @@ func (w *limitWatch) dueFull(now time.Time, q btrfs.QuotaNow) bool {
 		wrong = err == nil && (!all || q.Group && !some)
 	}
 	if !wrong {
-		w.subvolumes, w.generation, w.pause = q.Subvolumes, q.Changed.Generation, recountFirst
+		w.Subvolumes, w.Generation, w.Pause = q.Subvolumes, q.Changed.Generation, recountFirst
 		return false
 	}
 	return w.paused(now, recountLast)
@@ -162,10 +186,59 @@ func (w *limitWatch) dueFull(now time.Time, q btrfs.QuotaNow) bool {
 
 // paused says whether the pause is over, and makes the next one longer.
 func (w *limitWatch) paused(now time.Time, longest time.Duration) bool {
-	w.pause = min(max(w.pause, recountFirst), longest)
-	if now.Sub(w.acted) < w.pause {
+	w.Pause = min(max(w.Pause, recountFirst), longest)
+	if now.Sub(w.Acted) < w.Pause {
 		return false
 	}
-	w.pause *= 2
+	w.Pause *= 2
 	return true
 }
+
+// pauseLeft is how much of the pause is left.
+func (w *limitWatch) pauseLeft(now time.Time) time.Duration { return w.Acted.Add(w.Pause).Sub(now) }
+
+// conditions adds those under which it has to be looked at again. They may be met
+// without anything being due.
+func (w *limitWatch) conditions(now time.Time, list []runtime.Condition) []runtime.Condition {
+	f, q := w.live.Files(), w.now
+	w.Range = 0
+	for _, path := range append(f.LimitFlags[:], f.Limit[:]...) {
+		n, err := btrfs.ReadNumber(path)
+		if err != nil {
+			n = runtime.NumberAbsent
+		}
+		list = append(list, runtime.NumberChanges(path, n))
+	}
+	left := w.pauseLeft(now)
+	switch q.Mode {
+	case btrfs.QuotaSimple:
+		group := 0
+		if q.Group {
+			group = 1
+		}
+		most := q.Limit - q.Limit/4
+		if q.Referenced >= most { // nearly used up
+			list = append(list, runtime.SubvolumeChanges(f.Volume, w.Changed.Sec, w.Changed.Nsec).After(left),
+				runtime.NumberChanges(f.Generation, w.Changed.Generation).After(left))
+			most = runtime.NumberAbsent
+		}
+		fell := w.High - min(w.High, q.Referenced)
+		if fell > q.Limit/8 && q.Changed != w.Changed { // due, after the pause
+			list = append(list, runtime.Always(max(left, recountFirst)))
+		}
+		w.Range = len(list)
+		list = append(list, runtime.LeavesRange(f.Referenced[group], most-1, q.Limit/8-min(q.Limit/8, fell)).After(left))
+	case btrfs.QuotaFull:
+		if q.Inconsistent || q.Subvolumes != w.Subvolumes || q.Changed.Generation != w.Generation { // due, after the pause
+			return append(list, runtime.Always(max(left, recountFirst)))
+		}
+		list = append(list, runtime.LinksChange(f.Qgroups, q.Subvolumes),
+			runtime.NumberChanges(f.Inconsistent, 0), runtime.NumberChanges(f.Generation, q.Changed.Generation).After(nestedPause))
+	case btrfs.QuotaNone:
+	}
+	return list
+}
+
+// nestedPause is how often it is looked at most, with full qgroups, for nested
+// subvolumes of which the number of all says nothing.
+const nestedPause = time.Minute

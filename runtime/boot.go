@@ -30,23 +30,17 @@ func (p *process) kill() error {
 	if errors.Is(err, unix.ESRCH) {
 		err = nil
 	}
-	_, werr := p.wait()
-	return errors.Join(err, werr)
+	return errors.Join(err, p.wait())
 }
 
-// wait reaps it, and says whether the instance asked for a reboot: the kernel
-// ends the init of a pid namespace with SIGHUP then, with SIGINT for power-off
-// and halt (man pid_namespaces, "reboot(2)").
-func (p *process) wait() (reboot bool, err error) {
-	err = p.cmd.Wait()
+// wait reaps it.
+func (p *process) wait() error {
+	err := p.cmd.Wait()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		err = nil
-		if st, ok := exit.Sys().(syscall.WaitStatus); ok && st.Signaled() {
-			reboot = st.Signal() == unix.SIGHUP
-		}
 	}
-	return reboot, errors.Join(err, unix.Close(p.pidfd))
+	return errors.Join(err, unix.Close(p.pidfd))
 }
 
 // boot makes cgroup, namespaces, mounts and network, and returns once init has
@@ -269,7 +263,7 @@ func (s *supervisor) talkMounts(ctx context.Context, init *process, sock int, di
 	if err := expect(sock, stage.KindConsole, &master); err != nil {
 		return err
 	}
-	return s.console.follow(master)
+	return s.console.is(master)
 }
 
 // sendDisks makes the mounts of the disks and hands them over.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,25 +46,31 @@ func removeGroup(ctx context.Context, path string) error {
 }
 
 // sweepLocked removes what is left of an instance whose supervisor is gone,
-// and whose lock the caller holds, and gives up the lock. An instance whose init
-// is alive is left running.
-func sweepLocked(ctx context.Context, lock *runLock, path string) error {
+// and whose lock the caller holds, and gives up the lock. One whose init is alive
+// gets another supervisor. ended says that it has ended; rec is zero unless it is
+// known.
+func sweepLocked(ctx context.Context, lock *runLock, path string) (rec record, ended bool, err error) {
 	st, err := loadState(lock.dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		st = state{} // written in part or by nobody: the cgroup says the rest
 	}
 	if st.Ready {
 		if fd, err := st.openInit(); err == nil {
-			return errors.Join(unix.Close(fd), lock.release())
+			return record{}, false, errors.Join(unix.Close(fd), startAdopter(lock), lock.release())
 		}
 	}
-	return errors.Join(finish(ctx, lock, st, path))
+	return finish(ctx, lock, st, path, Exit{At: time.Now().UTC(), Reason: ExitUnknown})
 }
 
-// finish removes all of an instance and gives up the lock.
-func finish(ctx context.Context, lock *runLock, st state, path string) error {
-	if err := errors.Join(clean(ctx, st, path), removeGroup(ctx, path+monitorSuffix)); err != nil {
-		return errors.Join(err, lock.release())
+// finish removes all of an instance and gives up the lock, in place of its
+// supervisor.
+func finish(ctx context.Context, lock *runLock, st state, path string, exit Exit) (rec record, ended bool, err error) {
+	rec, rerr := loadRecord(lock.dir)
+	if rerr != nil {
+		rec = record{} // it ended before it ran
 	}
-	return lock.remove()
+	if err := errors.Join(clean(ctx, st, path), removeGroup(ctx, path+monitorSuffix), exit.save(rec.Spec.ExitFile)); err != nil {
+		return rec, false, errors.Join(err, lock.release())
+	}
+	return rec, true, lock.remove()
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/wait"
 )
 
 // TestSupervisorKilled stops an instance whose supervisor is gone.
@@ -24,7 +26,7 @@ func TestSupervisorKilled(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 		// It runs on, and a sweep leaves it alone.
-		if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup)); err != nil {
+		if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup), Hooks{}); err != nil {
 			t.Error(err)
 		}
 		if out, code := run(t, inst, "", "echo", "alive"); code != 0 || out != "alive\n" {
@@ -49,14 +51,16 @@ func TestSweepAfterBoth(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "init has ended", time.Second, func() bool { return ended(inst.pidfd) })
-	if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup)); err != nil {
+	eventually(t, "both have ended", 5*time.Second, func() bool {
+		return ended(inst.pidfd) && errors.Is(unix.Kill(inst.state.SupervisorPID, 0), unix.ESRCH)
+	})
+	if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup), Hooks{}); err != nil {
 		t.Error(err)
 	}
 	checkGone(t, s)
 	// Once more, with nothing to do.
 	begin := time.Now()
-	if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup)); err != nil {
+	if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup), Hooks{}); err != nil {
 		t.Error(err)
 	}
 	t.Logf("an idle sweep takes %v", time.Since(begin))
@@ -103,7 +107,7 @@ func TestStarterKilled(t *testing.T) {
 		_ = cmd.Wait() // it was killed
 		if i%2 == 1 {  // its supervisor too
 			for pid, name := range stages(t) {
-				if strings.HasPrefix(name, supervisorName) && strings.Contains(name, s.Name) {
+				if strings.HasPrefix(name, wait.Name) && strings.Contains(name, s.Name) {
 					_ = unix.Kill(pid, unix.SIGKILL) // may have ended
 				}
 			}
@@ -130,7 +134,7 @@ func TestStarterKilled(t *testing.T) {
 			}
 			_ = inst.Close()
 		}
-		if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup)); err != nil {
+		if err := Sweep(t.Context(), filepath.Dir(s.RunDir), filepath.Dir(s.Cgroup), Hooks{}); err != nil {
 			t.Error(err)
 		}
 		checkGone(t, s)

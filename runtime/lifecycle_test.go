@@ -142,16 +142,15 @@ func TestReboot(t *testing.T) {
 	}
 }
 
-// TestPoweroff ends from inside, and runs what is to be run then.
+// TestPoweroff ends from inside, and tells so.
 func TestPoweroff(t *testing.T) {
 	s := testSpec(t, busyboxRoot(t))
-	note := filepath.Join(t.TempDir(), "note")
-	s.OnExit = []string{"/bin/sh", "-c", "echo \"over $GOMAXPROCS\" > " + note}
+	s.About, s.TellEnd = t.TempDir(), true
 	inst := start(t, s)
 	run(t, inst, "", "poweroff", "-f") // its exit code depends on who is killed first
-	eventually(t, "OnExit runs", 10*time.Second, func() bool {
-		data, err := os.ReadFile(note)
-		return err == nil && string(data) == "over \n"
+	eventually(t, "the end is told", 10*time.Second, func() bool {
+		_, err := os.Lstat(s.About + "/ended")
+		return err == nil
 	})
 	if _, err := Open(s.RunDir); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("Open: %v", err)
@@ -281,20 +280,20 @@ func TestSessionCgroup(t *testing.T) {
 func TestRebootWhileStopping(t *testing.T) {
 	s := testSpec(t, busyboxRoot(t))
 	inst := start(t, s)
-	note, err := inst.announceStop()
+	note, err := inst.announceStop(false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !stopAnnounced(s.RunDir) {
+	if stopped, force := stopAnnounced(s.RunDir); !stopped || force {
 		t.Error("the announcement is not seen")
 	}
 	if err := note.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if stopAnnounced(s.RunDir) {
+	if stopped, _ := stopAnnounced(s.RunDir); stopped {
 		t.Error("the announcement outlives who made it")
 	}
-	if note, err = inst.announceStop(); err != nil {
+	if note, err = inst.announceStop(false); err != nil {
 		t.Fatal(err)
 	}
 	run(t, inst, "", "reboot", "-f")
@@ -330,6 +329,8 @@ func TestStopDuringReboot(t *testing.T) {
 func TestHostShutdown(t *testing.T) {
 	s := testSpec(t, busyboxRoot(t))
 	inst := start(t, s)
+	eventually(t, "the supervisor waits", 5*time.Second, func() bool { return waits(inst.state.SupervisorPID) })
+	time.Sleep(100 * time.Millisecond) // the few milliseconds before that may lose a signal
 	if err := unix.Kill(inst.state.SupervisorPID, unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -5,22 +5,21 @@ import (
 	goruntime "runtime"
 
 	"poolctl/runtime/stage"
+	"poolctl/runtime/wait"
 )
 
 // The names, as argv[0], under which this program executes itself. They show in
-// the host's process list, the others for an instant.
+// the host's process list, the others than the supervisor's for an instant.
 const (
-	supervisorName = "poolctl-supervisor"
-	stageName      = "poolctl-stage"
-	mountsName     = "poolctl-mounts"
-	upkeepName     = "poolctl-upkeep"
-	joinName       = "poolctl-join"
+	stageName  = "poolctl-stage"
+	mountsName = "poolctl-mounts"
+	joinName   = "poolctl-join"
 )
 
 func reexecuted() string {
 	if len(os.Args) > 0 {
 		switch os.Args[0] {
-		case supervisorName, stageName, mountsName, upkeepName, joinName:
+		case wait.Name, wait.UpkeepName, wait.StopperName, stageName, mountsName, joinName:
 			return os.Args[0]
 		}
 	}
@@ -31,21 +30,24 @@ func reexecuted() string {
 // the parent-death signal belong to threads, and the main one lives as long as
 // its process.
 func init() {
-	if name := reexecuted(); name != "" && name != upkeepName {
+	switch reexecuted() {
+	case wait.Name, stageName, mountsName, joinName:
 		goruntime.LockOSThread()
 	}
 }
 
 // Main runs the supervisor or the stage when this process was executed as one
 // by this package, and does not return then. Otherwise it returns at once. It
-// must be the first thing that main (or TestMain) does. The upkeep is for
-// instances whose Spec asks for one.
-func Main(upkeep Upkeep) {
+// must be the first thing that main (or TestMain) does. The hooks are for
+// instances whose Spec asks for them.
+func Main(hooks Hooks) {
 	switch reexecuted() {
-	case supervisorName:
-		os.Exit(supervise(upkeep))
-	case upkeepName:
-		os.Exit(runUpkeep(upkeep))
+	case wait.Name:
+		os.Exit(supervise(hooks))
+	case wait.UpkeepName:
+		os.Exit(runUpkeep(hooks))
+	case wait.StopperName:
+		os.Exit(runStopper())
 	case stageName:
 		stage.Run()
 		os.Exit(1)

@@ -21,7 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Main(testUpkeep())
+	Main(testHooks())
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, "the tests of package runtime must be run as root: they make namespaces, cgroups and mounts")
 		os.Exit(1)

@@ -83,40 +83,6 @@ func TestHandlesSignal(t *testing.T) {
 	}
 }
 
-func FuzzCleanMappings(f *testing.F) {
-	f.Add("00400000-00800000 r-xp 00000000 fe:00 1 /x\nPrivate_Dirty: 0 kB\nAnonymous: 0 kB\n")
-	f.Fuzz(func(t *testing.T, smaps string) {
-		for _, r := range cleanMappings(smaps, "/x") {
-			if r[0] >= r[1] {
-				t.Errorf("%q: %x", smaps, r)
-			}
-		}
-	})
-}
-
-func TestCleanMappings(t *testing.T) {
-	smaps := `00400000-00800000 r-xp 00000000 fe:00 1   /usr/bin/x y
-Private_Dirty:        64 kB
-Anonymous:             0 kB
-00800000-00900000 r--p 00000000 fe:00 1   /usr/bin/x y
-Private_Dirty:         4 kB
-Anonymous:             4 kB
-00900000-00a00000 rw-p 00000000 fe:00 1   /usr/bin/x y
-Private_Dirty:         0 kB
-Anonymous:             0 kB
-00a00000-00b00000 r--p 00000000 fe:00 1   /usr/bin/x y (deleted)
-Private_Dirty:         0 kB
-Anonymous:             0 kB
-00b00000-00c00000 r-xp 00000000 fe:00 1   /lib/other
-Private_Dirty:         0 kB
-Anonymous:             0 kB
-`
-	want := [][2]uintptr{{0x400000, 0x800000}, {0xa00000, 0xb00000}}
-	if d := cmp.Diff(want, cleanMappings(smaps, "/usr/bin/x y")); d != "" {
-		t.Error(d)
-	}
-}
-
 func TestCandidates(t *testing.T) {
 	for _, c := range []struct {
 		name, path string

@@ -70,11 +70,16 @@ type Spec struct {
 	// 1 MiB, and as much again in the file with ".old" appended; empty for
 	// nowhere.
 	ConsoleLog string `json:"console_log,omitempty"`
-	// Upkeep is what the Upkeep that Main was given is told of the instance; empty
-	// for none.
-	Upkeep string `json:"upkeep,omitempty"`
-	// OnExit is executed by the supervisor after it has cleaned up; may be empty.
-	OnExit []string `json:"on_exit,omitempty"`
+	// ExitFile takes how the last run ended (LoadExit); empty for nowhere.
+	ExitFile string `json:"exit_file,omitempty"`
+	// AutoRestart starts the instance again when it has ended unexpectedly: neither
+	// stopped nor powered off from inside. At most ten times within a minute.
+	AutoRestart bool `json:"auto_restart,omitempty"`
+	// About is what the Hooks that Main was given are told of the instance; empty
+	// for no upkeep.
+	About string `json:"about,omitempty"`
+	// TellEnd has Hooks.Ended called after the end.
+	TellEnd bool `json:"tell_end,omitempty"`
 }
 
 const defaultInit = "/sbin/init"

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/wait"
 )
 
 // undoTime bounds what is cleaned up after a failure or a stop.
@@ -99,7 +101,8 @@ func supervisorDied(spec Spec, cause error) error {
 	if err != nil {
 		return errors.Join(cause, err)
 	}
-	return errors.Join(cause, sweepLocked(ctx, lock, spec.Cgroup))
+	_, _, err = sweepLocked(ctx, lock, spec.Cgroup)
+	return errors.Join(cause, err)
 }
 
 func socketPair() (a, b *os.File, err error) {
@@ -119,10 +122,10 @@ func startSupervisor(spec Spec, sock *os.File) (*exec.Cmd, error) {
 	}
 	defer func() { _ = log.Close() }()                                 // the supervisor has it
 	cmd := exec.CommandContext(context.Background(), "/proc/self/exe") // it outlives the caller
-	cmd.Args = []string{supervisorName, spec.Name}
+	cmd.Args = []string{wait.Name, spec.Name}
 	cmd.Dir = "/"
-	// The process is idle nearly all of its life: one thread for Go code, and a
-	// heap that is collected early. It undoes this before it executes OnExit.
+	// The process is idle nearly all of its life: one thread for Go code; and it
+	// executes itself anew before it is, which frees all there is (package wait).
 	cmd.Env = append(os.Environ(), supervisorEnv...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{sock}
@@ -133,7 +136,7 @@ func startSupervisor(spec Spec, sock *os.File) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-var supervisorEnv = []string{"GOMAXPROCS=1", "GOGC=25"}
+var supervisorEnv = []string{"GOMAXPROCS=1", "GOGC=off"}
 
 // maxLog is the size above which a log is moved aside, to the same name with
 // ".old".

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/wait"
 )
 
 // state is a run directory's state.json. It says what was made, not what is
@@ -27,7 +28,9 @@ type state struct {
 	// disk.
 	BootID string `json:"boot_id"`
 	// Ready is set once the image's init has been executed.
-	Ready         bool      `json:"ready,omitempty"`
+	Ready bool `json:"ready,omitempty"`
+	// NoConsole says that the console was lost with the supervisor that had it.
+	NoConsole     bool      `json:"no_console,omitempty"`
 	SupervisorPID int       `json:"supervisor_pid"`
 	StartedAt     time.Time `json:"started_at,omitzero"`
 	Cgroup        string    `json:"cgroup"`
@@ -47,6 +50,18 @@ const (
 	filterFile = "filter"
 )
 
+// runDirFiles are all files of a run directory; the lock goes last.
+func runDirFiles() []string {
+	names := []string{stopFile, filterFile, wait.ConsoleSocket}
+	for _, name := range []string{disksFile, devicesFile, limitsFile, envFile, wait.ConditionsFile, upkeepFile, recordFile, stateFile} {
+		names = append(names, name, name+newSuffix)
+	}
+	return append(names, lockFile)
+}
+
+// newSuffix is of a file that is being written, to replace the one without.
+const newSuffix = ".new"
+
 // maxState bounds what is read back.
 const maxState = 1 << 20
 
@@ -64,7 +79,7 @@ func (s state) save(runDir string) error {
 }
 
 func writeAtomic(path string, data []byte) error {
-	tmp := path + ".new"
+	tmp := path + newSuffix
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
 		return err
 	}
@@ -77,15 +92,7 @@ func loadState(runDir string) (state, error) {
 	if err != nil {
 		return s, err
 	}
-	defer func() { _ = f.Close() }() // read-only
-	data, err := io.ReadAll(io.LimitReader(f, maxState))
-	if err != nil {
-		return s, err
-	}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return s, fmt.Errorf("invalid %s: %w", f.Name(), err)
-	}
-	return s, nil
+	return s, decodeLimited(f, &s)
 }
 
 // openInit returns a pidfd of the init that the state names, or ErrNotRunning.
@@ -230,7 +237,7 @@ func lockRunDir(ctx context.Context, dir string, create bool) (*runLock, error) 
 
 // remove removes the run directory, and with it the lock.
 func (l *runLock) remove() error {
-	for _, name := range []string{stopFile, filterFile, devicesFile, devicesFile + ".new", limitsFile, limitsFile + ".new", envFile, envFile + ".new", disksFile, disksFile + ".new", stateFile, stateFile + ".new", lockFile} {
+	for _, name := range runDirFiles() {
 		if err := os.Remove(filepath.Join(l.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return errors.Join(fmt.Errorf("cannot remove the run directory: %w", err), l.file.Close())
 		}

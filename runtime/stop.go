@@ -29,7 +29,7 @@ type StopOptions struct {
 // takes as a request to power off. When it takes longer than the timeout, the
 // instance keeps running and the error is ErrTimeout.
 func (i *Instance) Stop(ctx context.Context, o StopOptions) error {
-	note, err := i.announceStop()
+	note, err := i.announceStop(o.Force)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,11 @@ func (i *Instance) Stop(ctx context.Context, o StopOptions) error {
 	if err := i.end(ctx, o); err != nil {
 		return err
 	}
-	again, err := i.awaitCleanUp()
+	reason := ExitPoweredOff
+	if o.Force {
+		reason = ExitForced
+	}
+	again, err := i.awaitCleanUp(reason)
 	if again == nil {
 		return err
 	}
@@ -49,7 +53,7 @@ func (i *Instance) Stop(ctx context.Context, o StopOptions) error {
 // that the instance asks for just now must not bring it back. The note is a
 // shared lock, which ends with this process if it is killed; nil when there is
 // no run directory any more.
-func (i *Instance) announceStop() (*os.File, error) {
+func (i *Instance) announceStop(force bool) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(i.dir, stopFile), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -60,17 +64,27 @@ func (i *Instance) announceStop() (*os.File, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot announce the stop: %w", err), f.Close())
 	}
+	if force {
+		if _, err := f.Write([]byte{forced}); err != nil {
+			return nil, errors.Join(fmt.Errorf("cannot announce the stop: %w", err), f.Close())
+		}
+	}
 	return f, nil
 }
 
+// forced is in the file of a stop with force.
+const forced = 'f'
+
 // stopAnnounced is the supervisor's side of announceStop.
-func stopAnnounced(runDir string) bool {
+func stopAnnounced(runDir string) (stopped, force bool) {
 	f, err := os.OpenFile(filepath.Join(runDir, stopFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return false
+		return false, false
 	}
 	defer func() { _ = f.Close() }() // ends the lock
-	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
+	var how [1]byte
+	n, _ := f.Read(how[:])
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK), n == 1 && how[0] == forced
 }
 
 // end ends the instance's init, one way or the other.
@@ -107,9 +121,9 @@ func (i *Instance) end(ctx context.Context, o StopOptions) error {
 }
 
 // awaitCleanUp returns when the supervisor is done. When that has been killed,
-// it does the supervisor's work. When the supervisor has started the instance
+// it does the supervisor's work, and notes the reason. When the supervisor has started the instance
 // once more, it returns that.
-func (i *Instance) awaitCleanUp() (again *Instance, err error) {
+func (i *Instance) awaitCleanUp(reason ExitReason) (again *Instance, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*undoTime)
 	defer cancel()
 	for {
@@ -118,7 +132,8 @@ func (i *Instance) awaitCleanUp() (again *Instance, err error) {
 			return nil, nil
 		}
 		if err == nil {
-			return nil, finish(ctx, lock, i.state, i.state.Cgroup)
+			_, _, err := finish(ctx, lock, i.state, i.state.Cgroup, Exit{At: time.Now().UTC(), Reason: reason})
+			return nil, err
 		}
 		if !errors.Is(err, errLocked) {
 			return nil, err

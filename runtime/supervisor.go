@@ -10,48 +10,68 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"poolctl/runtime/cgroup"
 	"poolctl/runtime/network"
+	"poolctl/runtime/wait"
 )
 
 // starterFD is the socket to Start.
 const starterFD = 3
 
-// supervisor is one running instance's process.
+// supervisor is one running instance's process, while it does something: see
+// package wait for the rest of the time.
 type supervisor struct {
 	spec    Spec
+	hooks   Hooks
 	lock    *runLock
 	group   cgroup.Group
 	monitor cgroup.Group
 	layout  cgroup.Layout
 	state   state
 	log     *log.Logger
-	console *consoleLog
-	upkeep  Upkeep
+	console console
 	// rlimits and oomScore are what init gets.
 	rlimits  map[string]Rlimit
 	oomScore int
 	// hostNS is the host's mount namespace.
 	hostNS *os.File
+	// down is set when the host shuts down: a reboot ends the instance then.
+	down bool
+	// The rest is as in a record.
+	booted   time.Time
+	pause    time.Duration
+	restarts []time.Time
 	// terminated gets SIGTERM: the host shuts down. It is looked at once the
 	// instance runs.
 	terminated chan os.Signal
-	// down is set when the host shuts down: a reboot ends the instance then.
-	down atomic.Bool
+}
+
+func newSupervisor(hooks Hooks) *supervisor {
+	return &supervisor{
+		hooks: hooks, log: log.New(os.Stderr, "", log.LstdFlags|log.LUTC|log.Lmsgprefix), console: noConsole(),
+		pause: firstWait, terminated: make(chan os.Signal, 1),
+	}
 }
 
 // supervise is the supervisor's main; the result is its exit status.
-func supervise(upkeep Upkeep) int {
-	s := &supervisor{upkeep: upkeep, log: log.New(os.Stderr, "", log.LstdFlags|log.LUTC), terminated: make(chan os.Signal, 1)}
+func supervise(hooks Hooks) int {
+	s := newSupervisor(hooks)
 	signal.Notify(s.terminated, unix.SIGTERM)
-	// Terminal and session are gone, but a kill by group may still come.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
+	// Terminal and session are gone, but a kill by group may still come. Ignored, it
+	// is so over an execve.
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE)
+	if c, what, ok := wait.Parse(os.Args); ok {
+		c.Inherit(false)
+		s.log.SetPrefix(c.Name + ": ")
+		if what == adopting {
+			return s.adopt(c)
+		}
+		return s.ended(c)
+	}
 	starter := os.NewFile(starterFD, "starter")
 	unix.CloseOnExec(starterFD)
 	if err := closeStrangers(); err != nil {
@@ -64,6 +84,7 @@ func supervise(upkeep Upkeep) int {
 	if err := dec.Decode(&s.spec); err != nil {
 		return answer(starter, fmt.Errorf("cannot read the specification: %w", err))
 	}
+	s.log.SetPrefix(s.spec.Name + ": ")
 	go func() { // only the end of file comes
 		_, _ = io.Copy(io.Discard, starter)
 		cancel()
@@ -75,7 +96,6 @@ func supervise(upkeep Upkeep) int {
 	if err != nil {
 		return answer(starter, errors.Join(err, s.cleanUp()))
 	}
-	s.log.SetPrefix(s.spec.Name + ": ")
 	answer(starter, nil)
 	if err := s.enterMonitor(); err != nil {
 		s.log.Printf("cannot leave the starter's cgroup: %v", err)
@@ -83,7 +103,7 @@ func supervise(upkeep Upkeep) int {
 	if err := starter.Close(); err != nil {
 		s.log.Print(err)
 	}
-	return s.run(init)
+	return s.waits(init.pidfd)
 }
 
 // answer tells Start how it went. When Start is gone, nobody needs to know: an
@@ -150,7 +170,7 @@ func (s *supervisor) prepareLocked() (err error) {
 		}
 		s.state.HostNICs = append(s.state.HostNICs, s.spec.NICs[i].HostName)
 	}
-	if err := s.state.save(s.spec.RunDir); err != nil {
+	if err := errors.Join(s.state.save(s.spec.RunDir), s.saveRecord()); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(s.spec.RunDir, filterFile), s.spec.Filter, 0o600); err != nil {
@@ -168,6 +188,17 @@ func (s *supervisor) prepareLocked() (err error) {
 	if err := saveEnv(s.spec.RunDir, s.spec.Env); err != nil {
 		return err
 	}
+	if err := s.findPlaces(); err != nil {
+		return err
+	}
+	if err := s.console.openLog(s.spec.ConsoleLog); err != nil {
+		return err
+	}
+	return s.console.listen(s.spec.RunDir)
+}
+
+// findPlaces finds where on the host the instance is put together.
+func (s *supervisor) findPlaces() (err error) {
 	if s.layout, err = cgroup.Detect(); err != nil {
 		return err
 	}
@@ -180,8 +211,7 @@ func (s *supervisor) prepareLocked() (err error) {
 	if s.hostNS, err = os.Open("/proc/self/ns/mnt"); err != nil {
 		return fmt.Errorf("cannot open the mount namespace: %w", err)
 	}
-	s.console, err = openConsoleLog(s.spec.ConsoleLog)
-	return err
+	return nil
 }
 
 // monitorSuffix makes the name of the supervisor's own cgroup. No instance's
@@ -267,100 +297,4 @@ func (s *supervisor) leaveMonitor() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	return s.monitor.Remove(ctx)
-}
-
-// Restarts: an instance that reboots sooner than quickBoot after its start is
-// started again only after a pause, which doubles up to slowest.
-const (
-	quickBoot = 2 * time.Second
-	firstWait = 100 * time.Millisecond
-	slowest   = 10 * time.Second
-)
-
-// run waits for the instance to end, as often as it reboots, and cleans up.
-func (s *supervisor) run(init *process) int {
-	go func() {
-		for range s.terminated {
-			if err := s.shutDown(); err != nil {
-				s.log.Print(err)
-			}
-		}
-	}()
-	pause := firstWait
-	for {
-		started := time.Now()
-		s.slimDown()
-		stopUpkeep := s.keepUp()
-		reboot, err := init.wait()
-		stopUpkeep()
-		if err != nil {
-			s.log.Print(err)
-		}
-		if !reboot || s.down.Load() || stopAnnounced(s.spec.RunDir) {
-			break
-		}
-		if time.Since(started) < quickBoot {
-			time.Sleep(pause)
-			pause = min(2*pause, slowest)
-		} else {
-			pause = firstWait
-		}
-		if init, err = s.reboot(); err != nil {
-			s.log.Printf("cannot start again after a reboot: %v", err)
-			break
-		}
-	}
-	s.console.finish()
-	code := 0
-	if err := s.cleanUp(); err != nil {
-		s.log.Printf("cannot clean up: %v", err)
-		code = 1
-	}
-	if len(s.spec.OnExit) > 0 {
-		err := syscall.Exec(s.spec.OnExit[0], s.spec.OnExit, callerEnv(os.Environ()))
-		s.log.Printf("cannot execute %s: %v", s.spec.OnExit[0], err)
-		return 1
-	}
-	return code
-}
-
-// reboot takes down what belonged to the last run, and boots.
-func (s *supervisor) reboot() (*process, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	s.state.InitPID, s.state.InitStart, s.state.Ready = 0, 0, false
-	if err := s.state.save(s.spec.RunDir); err != nil {
-		return nil, err
-	}
-	if err := clean(ctx, s.state, s.spec.Cgroup); err != nil {
-		return nil, err
-	}
-	return s.boot(ctx)
-}
-
-// shutDown asks the instance to stop, on behalf of a host that shuts down.
-func (s *supervisor) shutDown() error {
-	s.down.Store(true)
-	inst, err := Open(s.spec.RunDir)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	return errors.Join(inst.askToStop(ctx), inst.Close())
-}
-
-// callerEnv is the environment without what was added for the supervisor.
-func callerEnv(env []string) []string {
-	var out []string
-	for _, e := range env {
-		own := false
-		for _, o := range supervisorEnv {
-			own = own || e == o
-		}
-		if !own {
-			out = append(out, e)
-		}
-	}
-	return out
 }

@@ -15,9 +15,10 @@ import (
 // interfaces and run directories of instances that do not run. instancesRunDir
 // is the directory that holds the run directories, cgroupParent the path above
 // the instances' cgroups; an instance has the same name in both. What a living
-// supervisor holds is not touched, and neither is a running instance without
-// one. When there is nothing to do it costs a few system calls.
-func Sweep(ctx context.Context, instancesRunDir, cgroupParent string) error {
+// supervisor holds is not touched; a running instance without one gets another.
+// hooks.Ended is called for those that were cleaned up and want it. When there is
+// nothing to do it costs a few system calls.
+func Sweep(ctx context.Context, instancesRunDir, cgroupParent string, hooks Hooks) error {
 	var errs []error
 	entries, err := os.ReadDir(instancesRunDir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -25,7 +26,7 @@ func Sweep(ctx context.Context, instancesRunDir, cgroupParent string) error {
 	}
 	for _, e := range entries {
 		if e.IsDir() {
-			errs = append(errs, sweepOne(ctx, filepath.Join(instancesRunDir, e.Name()), cgroupParent+"/"+e.Name(), false))
+			errs = append(errs, sweepOne(ctx, filepath.Join(instancesRunDir, e.Name()), cgroupParent+"/"+e.Name(), false, hooks))
 		}
 	}
 	// Groups without a run directory: it is the first thing made and the last
@@ -33,7 +34,7 @@ func Sweep(ctx context.Context, instancesRunDir, cgroupParent string) error {
 	names, err := strayGroups(cgroupParent)
 	errs = append(errs, err)
 	for _, name := range names {
-		errs = append(errs, sweepOne(ctx, filepath.Join(instancesRunDir, name), cgroupParent+"/"+name, true))
+		errs = append(errs, sweepOne(ctx, filepath.Join(instancesRunDir, name), cgroupParent+"/"+name, true, hooks))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("cannot clean up after stopped instances: %w", err)
@@ -69,7 +70,7 @@ func strayGroups(parent string) ([]string, error) {
 
 // sweepOne cleans up one instance unless its lock is held. With create, a run
 // directory is made to hold the lock of.
-func sweepOne(ctx context.Context, dir, path string, create bool) error {
+func sweepOne(ctx context.Context, dir, path string, create bool, hooks Hooks) error {
 	lock, err := tryLock(dir, create)
 	if errors.Is(err, errLocked) {
 		return nil
@@ -80,12 +81,16 @@ func sweepOne(ctx context.Context, dir, path string, create bool) error {
 		}
 		// Killed between making the directory and the lock: nothing else is there.
 		if rerr := os.Remove(dir); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
-			return sweepOne(ctx, dir, path, true)
+			return sweepOne(ctx, dir, path, true, hooks)
 		}
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return sweepLocked(ctx, lock, path)
+	rec, ended, err := sweepLocked(ctx, lock, path)
+	if ended && rec.Spec.TellEnd && hooks.Ended != nil {
+		err = errors.Join(err, hooks.Ended(ctx, rec.Spec.About))
+	}
+	return err
 }

@@ -1,127 +1,161 @@
 package runtime
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"os/exec"
 	"os/signal"
-	goruntime "runtime"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/wait"
 )
 
-// Upkeep is what is to be done for an instance again and again while it runs, by
-// whoever starts instances: this package knows nothing of it.
-type Upkeep struct {
-	// Watch is called in the supervisor each time that the instance has booted,
-	// with Spec.Upkeep. What it returns is called every two seconds and says
-	// whether there is something to do: it has to be quick, and to need no memory.
-	// nil means that there never is.
-	Watch func(about string) (look func() bool)
-	// Act does it, in a process of its own, which ends with the supervisor; one at a
-	// time. ctx ends when the instance does, and the process is killed soon after
-	// that: the stop waits for it.
+// Hooks are what is to be done for instances by whoever starts them: this package
+// knows nothing of it. They are told Spec.About.
+type Hooks struct {
+	// Look says whether the upkeep of an instance has something to do (Act), and
+	// under which conditions it is to be called again. It is called when the
+	// instance has booted, and in a process of its own when a condition is met, with
+	// what it returned as Saved the time before, nil at first, and with the highest
+	// value since then of each condition (Within).
+	Look func(about string, saved json.RawMessage, highest []uint64) (Look, error)
+	// Act does it, in that process, which ends with the supervisor; one at a time.
+	// ctx ends when the instance does, and the process is killed soon after that:
+	// the stop waits for it. Look is called again after it.
 	Act func(ctx context.Context, about string) error
+	// Ended is called, if Spec.TellEnd is set, when the instance has ended for good
+	// and nothing is left of the run.
+	Ended func(ctx context.Context, about string) error
+}
+
+// Look is the result of Hooks.Look.
+type Look struct {
+	Due        bool
+	Conditions []Condition
+	Saved      json.RawMessage
 }
 
 const (
-	// upkeepPause is between two looks.
-	upkeepPause = 2 * time.Second
-	// upkeepEnd is how long an Act may go on after the instance has ended.
-	upkeepEnd = time.Second
-	// upkeepSlim is after how many looks the supervisor gives back what they took.
-	upkeepSlim = 500
+	// upkeepFile is in the run directory, upkeepState in JSON.
+	upkeepFile = "upkeep.json"
+	// lookPause is how long it is not looked again at what is due all the time, or
+	// could not be looked at.
+	lookPause  = 2 * time.Second
+	retryPause = time.Minute
 )
 
-// keepUp starts the upkeep of the instance; stop ends it and waits for that.
-func (s *supervisor) keepUp() (stop func()) {
-	if s.spec.Upkeep == "" || s.upkeep.Watch == nil {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.keepUpUntil(ctx)
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
+// upkeepState is what one look leaves to the next.
+type upkeepState struct {
+	Saved json.RawMessage `json:"saved,omitempty"`
+	// Told is the last problem, which is logged once and not every time.
+	Told string `json:"told,omitempty"`
 }
 
-func (s *supervisor) keepUpUntil(ctx context.Context) {
-	look := s.upkeep.Watch(s.spec.Upkeep)
-	if look == nil {
-		return
+// lookFirst looks when the instance has booted.
+func (s *supervisor) lookFirst() (wanted bool, err error) {
+	if s.spec.About == "" || s.hooks.Look == nil {
+		return false, nil
 	}
-	tick := time.NewTicker(upkeepPause)
-	defer tick.Stop()
-	told := ""
-	for n := 1; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if !look() {
-			if n%upkeepSlim == 0 {
-				s.slimDown()
-			}
-			continue
-		}
-		problem := ""
-		if err := s.act(ctx); err != nil {
-			problem = err.Error()
-		}
-		if problem != "" && problem != told && ctx.Err() == nil {
-			s.log.Print(problem) // once, not every time
-		}
-		told = problem
-		s.slimDown()
+	look, err := s.hooks.Look(s.spec.About, nil, nil)
+	if err != nil {
+		return false, fmt.Errorf("upkeep: %w", err)
 	}
+	if look.Due {
+		look.Conditions = append(look.Conditions, Always(lookPause))
+	}
+	return true, saveLook(s.spec.RunDir, look.Conditions, upkeepState{Saved: look.Saved})
 }
 
-// act has the upkeep done by a process of this program's.
-func (s *supervisor) act(ctx context.Context) error {
-	// The thread that starts it is the one that it ends with.
-	goruntime.LockOSThread()
-	defer goruntime.UnlockOSThread()
-	var said bytes.Buffer
-	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	cmd.Args = []string{upkeepName, s.spec.Name, s.spec.Upkeep}
-	cmd.Dir = "/"
-	cmd.Stderr = &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
-	cmd.WaitDelay = upkeepEnd
-	err := cmd.Run()
-	if text := strings.TrimSpace(said.String()); text != "" && err != nil {
-		err = errors.New(text)
+func saveLook(runDir string, conditions []Condition, st upkeepState) error {
+	data, err := json.Marshal(st)
+	if err == nil {
+		err = writeAtomic(filepath.Join(runDir, upkeepFile), data)
+	}
+	if err == nil {
+		var b strings.Builder
+		for _, c := range conditions {
+			b.WriteString(c.line())
+		}
+		err = writeAtomic(filepath.Join(runDir, wait.ConditionsFile), []byte(b.String()))
 	}
 	if err != nil {
-		return fmt.Errorf("upkeep: %w", err)
+		return fmt.Errorf("upkeep: cannot save its state: %w", err)
 	}
 	return nil
 }
 
-// runUpkeep is the main of the process that does it; the result is its exit
-// status.
-func runUpkeep(u Upkeep) int {
+// runUpkeep is the main of the process that looks and acts; the result is its
+// exit status.
+func runUpkeep(hooks Hooks) int {
+	debug.SetGCPercent(100) // a supervisor has none
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
-	if len(os.Args) != 3 || u.Act == nil {
+	if len(os.Args) < 3 || hooks.Look == nil || hooks.Act == nil {
 		return 2
 	}
-	if err := u.Act(ctx, os.Args[2]); err != nil && ctx.Err() == nil {
-		fmt.Fprintln(os.Stderr, err)
+	name, runDir := os.Args[1], os.Args[2]
+	var highest []uint64
+	for _, arg := range os.Args[3:] {
+		n, err := strconv.ParseUint(arg, 10, 64)
+		if err != nil {
+			return 2
+		}
+		highest = append(highest, n)
+	}
+	st, conditions, err := upkeepOnce(ctx, hooks, runDir, highest)
+	problem := ""
+	if err != nil && ctx.Err() == nil {
+		problem = err.Error()
+	}
+	if problem != "" && problem != st.Told {
+		fmt.Fprintf(os.Stderr, "%s: upkeep: %s\n", name, problem)
+	}
+	st.Told = problem
+	if err := saveLook(runDir, conditions, st); err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		return 1
 	}
 	return 0
+}
+
+// upkeepOnce looks, acts and looks again.
+func upkeepOnce(ctx context.Context, hooks Hooks, runDir string, highest []uint64) (st upkeepState, conditions []Condition, err error) {
+	conditions = []Condition{Always(retryPause)} // after a failure
+	rec, err := loadRecord(runDir)
+	if err != nil {
+		return st, conditions, err
+	}
+	f, err := os.Open(filepath.Join(runDir, upkeepFile))
+	if err == nil {
+		err = decodeLimited(f, &st)
+	}
+	if err != nil {
+		return st, conditions, err
+	}
+	look, err := hooks.Look(rec.Spec.About, st.Saved, highest)
+	if err != nil {
+		return st, conditions, err
+	}
+	var acted error
+	if look.Due {
+		acted = hooks.Act(ctx, rec.Spec.About)
+		st.Saved = look.Saved
+		if look, err = hooks.Look(rec.Spec.About, st.Saved, nil); err != nil {
+			return st, conditions, errors.Join(acted, err)
+		}
+	}
+	if look.Due {
+		look.Conditions = append(look.Conditions, Always(lookPause))
+	}
+	st.Saved = look.Saved
+	return st, look.Conditions, acted
 }

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,12 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// testUpkeep acts whenever there is a file "want" in the directory that it is about: it takes the file away, adds its process
-// to the file "acted", and when there is a file "hang", does not end.
-func testUpkeep() Upkeep {
-	return Upkeep{
-		Watch: func(dir string) func() bool {
-			return func() bool { _, err := os.Lstat(dir + "/want"); return err == nil }
+// testHooks act whenever there is a file "want" in the directory that the instance is about: they take the file away, add their
+// process to the file "acted", and when there is a file "hang", do not end. At the end they make a file "ended".
+func testHooks() Hooks {
+	return Hooks{
+		Look: func(dir string, _ json.RawMessage, _ []uint64) (Look, error) {
+			_, err := os.Lstat(dir + "/want")
+			return Look{Due: err == nil, Conditions: []Condition{FileChanges(dir+"/want", nil)}}, nil
 		},
 		Act: func(_ context.Context, dir string) error {
 			f, err := os.OpenFile(dir+"/acted", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
@@ -35,6 +37,7 @@ func testUpkeep() Upkeep {
 			}
 			return f.Close()
 		},
+		Ended: func(_ context.Context, dir string) error { return os.WriteFile(dir+"/ended", nil, 0o600) },
 	}
 }
 
@@ -61,9 +64,9 @@ func acted(t *testing.T, dir string) int {
 func TestUpkeep(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		s := testSpec(t, busyboxRoot(t))
-		s.Upkeep = t.TempDir()
+		s.About = t.TempDir()
 		inst := start(t, s)
-		acted(t, s.Upkeep)
+		acted(t, s.About)
 		if !killed {
 			_, _ = run(t, inst, "", "reboot", "-f")
 			eventually(t, "it has rebooted", 20*time.Second, func() bool { return ended(inst.pidfd) })
@@ -75,8 +78,8 @@ func TestUpkeep(t *testing.T) {
 				return err == nil
 			})
 		}
-		write(t, filepath.Join(s.Upkeep, "hang"), "", 0o600)
-		pid := acted(t, s.Upkeep)
+		write(t, filepath.Join(s.About, "hang"), "", 0o600)
+		pid := acted(t, s.About)
 		if killed {
 			if err := unix.Kill(inst.state.SupervisorPID, unix.SIGKILL); err != nil {
 				t.Fatal(err)

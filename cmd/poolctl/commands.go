@@ -13,7 +13,7 @@ const (
 func instanceCommands(e *env) []*cli.Command {
 	return []*cli.Command{
 		createCommand(e), launchCommand(e), startCommand(e), stopCommand(e), restartCommand(e), pauseCommand(e), resumeCommand(e),
-		rebuildCommand(e), copyCommand(e), deleteCommand(e), listCommand(e), infoCommand(e), topCommand(e), execCommand(e), shellCommand(e),
+		rebuildCommand(e), copyCommand(e), deleteCommand(e), listCommand(e), infoCommand(e), topCommand(e), execCommand(e), shellCommand(e), consoleCommand(e),
 		configCommand(e), profileCommands(e), publishCommand(e), fileCommands(e),
 	}
 }

@@ -14,7 +14,7 @@ type createOptions struct {
 	storage, network, description string
 	template                      string
 	config, profiles, devices     cli.StringSlice
-	noProfiles                    bool
+	noProfiles, ephemeral         bool
 }
 
 func (o *createOptions) flags() []cli.Flag {
@@ -29,6 +29,7 @@ func (o *createOptions) flags() []cli.Flag {
 			Usage: "`TEMPLATE` that makes its root in the place of an image: " + strings.Join(pool.Templates(), ", "),
 		},
 		&cli.BoolFlag{Name: "no-profiles", Usage: "apply no profile", Destination: &o.noProfiles},
+		&cli.BoolFlag{Name: "ephemeral", Aliases: []string{"e"}, Usage: "delete it when it stops", Destination: &o.ephemeral},
 		&cli.StringFlag{Name: "description", Usage: "`TEXT` about the instance", Destination: &o.description},
 	}
 }
@@ -57,7 +58,7 @@ func (o *createOptions) options(command string, args []string) (pool.CreateOptio
 	out := pool.CreateOptions{
 		DeviceOverrides: devices, Template: o.template,
 		Pool: o.storage, Network: o.network, Config: config,
-		Description: o.description, Profiles: o.profiles.Value(),
+		Description: o.description, Ephemeral: o.ephemeral, Profiles: o.profiles.Value(),
 	}
 	if o.template == "" {
 		out.Image, args = args[0], args[1:]
@@ -80,7 +81,7 @@ func createCommand(e *env) *cli.Command {
 		Name: "create", Aliases: []string{"init"}, Category: catInstances, Usage: "create an instance from an image", ArgsUsage: "{[REMOTE:]IMAGE | --template TEMPLATE} [NAME]",
 		Description: example("An image of a remote is pulled if it is not in the pool yet. With --template there is no image: busybox is a small system\n"+
 			"of the host's static busybox with a login on the console, none an empty root.", "poolctl create images:alpine/3.20 c1", "poolctl create --template busybox bb"),
-		Flags:       o.flags(),
+		Flags: o.flags(),
 		Action: o.action(e, func(ctx context.Context, s *pool.System, args []string) error {
 			opts, err := o.options("create", args)
 			if err != nil {

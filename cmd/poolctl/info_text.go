@@ -43,6 +43,9 @@ func instanceText(in pool.Instance) string {
 	if in.State != nil && isSet(in.State.StartedAt) {
 		line("Started: %s", minute(in.State.StartedAt.Local()))
 	}
+	if e := in.LastExit; e != nil {
+		line("Last Exit: %s (%s)", e, minute(e.At.Local()))
+	}
 	if in.State != nil || len(in.Disks) > 0 {
 		resourcesText(&b, in)
 	}

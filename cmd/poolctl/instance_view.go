@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"poolctl/pool"
+	"poolctl/runtime"
 	"poolctl/runtime/network"
 )
 
@@ -29,6 +30,7 @@ type instanceView struct {
 	Type            string                       `json:"type" yaml:"type"`
 	Project         string                       `json:"project" yaml:"project"`
 	Pool            string                       `json:"pool" yaml:"pool"`
+	LastExit        *runtime.Exit                `json:"last_exit,omitempty" yaml:"last_exit,omitempty"`
 	State           stateView                    `json:"state" yaml:"state"`
 	Snapshots       []pool.Snapshot              `json:"snapshots" yaml:"snapshots"`
 }
@@ -94,7 +96,7 @@ func viewOf(in pool.Instance) instanceView {
 		Profiles: orEmpty(in.Profiles), Description: in.Description, CreatedAt: in.CreatedAt,
 		ExpandedConfig: orEmptyMap(in.ExpandedConfig), ExpandedDevices: orEmptyMap(in.ExpandedDevices), Name: in.Name,
 		Status: in.Status, StatusCode: statusCode(in.Status), Problem: in.Problem, LastUsedAt: in.LastUsedAt, Location: "none",
-		Type: in.Type, Project: "default", Pool: in.Pool, Snapshots: orEmpty(in.Snapshots),
+		Type: in.Type, Project: "default", Pool: in.Pool, LastExit: in.LastExit, Snapshots: orEmpty(in.Snapshots),
 	}
 	v.State = stateView{Status: in.Status, StatusCode: v.StatusCode, Network: map[string]interfaceView{}, Disk: map[string]diskView{}}
 	for device, d := range in.Disks {

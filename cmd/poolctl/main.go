@@ -21,7 +21,7 @@ var version = "unknown"
 const memoryGoal = 128 << 20
 
 func main() {
-	runtime.Main(pool.Upkeep()) // in a process that was started from this program's own file for an instance, never returns
+	runtime.Main(pool.Hooks()) // in a process that was started from this program's own file for an instance, never returns
 	os.Exit(mainExit())
 }
 
