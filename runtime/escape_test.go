@@ -88,6 +88,10 @@ func TestEscapes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
+	documented, err := os.ReadFile("../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	before := hostState(t)
 	count := 0
 	for _, e := range escapes() {
@@ -95,6 +99,9 @@ func TestEscapes(t *testing.T) {
 			continue
 		}
 		count++
+		if !strings.Contains(string(documented), "- `"+e.name+"`: "+e.what+"\n") {
+			t.Errorf("docs/security.md does not have %s: %s", e.name, e.what)
+		}
 		program := "/attempt"
 		if e.name == "exe" {
 			program = "/evil"
