@@ -152,18 +152,18 @@ func (t transition) sameDevices() bool {
 // to take it back. Of an instance that does not run, only a limit of the root disk
 // has to be.
 func (s *System) takeEffect(ctx context.Context, t transition) (undo func(context.Context) error, err error) {
-	undo, err = s.applyConfig(ctx, t.in, t.was.ExpandedConfig, t.now.ExpandedConfig)
+	unset, err := s.applyConfig(ctx, t.in, t.was.ExpandedConfig, t.now.ExpandedConfig)
 	if err != nil {
 		return nil, err
 	}
 	if t.sameDevices() && !maps.Equal(t.was.ExpandedConfig, t.now.ExpandedConfig) {
-		return undo, nil
+		return unset, nil
 	}
 	unplug, err := s.applyDevices(ctx, t.in, t.was, t.now)
 	if err != nil {
-		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, unset(context.WithoutCancel(ctx)))
 	}
-	return func(ctx context.Context) error { return errors.Join(unplug(ctx), undo(ctx)) }, nil
+	return func(ctx context.Context) error { return errors.Join(unplug(ctx), unset(ctx)) }, nil
 }
 
 // applyConfig makes a change of the expanded configuration effective in a running
