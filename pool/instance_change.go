@@ -138,6 +138,9 @@ func (t transition) record(s *System) func(r *tree.Instance) error {
 				delete(r.Config, k)
 			}
 		}
+		if key := "volatile.cloud-init.instance-id"; r.Config[key] != "" && slices.ContainsFunc(changedKeys(t.was.ExpandedConfig, t.now.ExpandedConfig), isCloudInit) {
+			r.Config[key] = newUUID() // as in LXD: cloud-init does its work again
+		}
 		r.Devices, r.Profiles, r.Description, r.Ephemeral = t.now.Devices, t.now.Profiles, t.now.Description, t.now.Ephemeral
 		return s.reexpand(r)
 	}
@@ -201,4 +204,9 @@ func (s *System) beginChange(ctx context.Context, t transition) (*journal.Entry,
 		return nil, nil
 	}
 	return journal.Begin(ctx, s.journalDir(), opChange, t.intent())
+}
+
+// isCloudInit says whether a key is one that cloud-init reads.
+func isCloudInit(key string) bool {
+	return strings.HasPrefix(key, "cloud-init.") || slices.Contains([]string{"user.user-data", "user.vendor-data", "user.network-config", "user.meta-data"}, key)
 }

@@ -27,7 +27,7 @@ type instanceKey struct {
 // instanceKeys are all keys that poolctl knows: those of Incus that concern
 // containers on one host, by the part of the name in front of the dot.
 func instanceKeys() []instanceKey {
-	return slices.Concat(generalKeys(), securityKeys(), limitKeys(), restartKeys())
+	return slices.Concat(generalKeys(), securityKeys(), limitKeys(), restartKeys(), bootKeys())
 }
 
 // generalKeys are those that have no meaning for the runtime itself.
@@ -54,6 +54,9 @@ func findInstanceKey(name string) (instanceKey, error) {
 	keys := instanceKeys()
 	if i := slices.IndexFunc(keys, func(k instanceKey) bool { return k.matches(name) }); i >= 0 {
 		return keys[i], nil
+	}
+	if err := foreignKey(name); err != nil {
+		return instanceKey{}, err
 	}
 	return instanceKey{}, withHint(fmt.Errorf("unknown key %q", name), "%s", similarKeys(name, keys))
 }

@@ -56,7 +56,11 @@ func (s *System) stopLocked(ctx context.Context, in *lockedInstance, o StopOptio
 		return err
 	}
 	if in.rec.Broken == nil {
-		s.notePower(in, "STOPPED", func(*tree.Instance) {})
+		power := "STOPPED"
+		if o.atShutdown {
+			power = "RUNNING"
+		}
+		s.notePower(in, power, func(*tree.Instance) {})
 	}
 	return nil
 }

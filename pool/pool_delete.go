@@ -191,6 +191,7 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opSet:           s.recoverSet,
 		opChange:        s.recoverChange,
 		opProfile:       s.recoverProfile,
+		opRename:        s.recoverRename,
 		opRenameProfile: s.recoverProfileRename,
 		"volume-rename": s.recoverVolumeRename,
 		opBeside:        s.recoverBeside,

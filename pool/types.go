@@ -271,6 +271,8 @@ type Snapshot struct {
 type StopOptions struct {
 	Force   bool
 	Timeout time.Duration // how long a clean stop may take; 0 = 30 s
+
+	atShutdown bool // because the machine stops: it is to run again
 }
 
 // Network is a network as `network show` prints it.

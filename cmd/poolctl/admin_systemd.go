@@ -25,9 +25,9 @@ func adminSystemdCommand(e *env) *cli.Command {
 	var install, force bool
 	return &cli.Command{
 		Name: "systemd", Usage: "print or install the systemd units that attach the pools at boot and look after images", ArgsUsage: "[UNIT]",
-		Description: example(unitName+", which is printed unless another one is named, attaches at boot all pools that were not detached by name.\n"+
-			"When the machine is shut down, or the unit is stopped, it stops the running instances, cleanly where they let it, and\n"+
-			"detaches the pools. "+imagesTimer+" runs "+imagesUnit+" every six hours: it brings images up to date that are to be\n"+
+		Description: example(unitName+", which is printed unless another one is named, attaches at boot all pools that were not detached by name,\n"+
+			"and starts the instances that are to run (admin boot). When the machine is shut down, or the unit is stopped, it stops\n"+
+			"them, cleanly where they let it (admin shutdown), and detaches the pools. "+imagesTimer+" runs "+imagesUnit+" every six hours: it brings images up to date that are to be\n"+
 			"(image refresh --all --auto), and deletes cached images that are not used and snapshots whose time is over (admin expire).",
 			"poolctl admin systemd", "poolctl admin systemd "+imagesTimer,
 			"poolctl admin systemd --install && systemctl daemon-reload && systemctl enable --now poolctl.service "+imagesTimer),
@@ -162,13 +162,13 @@ ConditionPathExists=` + strings.ReplaceAll(root, "%", "%%") + `/pools
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-# A pool that cannot be attached is named in the journal, and by poolctl doctor.
+# A pool that cannot be attached, or an instance that cannot be started, is named in the journal, and by poolctl doctor.
 ExecStart=-` + run + ` pool attach --all
-ExecStop=-` + run + ` stop --all --timeout 60
-ExecStop=-` + run + ` stop --all --force
+ExecStart=-` + run + ` admin boot
+ExecStop=-` + run + ` admin shutdown
 ExecStop=` + run + ` pool detach --all
-TimeoutStartSec=10min
-TimeoutStopSec=5min
+TimeoutStartSec=infinity
+TimeoutStopSec=15min
 
 [Install]
 WantedBy=multi-user.target

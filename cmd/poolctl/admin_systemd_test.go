@@ -84,8 +84,8 @@ func TestSystemdUnit(t *testing.T) {
 			prefix = append(prefix, "--root", c.root)
 		}
 		for key, want := range map[string][][]string{
-			"Service.ExecStart": {{"-", "pool", "attach", "--all"}},
-			"Service.ExecStop":  {{"-", "stop", "--all", "--timeout", "60"}, {"-", "stop", "--all", "--force"}, {"", "pool", "detach", "--all"}},
+			"Service.ExecStart": {{"-", "pool", "attach", "--all"}, {"-", "admin", "boot"}},
+			"Service.ExecStop":  {{"-", "admin", "shutdown"}, {"", "pool", "detach", "--all"}},
 		} {
 			if len(got[key]) != len(want) {
 				t.Fatalf("%s: %q", key, got[key])

@@ -13,7 +13,7 @@ const (
 func instanceCommands(e *env) []*cli.Command {
 	return []*cli.Command{
 		createCommand(e), launchCommand(e), startCommand(e), stopCommand(e), restartCommand(e), pauseCommand(e), resumeCommand(e),
-		rebuildCommand(e), copyCommand(e), deleteCommand(e), listCommand(e), infoCommand(e), topCommand(e), execCommand(e), shellCommand(e), consoleCommand(e),
+		rebuildCommand(e), copyCommand(e), renameCommand(e), moveCommand(e), deleteCommand(e), listCommand(e), infoCommand(e), topCommand(e), execCommand(e), shellCommand(e), consoleCommand(e),
 		configCommand(e), profileCommands(e), publishCommand(e), fileCommands(e),
 	}
 }
@@ -50,7 +50,7 @@ func storageCommands(e *env) []*cli.Command {
 
 func setupCommands(e *env) []*cli.Command {
 	return []*cli.Command{
-		group("admin", nil, catSetup, "set the host up", adminInitCommand(e), adminSystemdCommand(e), adminExpireCommand(e)),
+		group("admin", nil, catSetup, "set the host up", adminInitCommand(e), adminSystemdCommand(e), adminBootCommand(e), adminShutdownCommand(e), adminExpireCommand(e)),
 		checkconfigCommand(e), doctorCommand(e), versionCommand(e), completionCommand(e), manCommand(e),
 	}
 }

@@ -55,6 +55,15 @@ func configOps() []op {
 	return []op{
 		{name: "profile edit", args: []string{"profile", "copy", "--refresh", "new", "web"}, prepare: edit, verify: func(h *host) { verify(h); h.ok("profile", "delete", "new") }},
 		{name: "profile rename", args: []string{"profile", "rename", "web", "www"}, prepare: run, verify: verify},
+		{name: "rename", args: []string{"rename", "c1", "r1"}, prepare: ensure1, verify: func(h *host) {
+			name := "c1"
+			if _, renamed := h.instances()["r1"]; renamed {
+				name = "r1"
+			}
+			h.matches(`^s0,`, "snapshot", "list", name, "-f", "csv")
+			works(h, name, `^new\n$`)
+			h.ok("delete", name)
+		}},
 		{name: "config set", args: []string{"config", "set", "c1", "user.b=1"}, prepare: run, verify: verify},
 	}
 }
