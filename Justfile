@@ -5,6 +5,8 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 export CGO_ENABLED := "0"
 export PATH := env("PATH") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin"
 export POOLCTL_TEST_DEBIAN := env("POOLCTL_TEST_DEBIAN", "/var/tmp/poolctl-test-debian")
+export POOLCTL_TEST_SYSVINIT := env("POOLCTL_TEST_SYSVINIT", POOLCTL_TEST_DEBIAN + "-sysvinit")
+export POOLCTL_TEST_KERNEL := env("POOLCTL_TEST_KERNEL", "/var/tmp/poolctl-test-kernel")
 
 version := `git describe --tags --always --dirty 2>/dev/null || echo unknown`
 tool := "go tool -modfile=tools/go.mod"
@@ -34,6 +36,18 @@ test: build
 # The tests of one package or some, as go test takes them: just test-one -run TestX ./btrfs
 test-one *args:
     go test -count=1 {{ args }}
+
+# Tests in a machine with Debian's kernel (6.1) and cgroup v2 alone: just test-vm, or just test-vm ./runtime=^TestPause$
+test-vm *targets:
+    scripts/test-vm {{ if targets == "" { "./runtime ./runtime/cgroup ./pool/tree=TestCrash/create ./pool/checkconfig" } else { targets } }}
+
+# Of those, the ones that take a minute where there is no KVM.
+test-vm-quick:
+    scripts/test-vm './runtime=^Test(StartExecStop|Reboot|StopTimeout|Limits|Pause)$' ./pool/checkconfig
+
+# Debian's systemd and Alpine's openrc under load: do their supervisors grow? just soak 1h
+soak time="10m": build
+    scripts/soak ./poolctl {{ shared }} {{ time }}
 
 # The tests that need neither root nor the kernel's help.
 test-unit:
