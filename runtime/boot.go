@@ -203,8 +203,8 @@ func (s *supervisor) talk(ctx context.Context, init *process, sock int, disks []
 	if err := expect(sock, "", nil); !errors.Is(err, stage.ErrClosed) {
 		return err
 	}
-	if ended(init.pidfd) {
-		return fmt.Errorf("%s ended at once", s.spec.initArgs()[0])
+	if err := s.awaitInit(init, s.console.master); err != nil {
+		return err
 	}
 	return s.note(pid, true)
 }
