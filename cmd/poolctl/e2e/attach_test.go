@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,8 @@ func TestAttachAll(t *testing.T) {
 	}
 }
 
-// TestUnitsCommands runs the command lines of the systemd unit in their order, with an instance that runs in between.
+// TestUnitsCommands runs the command lines of the systemd unit, those of a stop and then those of a start: an instance that
+// ran runs again.
 func TestUnitsCommands(t *testing.T) {
 	h := opHost(t)
 	h.ok("launch", "bb", "c1")
@@ -69,7 +71,7 @@ func TestUnitsCommands(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for _, c := range append(commands[1:], commands[0]) {
+	for _, c := range slices.Concat(commands[2:], commands[:2]) {
 		if out, err := exec.CommandContext(ctx, "sh", "-c", c[2]).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", c[0], err, out)
 		}
@@ -81,6 +83,9 @@ func TestUnitsCommands(t *testing.T) {
 	}
 	if got := h.poolStates(); got["default"] != "Created" {
 		t.Errorf("after the unit has started: %v", got)
+	}
+	if in := h.instances()["c1"]; in.Status != "Running" {
+		t.Errorf("after the unit has started c1 is %s", in.Status)
 	}
 	works(h, "c1", "")
 }
