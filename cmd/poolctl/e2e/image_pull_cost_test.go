@@ -85,9 +85,11 @@ func TestPullWritesWhatHasCome(t *testing.T) {
 	var pending uint64
 	for end := time.Now().Add(soon); ; time.Sleep(20 * time.Millisecond) {
 		there = sizeBelow(filepath.Join(pool, ".poolctl/staging"))
-		if pending, err = btrfs.Pending(info.UUID); err != nil {
+		unwritten, err := btrfs.Pending(info.UUID)
+		if err != nil {
 			t.Fatal(err)
 		}
+		pending = unwritten.Data
 		if there > 150_000_000 && pending < most || time.Now().After(end) {
 			break
 		}
