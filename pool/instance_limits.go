@@ -107,8 +107,9 @@ func cpusOfNodes(nodes, list string) (string, error) {
 // memoryLimits reads limits.memory*. A hard limit is one of memory and swap
 // together, as in Incus, unless a size of swap is given.
 func memoryLimits(config map[string]string, l *runtime.Limits) error {
-	swap, swapSize, err := true, int64(0), error(nil)
+	swap, swapSize := true, int64(0)
 	if v := config["limits.memory.swap"]; v != "" {
+		var err error
 		if swap, swapSize, err = parseSwap(v); err != nil {
 			return keyError("limits.memory.swap", config, err)
 		}
@@ -304,7 +305,7 @@ func blockDevice(path string) (string, error) {
 	number := fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
 	// The kernel throttles disks, not partitions (block/blk-cgroup.c, blkg_conf_prep).
 	if _, err := os.Stat("/sys/dev/block/" + number + "/partition"); err != nil {
-		return number, nil
+		return number, nil //nolint:nilerr // it is a whole disk
 	}
 	link, err := filepath.EvalSymlinks("/sys/dev/block/" + number)
 	if err != nil {

@@ -99,8 +99,11 @@ func (s *System) InstanceInfo(ctx context.Context, name string) (Instance, error
 		return in, err
 	}
 	in = one[0]
+	if in.State == nil {
+		return in, nil
+	}
 	live, err := s.runningInstance(name)
-	if err != nil || in.State == nil {
+	if err != nil {
 		return in, nil //nolint:nilerr // it has just stopped
 	}
 	defer func() { _ = live.Close() }()

@@ -60,7 +60,7 @@ func (s *System) withRunning(ctx context.Context, verb, name string, do func(liv
 func (s *System) resumePaused(name string) (paused bool, err error) {
 	live, err := s.runningInstance(name)
 	if err != nil {
-		return false, nil //nolint:nilerr // it has just stopped
+		return false, nil // it has just stopped
 	}
 	defer func() { err = errors.Join(err, live.Close()) }()
 	if paused, err = live.Paused(); err == nil && paused {

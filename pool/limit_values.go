@@ -72,10 +72,11 @@ func parseAllowance(v string) (a allowance, err error) {
 // parseMemory reads limits.memory: bytes with a unit, or a percentage of the
 // host's.
 func parseMemory(v string, total int64) (int64, error) {
-	n, err := int64(0), error(nil)
+	var n int64
+	var err error
 	if p, ok := strings.CutSuffix(v, "%"); ok {
-		percent, perr := parseWithin(p, 1, 100)
-		n, err = total/100*percent, perr
+		n, err = parseWithin(p, 1, 100)
+		n *= total / 100
 	} else {
 		n, err = ParseSize(v)
 	}

@@ -22,7 +22,7 @@ func TestPureV2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := []string{"StartExecStop", "ExecCodes", "Reboot", "SupervisorKilled", "SessionCgroup", "Debian", "StopTimeout"}
+	tests := []string{"StartExecStop", "ExecCodes", "Reboot", "SupervisorKilled", "SessionCgroup", "Debian", "StopTimeout", "Pause", "FrozenByItself"}
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", script, exe, "^Test("+strings.Join(tests, "|")+")$")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

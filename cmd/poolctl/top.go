@@ -149,7 +149,7 @@ func readKey(ctx context.Context, in *os.File, wait time.Duration) (byte, error)
 	const step = 100 * time.Millisecond // a signal is noticed as soon
 	for end := time.Now().Add(wait); ; {
 		if ctx.Err() != nil {
-			return 'q', nil
+			return 'q', nil //nolint:nilerr // a signal ends it as q does
 		}
 		left := min(time.Until(end), step)
 		if left <= 0 {
@@ -165,7 +165,7 @@ func readKey(ctx context.Context, in *os.File, wait time.Duration) (byte, error)
 		}
 		var b [1]byte
 		if n, err := unix.Read(int(in.Fd()), b[:]); err != nil || n == 0 {
-			return 'q', nil // the terminal has gone
+			return 'q', nil //nolint:nilerr // the terminal has gone
 		}
 		return b[0], nil
 	}
