@@ -67,8 +67,10 @@ func TestFindKconfig(t *testing.T) {
 		t.Errorf("none: %v, %s, %v", k, path, err)
 	}
 	for _, f := range []struct{ path, text string }{
-		{"/lib/modules/1.0/build/.config", "CONFIG_A=build\n"}, {"/boot/config-1.1", "CONFIG_A=other\n"},
-		{"/boot/config-1.0", "CONFIG_A=boot\n"}, {"/proc/config.gz", gzipped(t, "CONFIG_A=proc\n")},
+		{"/lib/modules/1.0/build/.config", "CONFIG_A=build\n"},
+		{"/boot/config-1.1", "CONFIG_A=other\n"},
+		{"/boot/config-1.0", "CONFIG_A=boot\n"},
+		{"/proc/config.gz", gzipped(t, "CONFIG_A=proc\n")},
 	} {
 		if err := os.MkdirAll(filepath.Dir(root+f.path), 0o755); err != nil {
 			t.Fatal(err)
