@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	goruntime "runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -194,6 +195,7 @@ func (s *supervisor) finish(exit Exit) int {
 		code = 1
 	}
 	if s.spec.TellEnd && s.hooks.Ended != nil {
+		debug.SetGCPercent(100) // unlike all before, this may take much
 		if err := s.hooks.Ended(context.Background(), s.spec.About); err != nil {
 			s.log.Print(err)
 			code = 1
