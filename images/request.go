@@ -26,6 +26,11 @@ type Request struct {
 	Unified          *Part
 	// Fingerprint is the expected one, in lower-case hexadecimal; "" accepts any.
 	Fingerprint string
+	// Strict refuses files behind whose end is something other than zeros, which archives
+	// and squashfs are padded with. It is for files for which nobody
+	// vouches: where a Fingerprint of somebody else's is expected, what follows the end
+	// is meant to be there, and LXD and Incus take it.
+	Strict bool
 	// Type is TypeContainer or TypeVM when only such an image will do; "" takes both.
 	Type string
 	// Dir is an existing empty directory or subvolume.

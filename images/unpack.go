@@ -169,7 +169,11 @@ func (u *unpacker) part(ctx context.Context, p *Part, unpack func(context.Contex
 			err = fmt.Errorf("cannot read %s: %w", p.Name, cerr)
 		}
 	}()
-	err = unpack(ctx, src, bufio.NewReaderSize(src, 64<<10))
+	r := bufio.NewReaderSize(src, 64<<10)
+	err = unpack(ctx, src, r)
+	if err == nil && u.req.Strict && (u.virtual == 0 || p == u.req.Unified) { // a qcow2 has no end: any cluster may be unused
+		_, err = restore.ReadPadding(ctx, r, true)
+	}
 	if err == nil {
 		err = src.drain()
 	} else if damaged(err) && src.drain() == nil && p != u.req.Metadata {
@@ -328,7 +332,7 @@ func (u *unpacker) archive(ctx context.Context, r *bufio.Reader, budget *tarball
 			err = cerr
 		}
 	}()
-	if err := tarball.Extract(ctx, plain, budget, route); err != nil {
+	if err := tarball.Extract(ctx, plain, budget, route, u.req.Strict); err != nil {
 		return err
 	}
 	for _, ex := range exs {

@@ -22,7 +22,8 @@ const opHostFiles = "host-files"
 //
 // The names come one after the other, so an intent in the journal tells of them:
 // when a command is killed in between, the next one takes those back that are
-// there. One that replaced another file stays.
+// there. What they replace has a hidden name besides until all are there, and gets its
+// own back if they are not.
 type hostFiles struct {
 	s     *System
 	force bool // to replace what is there
@@ -35,12 +36,16 @@ type hostFile struct {
 	*os.File
 	path   string
 	beside string // the hidden name; "" = none
+	over   string // the hidden name of a moment by which it replaces another file
+	saved  string // the hidden name of what it replaces; "" = nothing
 }
 
 // writtenFile is a hostFile in the journal.
 type writtenFile struct {
 	Path   string `json:"path"`
 	Beside string `json:"beside,omitempty"`
+	Over   string `json:"over,omitempty"`
+	Saved  string `json:"saved,omitempty"`
 	Dev    uint64 `json:"dev"`
 	Ino    uint64 `json:"ino"`
 	// Replaces says that something else had the name before.
@@ -82,7 +87,7 @@ func (h *hostFiles) createNamed(ctx context.Context, dir string) (_ *hostFile, e
 func (h *hostFiles) intend(ctx context.Context) (err error) {
 	args := hostFilesArgs{}
 	for _, f := range h.files {
-		w := writtenFile{Path: f.path, Beside: f.beside}
+		w := writtenFile{Path: f.path, Beside: f.beside, Over: f.over, Saved: f.saved}
 		if f.File != nil {
 			var st unix.Stat_t
 			if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -108,11 +113,20 @@ func (h *hostFiles) commit(ctx context.Context) error {
 		if err := f.Sync(); err != nil {
 			return fmt.Errorf("%s: %w", f.path, statError(err))
 		}
-		if _, err := os.Lstat(f.path); err == nil && !h.force {
+		switch info, err := os.Lstat(f.path); {
+		case err != nil:
+		case !h.force:
 			return withHint(fmt.Errorf("%s: %w", f.path, ErrExists), "--force overwrites it")
+		case info.IsDir():
+			return fmt.Errorf("%s: it is a directory", f.path)
+		default:
+			f.over = besideName(f.path)
+			if len(h.files) > 1 {
+				f.saved = besideName(f.path)
+			}
 		}
 	}
-	if len(h.files) > 1 || h.entry != nil {
+	if len(h.files) > 1 || h.entry != nil || h.files[0].over != "" {
 		if err := h.intend(ctx); err != nil {
 			return err
 		}
@@ -122,35 +136,77 @@ func (h *hostFiles) commit(ctx context.Context) error {
 	}
 	crash.Point("pool.hostfiles.begun")
 	for i, f := range h.files {
-		if err := h.name(f); err != nil {
-			for _, done := range h.files[:i] {
+		err := f.save()
+		if err == nil {
+			crash.Point("pool.hostfiles.saved")
+			err = h.name(f)
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", f.path, statError(err))
+			for _, done := range h.files[:i+1] {
 				err = errors.Join(err, done.takeBack())
 			}
-			return fmt.Errorf("%s: %w", f.path, err)
+			return err
 		}
 		crash.Point("pool.hostfiles.named")
 	}
 	return nil
 }
 
+// save gives what a file replaces another name; where no file can have two, it has
+// no other until takeBack.
+func (f *hostFile) save() error {
+	if f.saved == "" {
+		return nil
+	}
+	if unix.Link(f.path, f.saved) == nil {
+		return nil
+	}
+	return unix.Rename(f.path, f.saved)
+}
+
 // name gives one file its name.
 func (h *hostFiles) name(f *hostFile) error {
 	switch {
+	case f.beside == "" && f.over != "":
+		return linkOver(f.File, f.path, f.over)
 	case f.beside == "":
-		return linkFile(f.File, f.path, h.force)
+		return linkNew(f.File, f.path)
 	case h.force:
 		return os.Rename(f.beside, f.path)
 	}
 	return renameNew(f.beside, f.path)
 }
 
-// takeBack removes a file that has its name.
+// takeBack removes a file if it has its name, and gives that to what it replaced.
 func (f *hostFile) takeBack() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return err
 	}
-	return removeSame(f.path, st.Dev, st.Ino)
+	if f.saved == "" {
+		return removeSame(f.path, st.Dev, st.Ino)
+	}
+	saved := f.saved
+	f.saved = "" // it is not removed, should it stay there
+	return putBack(saved, f.path, st.Dev, st.Ino)
+}
+
+// putBack gives a file that was saved its name back, which that file or nobody has,
+// or the file dev, ino that replaced it.
+func putBack(saved, path string, dev, ino uint64) error {
+	var old, now unix.Stat_t
+	if err := unix.Lstat(saved, &old); err != nil {
+		return ignoreNotExist(err) // it was not saved yet
+	}
+	err := unix.Lstat(path, &now)
+	switch ours := err == nil && now.Dev == dev && now.Ino == ino; {
+	case ours, errors.Is(err, fs.ErrNotExist):
+		return os.Rename(saved, path)
+	case err != nil:
+		return err
+	}
+	return os.Remove(saved) // it has it still, or somebody else has given it away since
 }
 
 // removeSame removes the file at path if it is still that one.
@@ -175,6 +231,9 @@ func (h *hostFiles) close() error {
 		}
 		if f.beside != "" {
 			errs = append(errs, ignoreNotExist(os.Remove(f.beside)))
+		}
+		if f.saved != "" {
+			errs = append(errs, ignoreNotExist(os.Remove(f.saved)))
 		}
 	}
 	if h.entry != nil {
@@ -203,12 +262,19 @@ func (s *System) recoverHostFiles(_ context.Context, e *journal.Entry) error {
 		if unix.Lstat(w.Path, &st) == nil && st.Dev == w.Dev && st.Ino == w.Ino && w.Path != w.Beside {
 			named++
 		}
-		if w.Beside != "" {
-			errs = append(errs, ignoreNotExist(os.Remove(w.Beside)))
+		for _, hidden := range []string{w.Beside, w.Over} {
+			if hidden != "" {
+				errs = append(errs, ignoreNotExist(os.Remove(hidden)))
+			}
 		}
 	}
 	for _, w := range args.Files {
-		if named < len(args.Files) && !w.Replaces && w.Ino != 0 {
+		switch {
+		case w.Saved != "" && named < len(args.Files):
+			errs = append(errs, putBack(w.Saved, w.Path, w.Dev, w.Ino))
+		case w.Saved != "":
+			errs = append(errs, ignoreNotExist(os.Remove(w.Saved)))
+		case named < len(args.Files) && !w.Replaces && w.Ino != 0:
 			errs = append(errs, removeSame(w.Path, w.Dev, w.Ino))
 		}
 	}

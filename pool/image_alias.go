@@ -171,5 +171,7 @@ func removeAlias(r *tree.ImageRecord, name string) error {
 	r.Aliases = slices.Delete(slices.Clone(r.Aliases), i, i+1)
 	r.AliasDescriptions = maps.Clone(r.AliasDescriptions)
 	delete(r.AliasDescriptions, name)
+	r.AliasTaken = maps.Clone(r.AliasTaken)
+	delete(r.AliasTaken, name)
 	return nil
 }

@@ -159,7 +159,9 @@ func (im *imageImport) run(ctx context.Context) (rec tree.ImageRecord, err error
 	if err != nil {
 		return rec, err
 	}
-	if rec, err = im.s.commitOriginals(ctx, im.p, im.stage, im.watch, names, im.want, im.o.NewImageOptions); err != nil {
+	o := im.o.NewImageOptions
+	o.unvouched = im.want == ""
+	if rec, err = im.s.commitOriginals(ctx, im.p, im.stage, im.watch, names, im.want, o); err != nil {
 		return rec, err
 	}
 	return rec, im.stage.Abort() // of an image that was there already

@@ -433,6 +433,62 @@ func TestHostFiles(t *testing.T) {
 		}
 		ok(t, s.recoverHostFiles(ctx, h.entry), h.close())
 		there("a=", "b=")
+		// Files that replace others: the second one fails, or the command is killed in between.
+		_, err = write(true, true, "5")
+		ok(t, err)
+		h, err = write(true, false, "6")
+		ok(t, err)
+		h.files[1].path = filepath.Join(dir, "none/b")
+		if err := h.commit(ctx); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("into no directory: %v", err)
+		}
+		ok(t, h.close())
+		there("a=5", "b=5")
+		for killed := range 4 {
+			h, err = write(true, false, "7")
+			ok(t, err)
+			for _, f := range h.files {
+				f.over, f.saved = besideName(f.path), besideName(f.path)
+			}
+			ok(t, h.intend(ctx), h.files[0].save())
+			if killed == 3 { // as on a file system without hard links
+				ok(t, os.Remove(h.files[0].path))
+			}
+			if killed == 1 || killed == 2 {
+				ok(t, h.name(h.files[0]))
+			}
+			if killed == 2 {
+				ok(t, h.files[1].save())
+			}
+			ok(t, s.recoverHostFiles(ctx, h.entry))
+			there("a=5", "b=5")
+			ok(t, h.close())
+			there("a=5", "b=5")
+		}
+		// Killed when all have their names.
+		h, err = write(true, false, "8")
+		ok(t, err)
+		for _, f := range h.files {
+			f.over, f.saved = besideName(f.path), besideName(f.path)
+		}
+		ok(t, h.intend(ctx))
+		for _, f := range h.files {
+			ok(t, f.save(), h.name(f))
+		}
+		ok(t, s.recoverHostFiles(ctx, h.entry))
+		there("a=8", "b=8")
+		ok(t, h.close())
+		if err := os.Mkdir(dir+"/d", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		h, err = write(true, false, "9")
+		ok(t, err)
+		h.files[0].path = dir + "/d"
+		if err := h.commit(ctx); err == nil || !strings.Contains(err.Error(), "/d: it is a directory") {
+			t.Errorf("over a directory: %v", err)
+		}
+		ok(t, h.close(), os.Remove(dir+"/d"))
+		there("a=8", "b=8")
 	}
 	if left, _ := os.ReadDir(s.journalDir()); len(left) > 0 {
 		t.Errorf("in the journal: %v", left)

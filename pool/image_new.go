@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +32,8 @@ type NewImageOptions struct {
 	// base is what the image is made of, which it shares equal files with; "" = the
 	// nearest image of the pool.
 	base string
+	// unvouched says that nobody but the files themselves says what is in them.
+	unvouched bool
 }
 
 // progress reports, if somebody listens.
@@ -69,49 +70,83 @@ func (s *System) commitOriginals(ctx context.Context, p *openedPool, stage *tree
 	if want != "" && want != fingerprint {
 		return rec, &images.FingerprintError{Want: want, Got: fingerprint}
 	}
-	unlock, err := s.dir.LockImage(ctx, fingerprint)
-	if err != nil {
+	taking, rec, err := s.commitNew(ctx, p, stage, watch, names, fingerprint, size, o)
+	if taking == nil || err != nil {
 		return rec, err
 	}
-	if rec, err = p.Image(fingerprint); err == nil {
-		rec, err = o.again(p, rec)
-	} else if errors.Is(err, fs.ErrNotExist) {
-		rec, err = s.unpackOriginals(ctx, p, stage, watch, names, fingerprint, size, o)
-	}
-	unlock() // two commands that take aliases from each other's images must not wait for each other
-	if err != nil {
-		return rec, err
-	}
-	crash.Point("pool.newimage.committed")
-	if !o.Reuse {
-		return rec, nil
-	}
-	return rec, s.takeAliases(context.WithoutCancel(ctx), p, fingerprint, o.Aliases) // the image is there
+	return rec, taking.End(s.loseAliases(context.WithoutCancel(ctx), p, taking)) // the image is there
 }
 
-// again is for an image that is there already.
-func (o NewImageOptions) again(p *openedPool, rec tree.ImageRecord) (tree.ImageRecord, error) {
-	if !o.Reuse {
-		return rec, withHint(fmt.Errorf("image %s: %w", rec.Fingerprint[:12], ErrExists), "--reuse gives it the aliases and properties")
+// commitNew unpacks the files and makes the record, or changes that which is there. With
+// o.Reuse it gives back what moves the aliases, of which that was the first step. The locks
+// are free then: two commands that take aliases from each other's images must not wait
+// for each other.
+func (s *System) commitNew(ctx context.Context, p *openedPool, stage *tree.Stage, watch *spaceWatch, names []string, fingerprint string, size int64, o NewImageOptions) (taking *tree.Taking, rec tree.ImageRecord, err error) {
+	unlock, err := s.dir.LockImage(ctx, fingerprint)
+	if err != nil {
+		return nil, rec, err
 	}
+	defer unlock()
+	rec, err = p.Image(fingerprint)
+	there := err == nil
+	switch {
+	case there && !o.Reuse:
+		return nil, rec, withHint(fmt.Errorf("image %s: %w", rec.Fingerprint[:12], ErrExists), "--reuse gives it the aliases and properties")
+	case !there && !errors.Is(err, fs.ErrNotExist):
+		return nil, rec, err
+	case !there:
+		if rec, err = s.unpackOriginals(ctx, p, stage, watch, names, fingerprint, size, o); err != nil {
+			return nil, rec, err
+		}
+	}
+	unlockAliases, err := s.lockAliasesOf(ctx, p, fingerprint, o)
+	if err != nil {
+		return nil, rec, err
+	}
+	defer unlockAliases()
+	claim := func(*tree.ImageRecord) error { return nil }
+	if o.Reuse && len(o.Aliases) > 0 {
+		if taking, err = p.TakeAliases(ctx, fingerprint, o.Aliases); err != nil {
+			return nil, rec, err
+		}
+		claim = taking.Claim
+	}
+	if there {
+		rec, err = o.again(p, rec, claim)
+	} else if err = claim(&rec); err == nil {
+		err = stage.CommitImage(ctx, rec)
+	}
+	if err != nil && taking != nil {
+		err = errors.Join(err, taking.End(nil)) // there is nothing to lose aliases to
+	}
+	crash.Point("pool.newimage.committed")
+	return taking, rec, err
+}
+
+// lockAliasesOf takes the lock of the pool's aliases; those of the options are to be
+// free, unless they are taken away.
+func (s *System) lockAliasesOf(ctx context.Context, p *openedPool, fingerprint string, o NewImageOptions) (unlock func(), err error) {
+	if o.Reuse {
+		return s.dir.LockAliases(ctx, p.rec.Name)
+	}
+	return s.lockFreeAliases(ctx, p, fingerprint, o.Aliases)
+}
+
+// again is for an image that is there already; claim gives it the aliases.
+func (o NewImageOptions) again(p *openedPool, rec tree.ImageRecord, claim func(*tree.ImageRecord) error) (tree.ImageRecord, error) {
 	return p.UpdateImage(rec.Fingerprint, func(r *tree.ImageRecord) error {
 		r.Cached, r.Public = false, r.Public || o.Public
-		for _, a := range o.Aliases {
-			if !slices.Contains(r.Aliases, a) {
-				r.Aliases = append(r.Aliases, a)
-			}
-		}
 		if r.Properties == nil {
 			r.Properties = map[string]string{}
 		}
 		maps.Copy(r.Properties, o.Properties)
-		return nil
+		return claim(r)
 	})
 }
 
-// unpackOriginals unpacks the files, and commits the image.
+// unpackOriginals unpacks the files, and says what the image's record is to be.
 func (s *System) unpackOriginals(ctx context.Context, p *openedPool, stage *tree.Stage, watch *spaceWatch, names []string, fingerprint string, size int64, o NewImageOptions) (rec tree.ImageRecord, err error) {
-	req := images.Request{Fingerprint: fingerprint, Dir: stage.Dir(), TempDir: stage.TempDir(), Pass: watch.pass}
+	req := images.Request{Fingerprint: fingerprint, Strict: o.unvouched, Dir: stage.Dir(), TempDir: stage.TempDir(), Pass: watch.pass}
 	for _, name := range names {
 		part := &images.Part{Name: name, Open: func(context.Context) (io.ReadCloser, error) { return stage.OpenOriginal(name) }}
 		switch name {
@@ -148,17 +183,7 @@ func (s *System) unpackOriginals(ctx context.Context, p *openedPool, stage *tree
 	if res.VirtualSize > 0 {
 		rec.Type = images.TypeVM
 	}
-	if err := ctx.Err(); err != nil {
-		return rec, err
-	}
-	if !o.Reuse {
-		unlock, err := s.lockFreeAliases(ctx, p, fingerprint, o.Aliases)
-		if err != nil {
-			return rec, err
-		}
-		defer unlock()
-	}
-	return rec, stage.CommitImage(ctx, rec)
+	return rec, ctx.Err()
 }
 
 // unixTime is the zero time for 0.
@@ -198,28 +223,21 @@ func (c contextReader) Read(b []byte) (int, error) {
 	return c.r.Read(b)
 }
 
-// takeAliases takes the aliases away from all images but one. Those that have no
-// other are deleted. It comes after the image has them: for a moment, and after a
-// kill, two have one, and the newer counts.
-func (s *System) takeAliases(ctx context.Context, p *openedPool, fingerprint string, aliases []string) error {
-	all, err := p.Images()
+// loseAliases finishes the move of aliases at the images that have them no longer.
+func (s *System) loseAliases(ctx context.Context, p *openedPool, taking *tree.Taking) error {
+	losers, err := taking.Losers()
 	if err != nil {
 		return err
 	}
-	for _, im := range all {
-		if im.Fingerprint == fingerprint || !slices.ContainsFunc(im.Aliases, func(a string) bool { return slices.Contains(aliases, a) }) {
-			continue
-		}
-		if err := s.loseAliases(ctx, p, im.Fingerprint, fingerprint, aliases); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, fingerprint := range losers {
+		if err := s.loseAliasesOf(ctx, p, taking, fingerprint); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// loseAliases takes from an image the aliases that the image taker has, which
-// may have lost them to another command meanwhile.
-func (s *System) loseAliases(ctx context.Context, p *openedPool, fingerprint, taker string, aliases []string) error {
+func (s *System) loseAliasesOf(ctx context.Context, p *openedPool, taking *tree.Taking, fingerprint string) error {
 	unlock, err := s.dir.LockImage(ctx, fingerprint)
 	if err != nil {
 		return err
@@ -230,18 +248,7 @@ func (s *System) loseAliases(ctx context.Context, p *openedPool, fingerprint, ta
 		return err
 	}
 	defer unlockAliases()
-	has, err := p.Image(taker)
-	if err != nil {
-		return err
-	}
-	rec, err := p.UpdateImage(fingerprint, func(r *tree.ImageRecord) error {
-		r.Aliases = slices.DeleteFunc(r.Aliases, func(a string) bool { return slices.Contains(aliases, a) && slices.Contains(has.Aliases, a) })
-		return nil
-	})
-	if err != nil || len(rec.Aliases) > 0 {
-		return err
-	}
-	return p.DeleteImage(ctx, fingerprint)
+	return taking.Lose(ctx, fingerprint)
 }
 
 // openPlainDir opens a directory that is no symbolic link.

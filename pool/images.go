@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"poolctl/pool/tree"
 )
@@ -49,6 +50,10 @@ func (s *System) imagesOf(ctx context.Context, pool string) ([]Image, error) {
 	return out, nil
 }
 
+// neverExpires is how lxc and incus write the expiry date of an image that has none,
+// whatever it was made of: the epoch.
+var neverExpires = time.Unix(0, 0).UTC()
+
 // publicImage is an image record in the fields that users see.
 func publicImage(r tree.ImageRecord, pool string) Image {
 	im := Image{
@@ -58,6 +63,9 @@ func publicImage(r tree.ImageRecord, pool string) Image {
 	}
 	for _, a := range r.Aliases {
 		im.Aliases = append(im.Aliases, ImageAlias{Name: a, Description: r.AliasDescriptions[a]})
+	}
+	if im.ExpiresAt.IsZero() {
+		im.ExpiresAt = neverExpires
 	}
 	if im.Profiles = r.Profiles; im.Profiles == nil {
 		im.Profiles = []string{defaultProfile}
@@ -151,19 +159,11 @@ func checkImageNamed(name string) error {
 }
 
 // imagesNamed are the images that have an alias, one of each pool, and their
-// different fingerprints. Two of a pool have it only where a command was killed
-// that moved it: it is then the newer one's.
+// different fingerprints.
 func imagesNamed(all []Image, alias string) (found []Image, prints []string) {
-	newest := map[string]Image{} // by the pool
-	has := func(im Image) bool {
+	return imagesWhere(all, func(im Image) bool {
 		return slices.ContainsFunc(im.Aliases, func(a ImageAlias) bool { return a.Name == alias })
-	}
-	for _, im := range all {
-		if have, ok := newest[im.Pool]; has(im) && (!ok || im.UploadedAt.After(have.UploadedAt)) {
-			newest[im.Pool] = im
-		}
-	}
-	return imagesWhere(all, func(im Image) bool { return has(im) && newest[im.Pool].Fingerprint == im.Fingerprint })
+	})
 }
 
 // imagesWhere are the images that are wanted, and their different fingerprints.

@@ -151,21 +151,12 @@ func besideName(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+name+"."+newUUID())
 }
 
-// linkFile gives an open file without a name one.
-func linkFile(f *os.File, path string, force bool) error {
-	err := linkNew(f, path)
-	if !errors.Is(err, fs.ErrExist) || !force {
-		return err
-	}
-	return linkOver(f, path, besideName(path))
-}
-
-// linkNew is linkFile where nothing has the name yet.
+// linkNew gives an open file without a name one that nothing has yet.
 func linkNew(f *os.File, path string) error {
 	return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 }
 
-// linkOver is linkFile where something has the name: by way of another one.
+// linkOver is linkNew where something has the name: by way of another one.
 func linkOver(f *os.File, path, beside string) error {
 	if err := linkNew(f, beside); err != nil {
 		return err

@@ -19,10 +19,10 @@ type Router func(name string) (e *Extractor, rel string, err error)
 const maxTrailer = 64 << 20
 
 // Extract reads a whole archive and hands its entries to where route sends them.
-// It reads on to the end of r, so that a decompressor's checksums are verified,
-// and ignores what follows the archive's end marker, within a limit. It does not
-// call Finish.
-func Extract(ctx context.Context, r io.Reader, budget *Budget, route Router) error {
+// It reads on to the end of r, so that a decompressor's checksums are verified. What
+// follows the archive's end marker is limited, and if it is strict, can only be
+// padding. It does not call Finish.
+func Extract(ctx context.Context, r io.Reader, budget *Budget, route Router, strict bool) error {
 	tr := tar.NewReader(r)
 	for {
 		if err := ctx.Err(); err != nil {
@@ -30,7 +30,7 @@ func Extract(ctx context.Context, r io.Reader, budget *Budget, route Router) err
 		}
 		hdr, err := tr.Next()
 		if err == io.EOF { // documented to be exactly io.EOF
-			return drain(ctx, r)
+			return drain(ctx, r, strict)
 		}
 		if err != nil {
 			return fmt.Errorf("cannot read the archive: %w", err)
@@ -82,8 +82,11 @@ func routeLink(hdr *tar.Header, e *Extractor, budget *Budget, route Router) (str
 }
 
 // drain reads r to its end.
-func drain(ctx context.Context, r io.Reader) error {
-	n, err := io.Copy(io.Discard, io.LimitReader(ctxReader{ctx, r}, maxTrailer+1))
+func drain(ctx context.Context, r io.Reader, strict bool) error {
+	n, err := restore.ReadPadding(ctx, io.LimitReader(r, maxTrailer+1), strict)
+	if _, trailing := errors.AsType[*restore.TrailingError](err); trailing {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("cannot read the archive to its end: %w", err)
 	}

@@ -62,7 +62,7 @@ func extractTo(t testing.TB, dir string, r io.Reader, p Policy, l Limits) (*Extr
 	budget := NewBudget(l)
 	e := New(root, p, budget)
 	defer e.Close()
-	err = Extract(context.Background(), r, budget, func(name string) (*Extractor, string, error) { return e, name, nil })
+	err = Extract(context.Background(), r, budget, func(name string) (*Extractor, string, error) { return e, name, nil }, false)
 	if err == nil {
 		err = e.Finish()
 	}

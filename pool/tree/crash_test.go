@@ -69,6 +69,14 @@ var crashOps = map[string]struct {
 		},
 		points: 15,
 	},
+	"import that takes aliases": {
+		before: func(p *Tree) error {
+			err := errors.Join(importImage(p, fingerprint), changeImage(p, fingerprint))
+			return errors.Join(err, importAs(p, third, func(r *ImageRecord) { r.Aliases = []string{"only"} }))
+		},
+		run:    func(p *Tree) error { return importTaking(p, other, "mine", "only", "new") },
+		points: 16,
+	},
 	"create": {
 		before: func(p *Tree) error { return importImage(p, fingerprint) },
 		run: func(p *Tree) error {
@@ -195,6 +203,24 @@ var crashOps = map[string]struct {
 	},
 	// recover is what the test itself kills while it recovers.
 	"recover": {before: makeInstance, run: func(p *Tree) error { return p.Recover(context.Background()) }},
+}
+
+// importTaking imports an image that takes aliases from others.
+func importTaking(p *Tree, fp string, aliases ...string) error {
+	ctx := context.Background()
+	taking, err := p.TakeAliases(ctx, fp, aliases)
+	if err != nil {
+		return err
+	}
+	var claimed error
+	if err := errors.Join(importAs(p, fp, func(r *ImageRecord) { r.Aliases = nil; claimed = taking.Claim(r) }), claimed); err != nil {
+		return taking.End(err)
+	}
+	losers, err := taking.Losers()
+	for _, l := range losers {
+		err = errors.Join(err, taking.Lose(ctx, l))
+	}
+	return taking.End(err)
 }
 
 func makeInstance(p *Tree) error {

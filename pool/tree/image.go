@@ -43,10 +43,12 @@ type ImageRecord struct {
 	Aliases         []string `json:"aliases"`
 	// AliasDescriptions has the descriptions of the aliases that have one.
 	AliasDescriptions map[string]string `json:"alias_descriptions,omitempty"`
-	Properties        map[string]string `json:"properties"`
-	Architecture      string            `json:"architecture"` // x86_64
-	Type              string            `json:"type"`         // container, virtual-machine
-	Size              int64             `json:"size"`         // of the compressed files, in bytes; 0 = unknown
+	// AliasTaken says when aliases were taken away from other images, for those that were: the last one has them.
+	AliasTaken   map[string]time.Time `json:"alias_taken,omitempty"`
+	Properties   map[string]string    `json:"properties"`
+	Architecture string               `json:"architecture"` // x86_64
+	Type         string               `json:"type"`         // container, virtual-machine
+	Size         int64                `json:"size"`         // of the compressed files, in bytes; 0 = unknown
 	// VirtualSize is the size in bytes of a virtual machine's disk; 0 = a container.
 	VirtualSize int64        `json:"virtual_size,omitempty"`
 	CreatedAt   time.Time    `json:"created_at"`
@@ -71,8 +73,15 @@ type ImageRecord struct {
 
 // Images lists the images, sorted by fingerprint. An image without a record, such as one that LXD made, is listed with
 // what its metadata.yaml says once it is read-only, which LXD and Incus make it last. One whose place another has taken is
-// not listed.
+// not listed, and an alias is only the image's that has it now (aliasOwners).
 func (t *Tree) Images() ([]ImageRecord, error) {
+	images, err := t.imageRecords()
+	leaveOwned(images)
+	return images, err
+}
+
+// imageRecords is Images with the records as they are.
+func (t *Tree) imageRecords() ([]ImageRecord, error) {
 	names, err := readNames(filepath.Join(t.mnt, dirImages))
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the images: %w", err)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"time"
 
 	"poolctl/pool/crash"
 	"poolctl/pool/journal"
@@ -34,6 +35,14 @@ func (rec *ImageRecord) TakeOver(old ImageRecord) {
 		}
 	}
 	rec.AliasDescriptions = descriptions
+	taken := map[string]time.Time{}
+	maps.Copy(taken, rec.AliasTaken)
+	for a, at := range old.AliasTaken {
+		if at.After(taken[a]) {
+			taken[a] = at
+		}
+	}
+	rec.AliasTaken = taken
 	rec.Properties = maps.Clone(rec.Properties)
 	if rec.Properties == nil {
 		rec.Properties = map[string]string{}

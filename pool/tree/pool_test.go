@@ -23,6 +23,7 @@ import (
 var (
 	fingerprint = strings.Repeat("0123456789abcdef", 4)
 	other       = strings.Repeat("f", 64)
+	third       = strings.Repeat("3", 64)
 )
 
 // testPool is a real btrfs in a sparse file in memory, mounted on a loop device.
@@ -223,6 +224,11 @@ func dump(t *testing.T, tree *Tree) string {
 	must(t, err)
 	for _, im := range images {
 		add("image %s adopted=%v damaged=%v aliases=%v", im.Fingerprint, im.Adopted, im.Damaged, im.Aliases)
+	}
+	records, err := tree.imageRecords()
+	must(t, err)
+	for _, im := range records {
+		add("record of %s aliases=%v", im.Fingerprint, im.Aliases)
 	}
 	instances, err := tree.Instances(context.Background())
 	must(t, err)

@@ -20,6 +20,7 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opImageDelete:    t.recoverImageDelete,
 		opImageReplace:   t.recoverImageReplace,
 		opImageUpdate:    clearHandler,
+		opImageTake:      t.recoverImageTake,
 		opCreate:         t.recoverOwner,
 		opRestore:        clearHandler, // the new volume before the exchange, the old one after it
 		opRebuild:        clearHandler, // as above

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"poolctl/btrfs"
 	"poolctl/pool/crash"
@@ -204,10 +206,18 @@ func (t *Tree) recoverStage(ctx context.Context, e *journal.Entry) error {
 		return err
 	}
 	if rec != nil {
-		if err := t.rollForward(e, rec.Fingerprint); err != nil {
+		// The entry of that may have been looked at before the image is there.
+		take, err := t.TakeAliases(ctx, rec.Fingerprint, slices.Sorted(maps.Keys(rec.AliasTaken)))
+		if err != nil {
 			return err
 		}
+		if err := t.rollForward(e, rec.Fingerprint); err != nil {
+			return take.End(err)
+		}
 		if err := t.finishReplacing(ctx, e, rec.Fingerprint); err != nil {
+			return take.End(err)
+		}
+		if err := take.End(take.finish(ctx)); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -79,6 +80,11 @@ func imageFileOps() []op {
 	}
 	return []op{
 		{name: "image import", args: importArgs, prepare: func(h *host) { importedFiles(h) }, verify: verifyImage("imp", importArgs...), made: there("imp")},
+		{name: "image import --reuse", args: append(importArgs[:len(importArgs):len(importArgs)], "--alias", "bb2", "--reuse"), prepare: func(h *host) {
+			importedFiles(h)
+			h.ok("image", "pull", "m:tiny/0", "--alias", "imp")
+			h.ok("image", "alias", "create", "bb2", "bb")
+		}, verify: verifyReuse},
 		{name: "publish", args: publishArgs, prepare: ensure1, verify: published(publishArgs), made: there("pub")},
 		{name: "publish --force", args: forceArgs, prepare: func(h *host) { ensure1(h); h.ok("start", "c1") }, verify: published(forceArgs)},
 		{
@@ -89,6 +95,28 @@ func imageFileOps() []op {
 				}
 			},
 			verify: verifyExport, made: func(h *host) bool { return len(exportedNames(h)) > 0 },
+		},
+		{
+			name: "image export --force", args: []string{"image", "export", "imp", "out", "--force"}, prepare: func(h *host) {
+				ensure(h)
+				must(h.t, os.MkdirAll(h.dir+"/out", 0o700))
+				for _, name := range forcedNames(h) {
+					must(h.t, os.WriteFile(h.dir+"/out/"+name, []byte("old"), 0o600))
+				}
+			},
+			verify: func(h *host) {
+				olds := 0
+				for _, name := range forcedNames(h) {
+					if b, err := os.ReadFile(h.dir + "/out/" + name); err == nil && string(b) == "old" {
+						olds++
+						must(h.t, os.Remove(h.dir+"/out/"+name))
+					}
+				}
+				if left := exportedNames(h); olds == 1 || olds == 2 && len(left) > 0 {
+					h.t.Errorf("%d of 2 files are the old ones, and there are %q", olds, left)
+				}
+				verifyExport(h)
+			},
 		},
 		{
 			name: "image publish-mirror", args: []string{"image", "publish-mirror", "tree", "imp", "bb"}, prepare: ensure,
@@ -107,6 +135,21 @@ func imageFileOps() []op {
 	}
 }
 
+// verifyReuse checks that both aliases are where they were, or both moved to the imported image and no other has any.
+func verifyReuse(h *host) {
+	got := strings.Join(append(append(aliasesOf(h, "Alpine"), aliasesOf(h, "Tiny")...), aliasesOf(h, "Busybox")...), ",")
+	if got != "imp,bb bb2" && got != "bb2 imp,bb" {
+		h.t.Errorf("aliases %q", got)
+	}
+	h.ok("init", "imp", "from")
+	h.ok("init", "bb2", "from2")
+	h.ok("delete", "from", "from2")
+	h.ok("image", "delete", "imp")
+	if aliasThere(h, "bb2") {
+		h.ok("image", "alias", "delete", "bb2")
+	}
+}
+
 // checkPublished checks a tree of so many products, in which nothing else is.
 func checkPublished(t *testing.T, tree string, products int) {
 	t.Helper()
@@ -119,6 +162,13 @@ func checkPublished(t *testing.T, tree string, products int) {
 	if len(versions) != products || !slices.Equal(own, []string{tree + "/.poolctl/lock"}) {
 		t.Errorf("in the tree: %v, %v", versions, own)
 	}
+}
+
+// forcedNames are the names of what `image export imp` writes.
+func forcedNames(h *host) []string {
+	h.t.Helper()
+	fp := h.stored("imp")[0].Fingerprint
+	return []string{fp + ".squashfs", "meta-" + fp + ".tar.xz"}
 }
 
 func exportedNames(h *host) []string {
