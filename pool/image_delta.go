@@ -61,7 +61,7 @@ func (unclosed) Close() error { return nil }
 func pickDelta(t *tree.Tree, want remotes.Image, root remotes.File) (remotes.File, *os.File) {
 	var deltas []remotes.File
 	for _, f := range want.Files {
-		if f.Role == remotes.RoleDelta && f.FType == "squashfs.vcdiff" && f.Size < root.Size {
+		if f.Role == remotes.RoleDelta && f.FType == root.FType+".vcdiff" && f.Size < root.Size {
 			deltas = append(deltas, f)
 		}
 	}

@@ -13,7 +13,8 @@ import (
 
 // Keys of a pool that are those of an Incus server.
 const (
-	// cacheExpiryKey is after how many days a cached image that no instance was made from is deleted: 10; 0 = never.
+	// cacheExpiryKey is after how many days a cached image that no instance was made from is deleted: 10; 0 = never, and not
+	// at its expiry date either.
 	cacheExpiryKey = "images.remote_cache_expiry"
 	// autoUpdateCachedKey says whether images that are cached from now on are kept up to date: true.
 	autoUpdateCachedKey = "images.auto_update_cached"
@@ -45,18 +46,28 @@ func cacheExpiry(rec state.PoolRecord) time.Duration {
 	return time.Duration(days) * 24 * time.Hour
 }
 
+// expiredRest is for how long a cached image stays that is used after its expiry
+// date: Incus looks once a day.
+const expiredRest = 24 * time.Hour
+
 // isStale says whether an image is in the pool only because an instance was made
-// from it, and that was long ago.
+// from it, and that was long ago, or the image's expiry date is over (Incus,
+// doc/image-handling.md, Caching). Where cached images are kept for ever, they
+// outlast that too.
 func isStale(r tree.ImageRecord, expiry time.Duration, now time.Time) bool {
 	used := r.LastUsedAt
 	if used.IsZero() {
 		used = r.UploadedAt
 	}
-	return r.Cached && expiry > 0 && !used.IsZero() && used.Add(expiry).Before(now)
+	if !r.Cached || expiry <= 0 || used.IsZero() {
+		return false
+	}
+	expired := r.ExpiresAt.Unix() > 0 && r.ExpiresAt.Before(now)
+	return used.Add(expiry).Before(now) || expired && used.Add(expiredRest).Before(now)
 }
 
 // ExpireImages deletes the cached images that were not used for as long as their
-// pool says, in all pools that are attached, and names them: POOL/FINGERPRINT.
+// pool says, or whose expiry date is over, in all pools that are attached, and names them: POOL/FINGERPRINT.
 // Instances made from them stay whole. Commands that cache an image do it for
 // its pool.
 func (s *System) ExpireImages(ctx context.Context) (gone []string, err error) {
@@ -100,7 +111,7 @@ func (s *System) expireImagesIn(ctx context.Context, rec state.PoolRecord) (gone
 func (s *System) expireAfterCaching(ctx context.Context, rec state.PoolRecord) {
 	gone, err := s.expireImagesIn(ctx, rec)
 	for _, name := range gone {
-		s.noticef("image %s was not used for %d days and is deleted", name, cacheExpiry(rec)/(24*time.Hour))
+		s.noticef("the cached image %s is deleted: it was not used for %d days, or has expired", name, cacheExpiry(rec)/(24*time.Hour))
 	}
 	if err != nil && ctx.Err() == nil {
 		s.notice(err.Error())

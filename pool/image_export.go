@@ -16,6 +16,7 @@ import (
 // ExportImageOptions are the arguments of ExportImage.
 type ExportImageOptions struct {
 	Image    string // [REMOTE:]IMAGE
+	Type     string // of a remote that has both: remotes.TypeContainer or TypeVM; "" = a container, or else a virtual machine
 	Target   string // a directory, or the file to write; "" = the working directory
 	Force    bool   // overwrite files
 	Progress func(Progress)
@@ -39,9 +40,9 @@ type ExportedImage struct {
 // The files are there when all of them are complete, and not before.
 func (s *System) ExportImage(ctx context.Context, o ExportImageOptions) (out ExportedImage, err error) {
 	fail := func(err error) error { return fmt.Errorf("cannot export image %s: %w", o.Image, err) }
-	src, err := s.imageSource(ctx, o.Image)
+	src, err := s.imageSource(ctx, o.Image, o.Type)
 	if err != nil {
-		return out, err
+		return out, fail(err)
 	}
 	defer func() { err = errors.Join(err, src.close()) }()
 	dir, base := o.Target, ""
@@ -118,9 +119,9 @@ func (s *System) writeImage(ctx context.Context, src *imageSource, files *hostFi
 // ExportImageTo writes a unified image to a stream.
 func (s *System) ExportImageTo(ctx context.Context, o ExportImageOptions, w io.Writer) (err error) {
 	fail := func(err error) error { return fmt.Errorf("cannot export image %s: %w", o.Image, err) }
-	src, err := s.imageSource(ctx, o.Image)
+	src, err := s.imageSource(ctx, o.Image, o.Type)
 	if err != nil {
-		return err
+		return fail(err)
 	}
 	defer func() { err = errors.Join(err, src.close()) }()
 	if src.repack != nil || len(src.parts) != 1 {

@@ -58,7 +58,7 @@ func (src *imageSource) close() error {
 
 // imageSource finds [REMOTE:]IMAGE and where its files are. One in a pool is
 // locked, so that nobody deletes it meanwhile.
-func (s *System) imageSource(ctx context.Context, ref string) (*imageSource, error) {
+func (s *System) imageSource(ctx context.Context, ref, typ string) (*imageSource, error) {
 	remote, name, err := s.splitRef(ref)
 	if err == nil {
 		err = checkImageNamed(name)
@@ -67,13 +67,13 @@ func (s *System) imageSource(ctx context.Context, ref string) (*imageSource, err
 		return nil, err
 	}
 	if remote == localRemote {
-		return s.localSource(ctx, name)
+		return s.localSource(ctx, name, typ)
 	}
 	c, _, err := s.client(remote)
 	if err != nil {
 		return nil, err
 	}
-	want, err := c.Find(ctx, name, remotes.Want{})
+	want, err := c.Find(ctx, name, remotes.Want{Type: typ})
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +82,11 @@ func (s *System) imageSource(ctx context.Context, ref string) (*imageSource, err
 	return src, nil
 }
 
-func (s *System) localSource(ctx context.Context, ref string) (_ *imageSource, err error) {
+func (s *System) localSource(ctx context.Context, ref, typ string) (_ *imageSource, err error) {
 	im, err := s.Image(ctx, ref)
+	if err == nil && typ != "" && im.Type != typ {
+		err = fmt.Errorf("it is that of a %s", im.Type)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -179,7 +179,7 @@ func publishedImage(im Image) remotes.PublishedImage {
 
 // write writes an image's files into the tree.
 func (m *mirroring) write(ctx context.Context, im Image, pub remotes.PublishedImage) (product, serial string, err error) {
-	src, err := m.s.localSource(ctx, im.Fingerprint)
+	src, err := m.s.localSource(ctx, im.Fingerprint, "")
 	if err != nil {
 		return "", "", err
 	}

@@ -18,9 +18,9 @@ import (
 // keeps always.
 const originalsKey = "images.originals"
 
-// The values of originalsKey. Auto, the default, keeps the squashfs of an image from a
-// server that has deltas, where they can be applied: without it the next version
-// would have to be downloaded whole.
+// The values of originalsKey. Auto, the default, keeps the squashfs or the qcow2 of an
+// image from a server that has deltas for such files, where they can be applied:
+// without it the next version would have to be downloaded whole.
 const (
 	originalsAuto   = "auto"
 	originalsAlways = "always"
@@ -51,7 +51,7 @@ func keptOriginals(config map[string]string, want remotes.Image) map[string]remo
 		case originalsAlways:
 			kept[name] = f
 		case "", originalsAuto:
-			if f.Role == remotes.RoleRootfs && f.FType == "squashfs" && want.Deltas && delta.Available() {
+			if f.Role == remotes.RoleRootfs && want.Deltas && delta.Available() {
 				kept[name] = f
 			}
 		}

@@ -281,34 +281,3 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	defer unlockAliases()
 	return rec, stage.CommitImage(ctx, rec)
 }
-
-// poolOrDefault names the pool to use: the one given, the default profile's,
-// "default", or the only one there is.
-func (s *System) poolOrDefault(name string) (string, error) {
-	if name != "" {
-		_, err := s.loadPool(name)
-		return name, err
-	}
-	p, err := s.profile(defaultProfile)
-	if err != nil {
-		return "", err
-	}
-	for _, dev := range p.Devices {
-		if dev["type"] == "disk" && dev["path"] == "/" && dev["pool"] != "" {
-			return dev["pool"], nil
-		}
-	}
-	names, err := s.dir.ListPools()
-	if err != nil {
-		return "", err
-	}
-	switch {
-	case slices.Contains(names, "default"):
-		return "default", nil
-	case len(names) == 1:
-		return names[0], nil
-	case len(names) == 0:
-		return "", withHint(fmt.Errorf("cannot choose a pool: there is none"), "poolctl admin init, or poolctl pool create NAME")
-	}
-	return "", withHint(fmt.Errorf("cannot choose a pool: there are several: %v", names), "name one with --storage POOL")
-}

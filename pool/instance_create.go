@@ -27,7 +27,7 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 	if err := checkNew(o.Name, o.Config); err != nil {
 		return "", err
 	}
-	pool, err := s.poolOrDefault(o.Pool)
+	pool, err := s.poolForImage(ctx, o)
 	if err != nil {
 		return "", err
 	}
@@ -183,6 +183,9 @@ func (s *System) cachedImage(ctx context.Context, p *openedPool, c *remotes.Clie
 	if _, err := checkArch(ctx, want.Arch); err != nil { // before it is downloaded
 		return rec, nil, err
 	}
+	if err := s.checkImageRequirements(want.Properties, o); err != nil { // before it is downloaded
+		return rec, nil, err
+	}
 	unlock, err = s.dir.LockImage(ctx, want.Fingerprint)
 	if err != nil {
 		return rec, nil, err
@@ -200,13 +203,16 @@ func (s *System) cachedImage(ctx context.Context, p *openedPool, c *remotes.Clie
 	return rec, unlock, nil
 }
 
+// defaultImage is the alias that no name stands for, as in lxc and incus.
+const defaultImage = "default"
+
 // localImage finds an image by alias or fingerprint prefix. One that only
 // another pool has is fetched from where that one came from.
 func (s *System) localImage(ctx context.Context, p *openedPool, ref string, o CreateOptions) (rec tree.ImageRecord, unlock func(), err error) {
 	if ref == "" {
-		ref = "default" // as in lxc and incus
+		ref = defaultImage
 	}
-	rec, unlock, err = s.lockedImage(ctx, p, ref)
+	rec, unlock, err = s.lockedImage(ctx, p, ref, o)
 	if err == nil {
 		return rec, unlock, nil
 	}
@@ -253,7 +259,7 @@ func checkContainer(typ, fingerprint string) error {
 }
 
 // lockedImage finds an image of a pool, notes that it is used, and holds its lock.
-func (s *System) lockedImage(ctx context.Context, p *openedPool, ref string) (rec tree.ImageRecord, unlock func(), err error) {
+func (s *System) lockedImage(ctx context.Context, p *openedPool, ref string, o CreateOptions) (rec tree.ImageRecord, unlock func(), err error) {
 	for range 10 {
 		here, err := s.Images(ctx, p.rec.Name)
 		if err != nil {
@@ -267,6 +273,9 @@ func (s *System) lockedImage(ctx context.Context, p *openedPool, ref string) (re
 			return rec, nil, err
 		}
 		if _, err := checkArch(ctx, im.Architecture); err != nil {
+			return rec, nil, err
+		}
+		if err := s.checkImageRequirements(im.Properties, o); err != nil {
 			return rec, nil, err
 		}
 		if unlock, err = s.dir.LockImage(ctx, im.Fingerprint); err != nil {

@@ -53,6 +53,9 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if err != nil {
 		return err
 	}
+	if err := requirementsHere(in.rec.Config, "image.", in.rec.ExpandedConfig); err != nil {
+		return err
+	}
 	s.keepInstanceLimit(ctx, in)
 	nics, err := s.nics(ctx, in)
 	if err != nil {

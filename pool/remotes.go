@@ -179,8 +179,8 @@ func (s *System) RemoteImages(ctx context.Context, name string) ([]remotes.Image
 }
 
 // RemoteImage finds one image of a remote: REMOTE:ALIAS, REMOTE:ALIAS/ARCH or
-// REMOTE:FINGERPRINT (any unambiguous prefix).
-func (s *System) RemoteImage(ctx context.Context, ref string) (remotes.Image, error) {
+// REMOTE:FINGERPRINT (any unambiguous prefix). A type narrows it (remotes.Want).
+func (s *System) RemoteImage(ctx context.Context, ref, typ string) (remotes.Image, error) {
 	remote, name, err := s.splitRef(ref)
 	if err == nil {
 		err = checkImageNamed(name)
@@ -192,7 +192,7 @@ func (s *System) RemoteImage(ctx context.Context, ref string) (remotes.Image, er
 	if err != nil {
 		return remotes.Image{}, err
 	}
-	return c.Find(ctx, name, remotes.Want{})
+	return c.Find(ctx, name, remotes.Want{Type: typ})
 }
 
 // splitRef splits [REMOTE:]NAME; without a remote it is the default one.

@@ -59,10 +59,9 @@ func expand(f *productsFile, skip *skipped) []candidate {
 			}
 		}
 	}
-	if offersDeltas(f) {
-		for i := range all {
-			all[i].Deltas = true
-		}
+	offered := deltasOf(f)
+	for i := range all {
+		all[i].Deltas = offered[all[i].ftype+vcdiff]
 	}
 	return all
 }
@@ -205,18 +204,22 @@ func (e *expander) image(serial string, date time.Time, v *version, first File, 
 	return c
 }
 
-// offersDeltas says whether any version has a delta for its root.
-func offersDeltas(f *productsFile) bool {
+// vcdiff follows the type of a root file in that of a delta for it.
+const vcdiff = ".vcdiff"
+
+// deltasOf says which types of deltas any version has.
+func deltasOf(f *productsFile) map[string]bool {
+	types := map[string]bool{}
 	for _, p := range f.Products {
 		for _, v := range p.Versions {
 			for _, it := range v.Items {
-				if it.FileType == "squashfs.vcdiff" {
-					return true
+				if strings.HasSuffix(it.FileType, vcdiff) {
+					types[it.FileType] = true
 				}
 			}
 		}
 	}
-	return false
+	return types
 }
 
 // deltas lists the vcdiff files that lead to the version's root file from that
@@ -228,7 +231,7 @@ func (e *expander) deltas(v *version, metaFType, rootFType string) []File {
 	var files []File
 	for _, key := range slices.Sorted(maps.Keys(v.Items)) {
 		it := v.Items[key]
-		if it.FileType != rootFType+".vcdiff" {
+		if it.FileType != rootFType+vcdiff {
 			continue
 		}
 		base, ok := e.p.Versions[it.DeltaBase]

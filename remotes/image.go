@@ -33,8 +33,8 @@ type Image struct {
 	ExpiresAt       time.Time // the release's end of life; the epoch when unknown
 	UploadedAt      time.Time // the same as CreatedAt, as LXD and Incus have it
 	Files           []File
-	// Deltas says that the server has deltas, be it for other images: what is pulled
-	// now may be the base of one later.
+	// Deltas says that the server has deltas for root files of this one's type, be it for
+	// other images: what is pulled now may be the base of one later.
 	Deltas bool
 }
 

@@ -13,7 +13,8 @@ func adminExpireCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "expire", Usage: "delete the snapshots of custom volumes whose time is over, and cached images that are not used",
 		Description: example("In all pools that are attached. An image is cached when it was pulled for an instance; it goes when no instance was made\n"+
-			"from it for as many days as the pool's key images.remote_cache_expiry says (10; 0 = never). Instances stay whole.\n"+
+			"from it for as many days as the pool's key images.remote_cache_expiry says (10; 0 = never), or when its expiry date is over\n"+
+			"and no instance was made from it for a day. Instances stay whole.\n"+
 			"For a timer, which `poolctl admin systemd` has: there is no daemon that does it.", "poolctl admin expire"),
 		Action: e.action(0, 0, func(ctx context.Context, s *pool.System, _ []string) error {
 			gone, err := s.ExpireSnapshots(ctx)

@@ -17,6 +17,9 @@ const imageEditHelp = `### This is a YAML representation of the image properties
 ### Each property is represented by a single line:
 ### An example would be:
 ###  description: My custom image
+###
+### expires_at is when the image expires; 1970-01-01T00:00:00Z is never.
+### It is shown, and a cached image is deleted then; any other image stays.
 
 `
 

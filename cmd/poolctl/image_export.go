@@ -19,14 +19,16 @@ endings are those of the files' formats.`
 
 func imageExportCommand(e *env) *cli.Command {
 	o := pool.ExportImageOptions{}
+	var vm bool
 	return &cli.Command{
 		Name: "export", Usage: "write an image's files", ArgsUsage: "[REMOTE:]IMAGE [TARGET]",
 		Description: example(imageExportHelp, "poolctl image export web/1 /srv/images", "poolctl image export images:alpine/3.20 ."),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "force", Usage: "overwrite files that are there", Destination: &o.Force},
+			vmFlag(&vm),
 		},
 		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) (err error) {
-			o.Image, o.Target = args[0], optional(args, 1)
+			o.Image, o.Target, o.Type = args[0], optional(args, 1), vmType(vm)
 			update, done := e.progress()
 			o.Progress = update
 			var out pool.ExportedImage

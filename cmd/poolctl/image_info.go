@@ -13,15 +13,18 @@ import (
 	"poolctl/cmd/poolctl/internal/output"
 	"poolctl/cmd/poolctl/internal/table"
 	"poolctl/pool"
+	"poolctl/remotes"
 )
 
 func imageInfoCommand(e *env) *cli.Command {
 	var format string
+	var vm bool
 	return &cli.Command{
-		Name: "info", Usage: "show what is known of an image", ArgsUsage: "[REMOTE:]IMAGE", Description: example("", "poolctl image info images:alpine/3.20"),
-		Flags: []cli.Flag{textFormatFlag(&format)},
+		Name: "info", Usage: "show what is known of an image", ArgsUsage: "[REMOTE:]IMAGE",
+		Description: example("", "poolctl image info images:alpine/3.20", "poolctl image info images:debian/12 --vm"),
+		Flags:       []cli.Flag{textFormatFlag(&format), vmFlag(&vm)},
 		Action: e.action(1, 1, func(ctx context.Context, s *pool.System, args []string) error {
-			v, err := findImage(ctx, s, args[0])
+			v, err := findImage(ctx, s, args[0], vm)
 			if err != nil {
 				return err
 			}
@@ -40,8 +43,13 @@ func textFormatFlag(format *string) cli.Flag {
 	return f
 }
 
-// findImage finds [REMOTE:]IMAGE.
-func findImage(ctx context.Context, s *pool.System, ref string) (imageView, error) {
+// vmFlag is --vm of commands that look at an image.
+func vmFlag(vm *bool) cli.Flag {
+	return &cli.BoolFlag{Name: "vm", Usage: "the image of a virtual machine, where the remote has both", Destination: vm}
+}
+
+// findImage finds [REMOTE:]IMAGE, and with vm only that of a virtual machine.
+func findImage(ctx context.Context, s *pool.System, ref string, vm bool) (imageView, error) {
 	remote, _, named := strings.Cut(ref, ":")
 	if !named {
 		var err error
@@ -50,10 +58,13 @@ func findImage(ctx context.Context, s *pool.System, ref string) (imageView, erro
 		}
 	}
 	if remote != localRemote {
-		im, err := s.RemoteImage(ctx, ref)
+		im, err := s.RemoteImage(ctx, ref, vmType(vm))
 		return remoteImageView(im), err
 	}
 	im, err := s.Image(ctx, ref)
+	if err == nil && vm && im.Type != remotes.TypeVM {
+		err = fmt.Errorf("cannot find image %q of a virtual machine: it is that of a %s", ref, im.Type)
+	}
 	return localImageView(im), err
 }
 

@@ -14,7 +14,8 @@ import (
 
 const imageColumnsHelp = `Filters: part of an alias or fingerprint, or KEY=VALUE. KEY is a property, and may be abbreviated; VALUE is then a
 regular expression that has to match the whole value, unless it has ^ or $. Or KEY is a field, such as type, architecture,
-public, cached or auto_update, and VALUE its value. All filters have to match.
+public, cached or auto_update, and VALUE its value. All filters have to match. Upper and lower case differ: os=Alpine;
+(?i) before the expression ignores that: os=(?i)alpine.
 
 Columns: l shortest alias, L all aliases, f fingerprint (short), F fingerprint, p public, d description, e project,
 a architecture, t type, s size (in MiB), u upload date`

@@ -10,11 +10,13 @@ import (
 )
 
 func imageGetPropertyCommand(e *env) *cli.Command {
+	var vm bool
 	return &cli.Command{
 		Name: "get-property", Usage: "show one property of an image", ArgsUsage: "[REMOTE:]IMAGE KEY",
 		Description: example("", "poolctl image get-property alpine os"),
+		Flags:       []cli.Flag{vmFlag(&vm)},
 		Action: e.action(2, 2, func(ctx context.Context, s *pool.System, args []string) error {
-			v, err := findImage(ctx, s, args[0])
+			v, err := findImage(ctx, s, args[0], vm)
 			if err != nil {
 				return err
 			}

@@ -31,7 +31,7 @@ func imagePullCommand(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "public", Usage: "mark it as one that others may have", Destination: &o.Public},
 			&cli.StringSliceFlag{Name: "profile", Aliases: []string{"p"}, Usage: "`PROFILE` of new instances that name none; may be repeated", Destination: &profiles},
 			&cli.StringFlag{Name: "storage", Aliases: []string{"s"}, Usage: "`POOL` to pull it into", Destination: &o.Pool},
-			&cli.BoolFlag{Name: "vm", Usage: "the image of a virtual machine, where the remote has both", Destination: &vm},
+			vmFlag(&vm),
 			planFlag(&plan),
 			formatFlag(&format, output.YAML),
 		},
@@ -41,6 +41,11 @@ func imagePullCommand(e *env) *cli.Command {
 				return err
 			}
 			o.Aliases, o.Profiles, o.Type = aliases.Value(), profiles.Value(), vmType(vm)
+			if len(refs) > 1 { // what is wrong with the pool is told once
+				if o.Pool, err = s.TargetPool(o.Pool); err != nil {
+					return err
+				}
+			}
 			switch {
 			case len(refs) > 1 && len(o.Aliases) > 0:
 				return badUsage("image pull", "--alias is for one image, not for %d", len(refs))

@@ -27,7 +27,7 @@ func publishCommand(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "stop the instance if it runs, and start it again", Destination: &o.Force},
 			&cli.StringFlag{Name: "compression", Usage: "`HOW` to compress: " + pool.CompressionMethods() + "; a level may follow: \"xz -9\"", Destination: &o.Compression},
 			&cli.StringFlag{Name: "format", Usage: "`FORMAT` of the image: split or unified (one archive)", Value: "split", Destination: &o.Format},
-			&cli.StringFlag{Name: "expire", Usage: "`DATE` of its expiry, as in 2030-12-31T00:00:00Z (RFC 3339), which is shown; nothing deletes the image then", Destination: &expire},
+			&cli.StringFlag{Name: "expire", Usage: "`DATE` of its expiry, as in 2030-12-31T00:00:00Z (RFC 3339), which is shown; the image is not deleted then", Destination: &expire},
 		),
 		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) (err error) {
 			o.Instance = args[0]
