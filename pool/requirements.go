@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"errors"
 	"fmt"
 
 	"poolctl/runtime/cgroup"
@@ -17,8 +16,8 @@ const requirementPrefix = "requirements."
 // that of its profiles included.
 //
 // As LXD and Incus: cgroup is v1 or v2 (a host with both has v1, as systemd's
-// hierarchy is there), nesting is the instance's security.nesting, privileged is what no
-// instance is here. Of secureboot and cdrom_agent only virtual machines know, and what
+// hierarchy is there), nesting and privileged need the instance's security.nesting and
+// security.privileged, which counts only where it is a key here. Of secureboot and cdrom_agent only virtual machines know, and what
 // is unknown to LXD and Incus is not acted on by them either.
 func checkRequirements(required map[string]string, prefix string, config map[string]string, hierarchies cgroup.Layout) error {
 	needs := func(key string) string { return required[prefix+requirementPrefix+key] }
@@ -27,8 +26,12 @@ func checkRequirements(required map[string]string, prefix string, config map[str
 		legacy = legacy || !h.Unified && h.Name == "systemd"
 	}
 	refuse := func(key, problem string) error {
-		return withHint(fmt.Errorf("its image says %s%s=%s: %w", requirementPrefix, key, needs(key), errors.New(problem)),
-			"choose another image or release; if it does run here: poolctl image unset-property IMAGE %s%s, and create the instance anew", requirementPrefix, key)
+		name := requirementPrefix + key
+		hint := "choose another image; if it does run here, poolctl config unset NAME image." + name
+		if prefix == "" {
+			hint = "choose another image; if it does run here, pull it, and poolctl image unset-property IMAGE " + name
+		}
+		return withHint(fmt.Errorf("its image says %s=%s: %s", name, needs(key), problem), "%s", hint)
 	}
 	switch {
 	case needs("cgroup") == "v1" && !legacy:
@@ -36,11 +39,16 @@ func checkRequirements(required map[string]string, prefix string, config map[str
 	case needs("cgroup") == "v2" && legacy:
 		return refuse("cgroup", "this host has cgroups v1, or both")
 	case isTrue(needs("nesting")) && !isTrue(config["security.nesting"]):
-		return refuse("nesting", "the instance is not to run containers of its own, as security.nesting is not true")
-	case isTrue(needs("privileged")):
-		return refuse("privileged", "instances are never privileged here")
+		return refuse("nesting", "the instance may not run containers of its own: security.nesting is not true")
+	case isTrue(needs("privileged")) && !(isTrue(config["security.privileged"]) && isInstanceKey("security.privileged")):
+		return refuse("privileged", "the instance is not privileged")
 	}
 	return nil
+}
+
+func isInstanceKey(name string) bool {
+	_, err := findInstanceKey(name)
+	return err == nil
 }
 
 // checkImageRequirements is checkRequirements of an image that an instance is to be
