@@ -10,6 +10,7 @@ import (
 
 	"poolctl/images"
 	"poolctl/images/delta"
+	"poolctl/pool/crash"
 	"poolctl/pool/tree"
 	"poolctl/remotes"
 )
@@ -20,7 +21,7 @@ import (
 // there if keep is set. What comes out has the hash of the catalogue, or is not
 // used: there is no part then, as where there is no delta, no base or no xdelta3, and
 // the whole file is to be downloaded. The caller closes what is returned.
-func (s *System) rootFromDelta(ctx context.Context, t *tree.Tree, c *remotes.Client, want remotes.Image, stage *tree.Stage, keep bool, progress func(Progress)) (*images.Part, io.Closer) {
+func (s *System) rootFromDelta(ctx context.Context, t *tree.Tree, files *fetch, want remotes.Image, stage *tree.Stage, keep bool) (*images.Part, io.Closer) {
 	root, ok := want.File(remotes.RoleRootfs)
 	if !ok || !delta.Available() {
 		return nil, nil
@@ -32,7 +33,8 @@ func (s *System) rootFromDelta(ctx context.Context, t *tree.Tree, c *remotes.Cli
 	defer func() { _ = old.Close() }() // it was only read
 	f, err := stage.Original(tree.OriginalRootfs)
 	if err == nil {
-		if err = applyDelta(ctx, c, d, old, f, root, progress); err != nil {
+		crash.Point("pool.delta.begun")
+		if err = applyDelta(ctx, files, d, old, f, root); err != nil {
 			err = errors.Join(err, f.Close())
 		}
 	}
@@ -40,6 +42,7 @@ func (s *System) rootFromDelta(ctx context.Context, t *tree.Tree, c *remotes.Cli
 		// Without its name the file is there for as long as it is open.
 		err = errors.Join(err, stage.DropOriginal(tree.OriginalRootfs))
 	}
+	crash.Point("pool.delta.applied")
 	if err != nil {
 		if ctx.Err() == nil {
 			s.noticef("downloading the whole of %s, as the delta from image %.12s is of no use: %v", root.Path, d.Base, err)
@@ -86,13 +89,10 @@ func pickDelta(t *tree.Tree, want remotes.Image, root remotes.File) (remotes.Fil
 	return remotes.File{}, nil
 }
 
-// applyDelta downloads a delta and applies it on the way.
-func applyDelta(ctx context.Context, c *remotes.Client, d remotes.File, old, f *os.File, root remotes.File, progress func(Progress)) (err error) {
-	o := remotes.OpenOptions{}
-	if progress != nil {
-		o.Progress = func(done int64) { progress(Progress{Name: string(remotes.RoleDelta), Done: done, Total: d.Size}) }
-	}
-	in, err := c.OpenWith(ctx, d, o)
+// applyDelta downloads a delta, or the rest of what an earlier pull has left of it, and
+// applies it on the way.
+func applyDelta(ctx context.Context, files *fetch, d remotes.File, old, f *os.File, root remotes.File) (err error) {
+	in, err := files.openDelta(d)
 	if err != nil {
 		return err
 	}

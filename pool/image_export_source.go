@@ -184,10 +184,11 @@ func (src *imageSource) fromRemote(ctx context.Context) ([]imagePart, error) {
 	if src.rec.Source == nil {
 		return nil, errors.New("it was not pulled from a remote")
 	}
-	c, r, err := src.s.client(src.rec.Source.Remote)
+	c, err := src.s.sourceClient(ImageSource(*src.rec.Source))
 	if err != nil {
 		return nil, err
 	}
+	r := c.Remote()
 	want, err := c.Find(ctx, src.fingerprint, remotes.Want{})
 	if err != nil {
 		return nil, fmt.Errorf("remote %s does not have it: %w", r.Name, err)

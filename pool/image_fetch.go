@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 
 	"poolctl/images"
@@ -24,16 +25,40 @@ type fetch struct {
 	keep     bool
 	progress func(Progress)
 	notice   func(string)
+	loaded   func(bytes int64) // of all files, in any order
 	files    []remotes.File
 	left     remotes.Role // is not fetched; "" = all are
+	delta    remotes.File // in place of that; of no role while there is none
 
 	mu     sync.Mutex
 	coming map[string]io.ReadCloser // by path: begun, and not yet asked for
+
+	counting sync.Mutex
+	came     map[string]int64 // by path
+	told     int64            // the last sum of them that loaded was told
+}
+
+// toldEvery is after how many bytes loaded is told again.
+const toldEvery = 1 << 20
+
+// count adds up what has come.
+func (f *fetch) count(path string, done int64) {
+	f.counting.Lock()
+	defer f.counting.Unlock()
+	f.came[path] = done
+	sum := int64(0)
+	for _, n := range f.came {
+		sum += n
+	}
+	if sum >= f.told+toldEvery {
+		f.told = sum
+		f.loaded(sum)
+	}
 }
 
 // fetch makes the fetch of what an image is made of.
 func (s *System) fetch(ctx context.Context, c *remotes.Client, want remotes.Image, keep bool, progress func(Progress)) *fetch {
-	f := &fetch{ctx: ctx, client: c, keep: keep, progress: progress, notice: s.notice, coming: map[string]io.ReadCloser{}}
+	f := &fetch{ctx: ctx, client: c, keep: keep, progress: progress, notice: s.notice, coming: map[string]io.ReadCloser{}, came: map[string]int64{}}
 	for _, file := range want.Files {
 		if file.Role != remotes.RoleDelta {
 			f.files = append(f.files, file)
@@ -93,11 +118,32 @@ func (f *fetch) open(file remotes.File) (io.ReadCloser, error) {
 // leave says, before the first is opened, which file comes from elsewhere.
 func (f *fetch) leave(r remotes.Role) { f.left = r }
 
-func (f *fetch) begin(file remotes.File) (io.ReadCloser, error) {
-	o := remotes.OpenOptions{Keep: f.keep}
-	if f.progress != nil {
-		first := true
-		o.Progress = func(done int64) {
+// openDelta begins with a delta, which comes before all others, and is kept as they are.
+func (f *fetch) openDelta(delta remotes.File) (io.ReadCloser, error) {
+	f.delta = delta
+	rc, err := f.begin(delta)
+	if _, unkept := errors.AsType[*remotes.KeepError](err); unkept {
+		rc, err = f.beginWith(delta, false)
+	}
+	return rc, err
+}
+
+// wanted are the files of which what has come is kept.
+func (f *fetch) wanted() []remotes.File {
+	if f.delta.Role == "" {
+		return f.files
+	}
+	return append(slices.Clone(f.files), f.delta)
+}
+
+func (f *fetch) begin(file remotes.File) (io.ReadCloser, error) { return f.beginWith(file, f.keep) }
+
+func (f *fetch) beginWith(file remotes.File, keep bool) (io.ReadCloser, error) {
+	o := remotes.OpenOptions{Keep: keep}
+	first := true
+	o.Progress = func(done int64) {
+		f.count(file.Path, done)
+		if f.progress != nil {
 			p := Progress{Name: string(file.Role), Done: done, Total: file.Size}
 			if first {
 				first, p.Kept = false, done
@@ -119,7 +165,7 @@ func (f *fetch) end(err error) {
 		}
 	}
 	if f.keep && (err == nil || f.ctx.Err() == nil && !isCut(err)) {
-		if ferr := f.client.Forget(f.files...); ferr != nil {
+		if ferr := f.client.Forget(f.wanted()...); ferr != nil {
 			f.notice(ferr.Error())
 		}
 	}
@@ -141,7 +187,7 @@ func isCut(err error) bool {
 
 // canKeep says whether the host has room for an image's files beside what the pool
 // may grow by.
-func (s *System) canKeep(rec state.PoolRecord, want remotes.Image) bool {
+func (s *System) canKeep(ctx context.Context, rec state.PoolRecord, want remotes.Image) bool {
 	if err := os.MkdirAll(s.dir.Downloads(), 0o700); err != nil {
 		s.noticef("the download is not kept: %v", err)
 		return false
@@ -151,9 +197,14 @@ func (s *System) canKeep(rec state.PoolRecord, want remotes.Image) bool {
 		s.noticef("the download is not kept: %v", err)
 		return false
 	}
-	need := want.Size + 32<<20
+	others, err := s.reservations(ctx, rec)
+	if err != nil {
+		s.noticef("the download is not kept: %v", err)
+		return false
+	}
+	need := want.Size + 32<<20 + others.Kept
 	if rec.Kind == state.PoolFile && sameFileSystem(rec.Source, s.dir.Downloads()) {
-		need += hostGrowth(unpackedSize(want.Size))
+		need += hostGrowth(unpackedSize(want.Size) + others.Most)
 	}
 	if free < need {
 		s.noticef("the download is not kept, and begins anew if it is interrupted: %s has %s free", s.dir.Root, FormatSize(free))

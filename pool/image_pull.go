@@ -28,7 +28,10 @@ func (s *System) PullImage(ctx context.Context, ref string, o PullOptions) (Imag
 		return Image{}, err
 	}
 	defer func() { _ = p.close() }()
-	src := tree.ImageSource{Remote: r.Name, Server: r.URL, Alias: name, Protocol: r.Protocol}
+	src, err := sourceOf(r, name)
+	if err != nil {
+		return Image{}, fmt.Errorf("cannot pull %s: %w", ref, err)
+	}
 	var rec tree.ImageRecord
 	err = findFresh(ctx, c, name, remotes.Want{Arch: o.Arch, Type: o.Type}, func(want remotes.Image) (err error) {
 		rec, err = s.ensureImage(ctx, p, c, want, src, o)
@@ -195,7 +198,7 @@ func (s *System) download(ctx context.Context, p *openedPool, c *remotes.Client,
 	if err := remotes.ExpireKept(s.dir.Downloads()); err != nil {
 		s.notice(err.Error())
 	}
-	for keep := s.canKeep(p.rec, want); ; {
+	for keep := s.canKeep(ctx, p.rec, want); ; {
 		rec, err = s.downloadOnce(ctx, p, c, want, src, o, cached, keep)
 		_, unkept := errors.AsType[*remotes.KeepError](err)
 		switch {
@@ -221,9 +224,11 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	for _, f := range kept {
 		need.least, need.most = need.least+f.Size, need.most+f.Size
 	}
-	if err := s.needSpace(ctx, p.rec, need); err != nil {
+	space, err := s.reserveSpace(ctx, p.rec, need, want.Size, keep)
+	if err != nil {
 		return rec, err
 	}
+	defer func() { err = errors.Join(err, space.release()) }()
 	stage, err := p.StageImage(ctx)
 	if err != nil {
 		return rec, err
@@ -239,6 +244,7 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 		}
 	}()
 	files := s.fetch(ctx, c, want, keep, o.Progress)
+	files.loaded = space.loaded
 	defer func() { files.end(err) }()
 	req, err := files.request(want, stage)
 	if err != nil {
@@ -246,7 +252,7 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	}
 	req.Base = baseChooser(p.Tree, likeness{source: &src, arch: want.Arch, properties: want.Properties})
 	_, keepRoot := kept[tree.OriginalRootfs]
-	if root, made := s.rootFromDelta(ctx, p.Tree, c, want, stage, keepRoot, o.Progress); root != nil {
+	if root, made := s.rootFromDelta(ctx, p.Tree, files, want, stage, keepRoot); root != nil {
 		defer func() { _ = made.Close() }() // it was synced with the image
 		req.Rootfs = root
 		files.leave(remotes.RoleRootfs)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"poolctl/remotes"
 )
@@ -96,12 +97,13 @@ func hasServer(im Image) bool {
 type refresher struct {
 	*System
 	o       RefreshOptions
-	clients map[string]*remotes.Client // by the server's URL
+	clients map[string]*remotes.Client // by the server's URL, and the keys that are asked for
 }
 
 // client gives the catalogue of an image's server, as it is now.
 func (r *refresher) client(ctx context.Context, src ImageSource) (*remotes.Client, error) {
-	if c := r.clients[src.Server]; c != nil {
+	key := strings.Join(append([]string{src.Server}, src.SignedBy...), " ")
+	if c := r.clients[key]; c != nil {
 		return c, nil
 	}
 	c, err := r.sourceClient(src)
@@ -109,33 +111,9 @@ func (r *refresher) client(ctx context.Context, src ImageSource) (*remotes.Clien
 		err = c.Refresh(ctx)
 	}
 	if err == nil {
-		r.clients[src.Server] = c
+		r.clients[key] = c
 	}
 	return c, err
-}
-
-// sourceClient reads the remote that an image came from: that of its server's URL,
-// where several have it the one of its name, else one with a keyring; or, when the
-// user has given it another URL since, that of its name. A remote that was removed is
-// not asked: the user wants it no more, and what keys sign its catalogue went with it.
-func (s *System) sourceClient(src ImageSource) (*remotes.Client, error) {
-	list, err := s.remoteList()
-	if err != nil {
-		return nil, err
-	}
-	atServer := func(r remotes.Remote) bool { return r.URL == src.Server || slices.Contains(r.Mirrors, src.Server) }
-	named := func(r remotes.Remote) bool { return r.Name == src.Remote }
-	for _, is := range []func(remotes.Remote) bool{
-		func(r remotes.Remote) bool { return named(r) && atServer(r) },
-		func(r remotes.Remote) bool { return atServer(r) && len(r.Keyring) > 0 },
-		atServer, named,
-	} {
-		if i := slices.IndexFunc(list, is); i >= 0 {
-			return s.clientOf(list[i])
-		}
-	}
-	return nil, withHint(fmt.Errorf("remote %s, which it came from, was removed", src.Remote),
-		"poolctl remote add %s %s adds it again, with the --keyring that it had", src.Remote, src.Server)
 }
 
 // refresh brings one image up to date; next is "" when it is.

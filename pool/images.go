@@ -71,7 +71,8 @@ func publicImage(r tree.ImageRecord, pool string) Image {
 		im.Profiles = []string{defaultProfile}
 	}
 	if r.Source != nil {
-		im.UpdateSource = &ImageSource{Remote: r.Source.Remote, Server: r.Source.Server, Alias: r.Source.Alias, Protocol: r.Source.Protocol}
+		src := ImageSource(*r.Source)
+		im.UpdateSource = &src
 	}
 	return im
 }

@@ -166,7 +166,10 @@ func (s *System) imageFor(ctx context.Context, p *openedPool, o CreateOptions) (
 	if err != nil {
 		return rec, nil, err
 	}
-	src := tree.ImageSource{Remote: r.Name, Server: r.URL, Alias: name, Protocol: r.Protocol}
+	src, err := sourceOf(r, name)
+	if err != nil {
+		return rec, nil, err
+	}
 	err = findFresh(ctx, c, name, remotes.Want{}, func(want remotes.Image) (err error) {
 		rec, unlock, err = s.cachedImage(ctx, p, c, want, src, o)
 		return err
@@ -220,7 +223,7 @@ func (s *System) localImage(ctx context.Context, p *openedPool, ref string, o Cr
 	if !errors.Is(err, ErrNotFound) || ferr != nil || elsewhere.UpdateSource == nil {
 		return rec, nil, err
 	}
-	c, _, err := s.client(elsewhere.UpdateSource.Remote)
+	c, err := s.sourceClient(*elsewhere.UpdateSource)
 	if err != nil {
 		return rec, nil, err
 	}

@@ -27,6 +27,8 @@ type spaceNeed struct {
 	// moved is written elsewhere in the pool, which has it back afterwards: it is the
 	// host only that needs room for it.
 	moved int64
+	// others is what other commands are still going to write.
+	others state.Reservation
 	// size is the limit of what is written to; 0 for none.
 	size int64
 	// target is a directory on the host that a file of targetSize bytes is
@@ -45,6 +47,8 @@ type SpacePlan struct {
 	Most  int64 `json:"most" yaml:"most"`
 	// Metadata is how much of the trees is estimated to be written besides.
 	Metadata int64 `json:"metadata" yaml:"metadata"`
+	// Reserved is what other commands write into the pool at the same time, in any case.
+	Reserved int64 `json:"reserved,omitempty" yaml:"reserved,omitempty"`
 	// What the pool has room for; Unallocated can become either.
 	PoolFree     int64 `json:"pool_free" yaml:"pool_free"`
 	MetadataFree int64 `json:"metadata_free" yaml:"metadata_free"`
@@ -107,14 +111,16 @@ func (s *System) needSpace(ctx context.Context, rec state.PoolRecord, need space
 // what was deleted a moment ago to be freed.
 func (s *System) planSpace(ctx context.Context, rec state.PoolRecord, need spaceNeed) (SpacePlan, error) {
 	mp := s.dir.MountPoint(rec.Name)
-	usage, err := awaitSpace(ctx, mp, func(u btrfs.Usage) bool { return poolFree(u) >= need.least && metadataFree(u) >= need.metadata() })
+	usage, err := awaitSpace(ctx, mp, func(u btrfs.Usage) bool {
+		return poolFree(u) >= need.least+need.others.Least && metadataFree(u) >= need.metadata()
+	})
 	if err != nil {
 		return SpacePlan{}, err
 	}
 	plan := SpacePlan{
 		What: need.what, Pool: rec.Name, Least: need.least, Most: max(need.least, need.most), Metadata: need.metadata(), PoolFree: poolFree(usage),
 		Unallocated: int64(usage.Unallocated), MetadataFree: metadataFree(usage), Size: need.size, QuotaFree: -1, HostFree: -1, TargetFree: -1,
-		TargetPath: need.target, TargetSize: need.targetSize,
+		TargetPath: need.target, TargetSize: need.targetSize, Reserved: need.others.Least,
 	}
 	if rec.Kind == state.PoolDirectory {
 		if plan.QuotaFree, err = quotaAround(mp); err != nil {
@@ -122,7 +128,7 @@ func (s *System) planSpace(ctx context.Context, rec state.PoolRecord, need space
 		}
 	}
 	if rec.Kind == state.PoolFile && (need.least > 0 || need.trees > 0 || need.moved > 0 || need.target == "") {
-		if err := plan.lookAtHost(rec.Source, need.moved); err != nil {
+		if err := plan.lookAtHost(rec.Source, need.moved, need.others.Most); err != nil {
 			return plan, err
 		}
 	}
@@ -137,7 +143,7 @@ func (s *System) planSpace(ctx context.Context, rec state.PoolRecord, need space
 
 // lookAtHost finds out how much the pool's file can grow, and how much its file
 // system has.
-func (p *SpacePlan) lookAtHost(file string, moved int64) error {
+func (p *SpacePlan) lookAtHost(file string, moved, others int64) error {
 	var st unix.Stat_t
 	if err := unix.Stat(file, &st); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
@@ -154,6 +160,7 @@ func (p *SpacePlan) lookAtHost(file string, moved int64) error {
 		written += p.Metadata
 	}
 	if written > 0 {
+		written += others
 		p.HostGrowth = min(max(st.Size-st.Blocks*512, 0), hostGrowth(written))
 	}
 	return nil
@@ -174,6 +181,10 @@ func (p *SpacePlan) judge() {
 		if p.Problem == "" {
 			p.Problem, p.Hint = fmt.Sprintf(format, args...), hint
 		}
+	}
+	if p.Reserved > 0 && p.Least+p.Reserved > p.PoolFree {
+		refuse(fmt.Sprintf("wait for them, or make the pool larger: poolctl pool resize %s SIZE", p.Pool),
+			"pool %s has %s free, of which other commands take at least %s, and %s takes at least %s", p.Pool, FormatSize(p.PoolFree), FormatSize(p.Reserved), p.What, FormatSize(p.Least))
 	}
 	if p.Least > p.PoolFree {
 		refuse(fmt.Sprintf("poolctl pool resize %[1]s SIZE makes it larger; or delete what is not needed: poolctl image list, poolctl pool usage %[1]s", p.Pool),

@@ -150,6 +150,8 @@ type ImageSource struct {
 	Server   string `json:"server" yaml:"server"`
 	Alias    string `json:"alias" yaml:"alias"`
 	Protocol string `json:"protocol" yaml:"protocol"`
+	// SignedBy are the fingerprints of the OpenPGP keys of which one had to sign the server's catalogue.
+	SignedBy []string `json:"signed_by,omitempty" yaml:"signed_by,omitempty"`
 }
 
 // PullOptions are the arguments of PullImage.

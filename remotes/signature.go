@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,23 @@ func parseKeyring(raw []byte) (openpgp.EntityList, error) {
 		return nil, errors.New("cannot read the keyring: it holds no key")
 	}
 	return keys, nil
+}
+
+// KeyFingerprints are the fingerprints of the remote's keyring, in hex, sorted; nil without one.
+func (r Remote) KeyFingerprints() ([]string, error) {
+	if len(r.Keyring) == 0 {
+		return nil, nil
+	}
+	keys, err := parseKeyring(r.Keyring)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, k := range keys {
+		out = append(out, fmt.Sprintf("%X", k.PrimaryKey.Fingerprint))
+	}
+	slices.Sort(out)
+	return out, nil
 }
 
 // documentPath is the path of a catalogue's document: the signed form, FILE.sjson beside FILE.json, for a remote with a

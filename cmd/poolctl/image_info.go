@@ -103,6 +103,9 @@ func imageText(v imageView) string {
 	line("Auto update: %s", map[bool]string{true: "enabled", false: "disabled"}[v.AutoUpdate])
 	if v.UpdateSource != nil {
 		line("Source:\n    Server: %s\n    Protocol: %s\n    Alias: %s", v.UpdateSource.Server, v.UpdateSource.Protocol, v.UpdateSource.Alias)
+		for _, key := range v.UpdateSource.SignedBy {
+			line("    Signed by: %s", key)
+		}
 	}
 	if len(v.Profiles) == 0 {
 		line("Profiles: []")

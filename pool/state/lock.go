@@ -115,6 +115,14 @@ func (d *Dir) LockAliases(ctx context.Context, pool string) (Unlock, error) {
 	return d.lock(ctx, "aliases."+pool, "the aliases in pool "+pool, false)
 }
 
+// LockSpace takes the lock of a pool's reservations, for the moment in which one is made. Take it after any LockImage.
+func (d *Dir) LockSpace(ctx context.Context, pool string) (Unlock, error) {
+	if err := ValidateName("pool", pool); err != nil {
+		return nil, err
+	}
+	return d.lock(ctx, "space."+pool, "the space of pool "+pool, false)
+}
+
 // LockVolume takes the lock of a custom volume of a pool. Take it after that of the pool and any LockInstance.
 func (d *Dir) LockVolume(ctx context.Context, pool, volume string) (Unlock, error) {
 	if err := ValidateName("pool", pool); err != nil {

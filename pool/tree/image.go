@@ -32,6 +32,8 @@ type ImageSource struct {
 	Server   string `json:"server"`
 	Alias    string `json:"alias"`
 	Protocol string `json:"protocol"`
+	// SignedBy are the fingerprints of the remote's OpenPGP keys, one of which had to sign its catalogue; nil for none.
+	SignedBy []string `json:"signed_by,omitempty"`
 }
 
 // ImageRecord is what is known of an image: .poolctl/images/FINGERPRINT.json.

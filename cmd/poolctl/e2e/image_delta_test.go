@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"poolctl/fixtures"
 )
@@ -197,6 +198,76 @@ func TestImageDelta(t *testing.T) {
 	t.Logf("a delta of %d bytes in place of %d", small, large)
 	if small*4 > large {
 		t.Errorf("the delta has %d bytes, the file %d: nothing is proven", small, large)
+	}
+}
+
+// TestMachineDelta: the disk of a new version is made of the old one's file and a delta too.
+func TestMachineDelta(t *testing.T) {
+	dir := t.TempDir()
+	for i, serial := range serials[:2] {
+		var tree fixtures.Tree
+		tree.Dir(0o755, ".", "etc", "usr")
+		r := rand.New(rand.NewPCG(1, 4))
+		var b strings.Builder
+		for b.Len() < 3<<20 {
+			b.WriteByte(byte(r.Uint32()))
+		}
+		tree.File("usr/file", 0o644, b.String())
+		tree.File("etc/version", 0o644, serial)
+		image, err := fixtures.BuildFromTree(t.Context(), dir, &tree, fixtures.Properties{OS: "Disk", Release: "1", Serial: serial, Roots: []string{fixtures.DiskKVM}})
+		must(t, err)
+		must(t, fixtures.BuildMirror(t.Context(), dir, image))
+		if i == 1 {
+			must(t, fixtures.AddDeltas(t.Context(), dir))
+		}
+	}
+	s := serve(t, func() (string, error) { return dir, nil }, fixtures.ServeOptions{})
+	h := newHost(t).withPool().withRemote(s)
+	h.ok("image", "pull", "m:"+h.serial("m:", serials[0]))
+	whole := imageBytes(s)
+	h.ok("image", "pull", "m:disk/1", "--alias", "d")
+	if sent := imageBytes(s); sent > whole/2 {
+		t.Errorf("%d bytes were sent, and %d of the first version", sent, whole)
+	}
+	mnt := strings.TrimSpace(h.ok("mount", "d"))
+	if got, err := os.ReadFile(filepath.Join(mnt, "etc/version")); string(got) != serials[1] {
+		t.Errorf("version %q, %v", got, err)
+	}
+	h.ok("umount", "d")
+}
+
+// TestImageDeltaResumes: a delta that was on its way when the command was killed is gone on with by the next.
+func TestImageDeltaResumes(t *testing.T) {
+	const stalled = 50_000
+	dir := t.TempDir()
+	addChanging(t, dir, 0, 1)
+	s := serve(t, func() (string, error) { return dir, nil }, fixtures.ServeOptions{})
+	h := newHost(t).withPool().withRemote(s)
+	h.ok("image", "pull", "m:"+h.serial("m:", serials[0]))
+	s.Fault(".vcdiff", fixtures.Stall(stalled))
+	cmd := h.command(t.Context(), "image", "pull", "m:changing/1")
+	must(t, cmd.Start())
+	for deadline := time.Now().Add(30 * time.Second); h.kept() < stalled && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	must(t, cmd.Process.Kill())
+	_ = cmd.Wait() // it was killed
+	s.ClearFaults()
+	s.Requests()
+	h.ok("image", "pull", "m:changing/1")
+	ranges := []string{}
+	for _, r := range s.Requests() {
+		if strings.HasSuffix(r.Path, ".squashfs") {
+			t.Errorf("%s was asked for", r.Path)
+		} else if strings.HasSuffix(r.Path, ".vcdiff") {
+			ranges = append(ranges, r.Header.Get("Range"))
+		}
+	}
+	if len(ranges) != 1 || ranges[0] != fmt.Sprintf("bytes=%d-", stalled) {
+		t.Errorf("the delta was asked for by the ranges %q", ranges)
+	}
+	if left := h.kept(); left > 0 {
+		t.Errorf("%d bytes are kept of a download that has ended", left)
 	}
 }
 

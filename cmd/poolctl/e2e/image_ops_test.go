@@ -3,7 +3,11 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+
+	"poolctl/fixtures"
 )
 
 // aliasesOf are the aliases of the images whose property os matches, sorted, one image after the other.
@@ -56,6 +60,55 @@ func aliasOps() []op {
 	}
 }
 
+// deltaServers are the tests that have a remote "d" already.
+var deltaServers sync.Map
+
+// withDeltas gives the host the remote "d" for as long as its test runs: two versions of an image, and the delta between them.
+func withDeltas(h *host) {
+	h.t.Helper()
+	if _, there := deltaServers.LoadOrStore(h.t, nil); there {
+		return
+	}
+	dir := h.t.TempDir()
+	addChanging(h.t, dir, 0, 1)
+	s := serve(h.t, func() (string, error) { return dir, nil }, fixtures.ServeOptions{})
+	i := slices.IndexFunc(h.env, func(e string) bool { return strings.HasPrefix(e, "SSL_CERT_FILE=") }) // withRemote's
+	certs, err := os.ReadFile(strings.TrimPrefix(h.env[i], "SSL_CERT_FILE="))
+	must(h.t, err)
+	more, err := os.ReadFile(s.CertFile)
+	must(h.t, err)
+	certs = append(certs, more...)
+	path := filepath.Join(h.dir, "certs.pem")
+	must(h.t, os.WriteFile(path, certs, 0o600))
+	h.env = append(h.env, "SSL_CERT_FILE="+path)
+	h.run("remote", "remove", "d") // that of a test before
+	h.ok("remote", "add", "d", s.URL, "--protocol=simplestreams", "--public")
+}
+
+// deltaOp pulls a new version of an image by its delta.
+func deltaOp() op {
+	verify := func(h *host) {
+		if !aliasThere(h, "ch") {
+			h.ok("image", "pull", "d:changing/1", "--alias", "ch")
+		}
+		h.ok("init", "ch", "from-ch")
+		raw, err := os.ReadFile(filepath.Join(h.attached(), "containers/from-ch/rootfs/etc/version"))
+		if err != nil || string(raw) != serials[1] {
+			h.t.Errorf("version %q, %v", raw, err)
+		}
+		h.ok("delete", "from-ch")
+		h.ok("image", "delete", "ch", "ch0")
+	}
+	return op{
+		name: "image pull by delta", args: []string{"image", "pull", "d:changing/1", "--alias", "ch"}, verify: verify, every: 3,
+		prepare: func(h *host) {
+			withDeltas(h)
+			h.ok("image", "pull", "d:"+h.serial("d:", serials[0]), "--alias", "ch0")
+		},
+		made: func(h *host) bool { return aliasThere(h, "ch") },
+	}
+}
+
 // refreshOps bring an image up to date, and delete several.
 func refreshOps() []op {
 	// older makes m:tiny/1 the new version of an image "t", by what its record says of where it comes from.
@@ -93,6 +146,7 @@ func refreshOps() []op {
 			older(h)
 			h.ok("image", "pull", "m:tiny/1")
 		}, verify: verify},
+		deltaOp(),
 		{name: "image delete of several", args: []string{"image", "delete", "t0", "t1"}, prepare: func(h *host) {
 			h.ok("image", "pull", "m:tiny/0", "--alias", "t0")
 			h.ok("image", "pull", "m:tiny/1", "--alias", "t1")

@@ -1,0 +1,52 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"poolctl/pool/tree"
+	"poolctl/remotes"
+)
+
+// sourceOf is what an image's record says of where it comes from.
+func sourceOf(r remotes.Remote, alias string) (tree.ImageSource, error) {
+	keys, err := r.KeyFingerprints()
+	return tree.ImageSource{Remote: r.Name, Server: r.URL, Alias: alias, Protocol: r.Protocol, SignedBy: keys}, err
+}
+
+// sourceClient reads the remote that an image came from: that of its server's URL,
+// where several have it the one of its name, else one with a keyring; or, when the
+// user has given it another URL since, that of its name. A remote that was removed is
+// not asked: the user wants it no more, and what keys sign its catalogue went with it.
+// What came signed comes from a remote with a keyring, or not at all.
+func (s *System) sourceClient(src ImageSource) (*remotes.Client, error) {
+	list, err := s.remoteList()
+	if err != nil {
+		return nil, err
+	}
+	atServer := func(r remotes.Remote) bool { return r.URL == src.Server || slices.Contains(r.Mirrors, src.Server) }
+	named := func(r remotes.Remote) bool { return r.Name == src.Remote }
+	unsigned := false
+	for _, is := range []func(remotes.Remote) bool{
+		func(r remotes.Remote) bool { return named(r) && atServer(r) },
+		func(r remotes.Remote) bool { return atServer(r) && len(r.Keyring) > 0 },
+		atServer, named,
+	} {
+		i := slices.IndexFunc(list, is)
+		if i < 0 {
+			continue
+		}
+		if len(src.SignedBy) == 0 || len(list[i].Keyring) > 0 {
+			return s.clientOf(list[i])
+		}
+		unsigned = true
+	}
+	if unsigned {
+		return nil, withHint(errors.New("its catalogue had to be signed, and the remote that is there now has no keyring"),
+			"poolctl remote remove it, and add it again with the --keyring of %s", strings.Join(src.SignedBy, ", "))
+	}
+	return nil, withHint(fmt.Errorf("remote %s, which it came from, was removed", src.Remote),
+		"poolctl remote add %s %s adds it again, with the --keyring that it had", src.Remote, src.Server)
+}
