@@ -20,7 +20,7 @@ func TestReserveSpace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.reserveSpace(ctx, p.rec, need, 100<<20, true); err == nil || !isFull(err) || !strings.Contains(err.Error(), "of which other commands take at least 150.00MiB") {
+	if _, err := s.reserveSpace(ctx, p.rec, need, 100<<20, true); err == nil || !isFull(err) || !strings.Contains(err.Error(), "of which other commands take at least 150MiB") {
 		t.Errorf("both at once: %v", err)
 	}
 	first.loaded(90 << 20)
