@@ -17,7 +17,7 @@ const requirementPrefix = "requirements."
 //
 // As LXD and Incus: cgroup is v1 or v2 (a host with both has v1, as systemd's
 // hierarchy is there), nesting and privileged need the instance's security.nesting and
-// security.privileged, which counts only where it is a key here. Of secureboot and cdrom_agent only virtual machines know, and what
+// security.privileged. Of secureboot and cdrom_agent only virtual machines know, and what
 // is unknown to LXD and Incus is not acted on by them either.
 func checkRequirements(required map[string]string, prefix string, config map[string]string, hierarchies cgroup.Layout) error {
 	needs := func(key string) string { return required[prefix+requirementPrefix+key] }
@@ -25,30 +25,30 @@ func checkRequirements(required map[string]string, prefix string, config map[str
 	for _, h := range hierarchies {
 		legacy = legacy || !h.Unified && h.Name == "systemd"
 	}
-	refuse := func(key, problem string) error {
+	refuse := func(key, problem, remedy string) error {
 		name := requirementPrefix + key
-		hint := "choose another image; if it does run here, poolctl config unset NAME image." + name
-		if prefix == "" {
-			hint = "choose another image; if it does run here, pull it, and poolctl image unset-property IMAGE " + name
+		hint := "choose another image; if it does run here, pull it, and poolctl image unset-property IMAGE " + name
+		switch created := prefix == ""; {
+		case created && remedy != "":
+			hint = "--config " + remedy
+		case remedy != "":
+			hint = "poolctl config set NAME " + remedy
+		case !created:
+			hint = "choose another image; if it does run here, poolctl config unset NAME image." + name
 		}
 		return withHint(fmt.Errorf("its image says %s=%s: %s", name, needs(key), problem), "%s", hint)
 	}
 	switch {
 	case needs("cgroup") == "v1" && !legacy:
-		return refuse("cgroup", "this host has cgroups v2 only")
+		return refuse("cgroup", "this host has cgroups v2 only", "")
 	case needs("cgroup") == "v2" && legacy:
-		return refuse("cgroup", "this host has cgroups v1, or both")
-	case isTrue(needs("nesting")) && !isTrue(config["security.nesting"]):
-		return refuse("nesting", "the instance may not run containers of its own: security.nesting is not true")
-	case isTrue(needs("privileged")) && !(isTrue(config["security.privileged"]) && isInstanceKey("security.privileged")):
-		return refuse("privileged", "the instance is not privileged")
+		return refuse("cgroup", "this host has cgroups v1, or both", "")
+	case isTrue(needs("nesting")) && !isTrue(config[nestingKey]):
+		return refuse("nesting", "the instance may not run containers of its own: "+nestingKey+" is not true", nestingKey+"=true")
+	case isTrue(needs("privileged")) && !isTrue(config[privilegedKey]):
+		return refuse("privileged", "the instance is not privileged", privilegedKey+"=true")
 	}
 	return nil
-}
-
-func isInstanceKey(name string) bool {
-	_, err := findInstanceKey(name)
-	return err == nil
 }
 
 // checkImageRequirements is checkRequirements of an image that an instance is to be

@@ -29,6 +29,7 @@ func TestCheckRequirements(t *testing.T) {
 		"nesting is on":      {map[string]string{"requirements.nesting": "true"}, map[string]string{"security.nesting": "true"}, v2, ""},
 		"no nesting needed":  {map[string]string{"requirements.nesting": "false"}, nil, v2, ""},
 		"privileged":         {map[string]string{"requirements.privileged": "true"}, nil, v2, "requirements.privileged=true"},
+		"privileged it is":   {map[string]string{"requirements.privileged": "true"}, map[string]string{"security.privileged": "true"}, v2, ""},
 		"unprivileged":       {map[string]string{"requirements.privileged": "false"}, nil, v2, ""},
 		"virtual machines'":  {map[string]string{"requirements.secureboot": "false", "requirements.cdrom_agent": "true"}, nil, v2, ""},
 		"no prefix no match": {map[string]string{"cgroup": "v1", "nesting": "true"}, nil, v2, ""},
