@@ -55,7 +55,7 @@ func TestSourceClient(t *testing.T) {
 			}
 		}
 		client, err := s.sourceClient(ImageSource(c.src))
-		got := ""
+		var got string
 		if err != nil {
 			got = err.Error()
 		} else {

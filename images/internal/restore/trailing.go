@@ -32,7 +32,7 @@ func ReadPadding(ctx context.Context, r io.Reader, strict bool) (n int64, err er
 			return n, &TrailingError{At: n + int64(len(buf[:c])-len(bytes.TrimLeft(buf[:c], "\x00")))}
 		}
 		n += int64(c)
-		if err == io.EOF { //nolint:errorlint // io.Reader's own
+		if err == io.EOF { // io.Reader's own
 			return n, nil
 		} else if err != nil {
 			return n, err
