@@ -27,9 +27,14 @@ func TestImportTrailing(t *testing.T) {
 	}
 	junk := append(make([]byte, 5000), "junk"...)
 	tries := []try{
-		{file: f.tar, behind: junk}, {file: f.tar, behind: []byte("x")}, {file: f.tar, behind: make([]byte, 70<<10), padded: true},
-		{file: squashfs, behind: junk}, {file: squashfs, behind: []byte("x")}, {file: squashfs, behind: make([]byte, 1<<20), padded: true},
-		{file: "zstd -q -c", behind: junk, inside: true}, {file: "xz -0 -c", behind: make([]byte, 40<<10), inside: true, padded: true},
+		{file: f.tar, behind: junk},
+		{file: f.tar, behind: []byte("x")},
+		{file: f.tar, behind: make([]byte, 70<<10), padded: true},
+		{file: squashfs, behind: junk},
+		{file: squashfs, behind: []byte("x")},
+		{file: squashfs, behind: make([]byte, 1<<20), padded: true},
+		{file: "zstd -q -c", behind: junk, inside: true},
+		{file: "xz -0 -c", behind: make([]byte, 40<<10), inside: true, padded: true},
 		{file: "xz -0 -c", behind: make([]byte, 1024), padded: true},
 	}
 	for _, command := range []string{"gzip -c", "xz -0 -c", "zstd -q -c", "bzip2 -c", "lz4 -q -c", "xz -0 --format=lzma -c"} {
