@@ -15,7 +15,7 @@ func inNetwork(f func(h *netlink.Handle) error) error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return errNotTried // a line of its own says so
 		}
-		h, err := netlink.NewHandle()
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE) // without a family it asks for xfrm and more, which a kernel may lack
 		if err != nil {
 			return err
 		}
