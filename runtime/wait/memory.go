@@ -23,11 +23,31 @@ func dropText() {
 		}
 		for _, c := range r.buf[:n] {
 			if start, end, ok := r.add(c); ok {
-				_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, start, end-start, syscall.MADV_DONTNEED) // they stay, then
+				cutMapping(start, end)
+				madvise(start, end, syscall.MADV_DONTNEED)
 			}
 		}
 	}
 	_ = syscall.Close(fd) // only read
+}
+
+// piece is the size of the mappings that cutMapping makes.
+const piece = 128 << 10
+
+// cutMapping cuts a mapping into several. The page cache has files in pieces of up to
+// 2 MB, a program above all that was installed just now, and the kernel maps each
+// of them as a whole where it lies within one mapping (mm/memory.c,
+// finish_fault). Neighbours have to differ in something, or they would be merged.
+func cutMapping(start, end uintptr) {
+	for from := start &^ (2*piece - 1); from < end; from += 2 * piece {
+		if to := min(from+piece, end); to > start {
+			madvise(max(from, start), to, syscall.MADV_RANDOM)
+		}
+	}
+}
+
+func madvise(start, end, advice uintptr) {
+	_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, start, end-start, advice) // it stays as it is, then
 }
 
 // smapsReader finds in a /proc/PID/smaps (man proc_pid_smaps) the mappings of
