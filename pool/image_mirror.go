@@ -23,7 +23,7 @@ import (
 type PublishMirrorOptions struct {
 	Dir    string   // the tree; made when it is not there
 	Images []string // aliases or fingerprints; none = all images but those that are only cached
-	Keep   int      // versions of each product; 0 = all
+	Keep   int      // versions of each product, of containers and of virtual machines; 0 = all
 	// Progress is told of the files that are written.
 	Progress func(Progress)
 }
@@ -46,7 +46,7 @@ type PublishedMirror struct {
 // first alias: it was made of such an image, and is not the next version of it. The
 // version is the property serial, or the time of the image's creation. The image's
 // aliases are the product's besides OS/RELEASE: of several versions of a product,
-// the newest has them.
+// the newest has them, and the newest of its virtual machines.
 //
 // The tree is valid at every moment: see remotes.Publication.
 func (s *System) PublishMirror(ctx context.Context, o PublishMirrorOptions) (out PublishedMirror, err error) {
@@ -122,10 +122,12 @@ type mirroring struct {
 	p   *remotes.Publication
 	o   PublishMirrorOptions
 	out PublishedMirror
+	// aliases are those that were given, by product and type.
+	aliases map[[2]string][]string
 }
 
 // add adds one image, unless it is there, and gives its product the aliases, if it
-// is the newest version.
+// is the newest version of its type.
 func (m *mirroring) add(ctx context.Context, im Image) error {
 	pub := publishedImage(im)
 	product, serial, found := m.p.Find(im.Fingerprint)
@@ -137,7 +139,7 @@ func (m *mirroring) add(ctx context.Context, im Image) error {
 			return err
 		}
 	}
-	if m.p.Newest(product) != serial {
+	if m.p.Newest(product, im.Type) != serial {
 		for _, a := range im.Aliases {
 			m.s.noticef("alias %s is not served: the product %s has a newer version than image %s, and all aliases are the newest one's", a.Name, product, im.Fingerprint[:12])
 		}
@@ -147,7 +149,29 @@ func (m *mirroring) add(ctx context.Context, im Image) error {
 	for _, a := range im.Aliases {
 		aliases = append(aliases, a.Name)
 	}
-	return m.p.SetAliases(product, aliases)
+	return m.p.SetAliases(product, m.withOtherType(product, im.Type, aliases))
+}
+
+// withOtherType adds to the aliases of a product's newest container those of its
+// newest virtual machine, or the other way round, as a product has one list for both.
+// Those of an image that is not published this time are what the tree has.
+func (m *mirroring) withOtherType(product, imageType string, aliases []string) []string {
+	if m.aliases == nil {
+		m.aliases = map[[2]string][]string{}
+	}
+	m.aliases[[2]string{product, imageType}] = aliases
+	other := remotes.TypeVM
+	if imageType == remotes.TypeVM {
+		other = remotes.TypeContainer
+	}
+	if m.p.Newest(product, other) == "" {
+		return aliases
+	}
+	theirs, known := m.aliases[[2]string{product, other}]
+	if !known {
+		theirs = m.p.Aliases(product)
+	}
+	return slices.Concat(aliases, theirs)
 }
 
 // publishedImage says what an image is to a catalogue.

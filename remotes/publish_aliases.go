@@ -7,8 +7,17 @@ import (
 	"strings"
 )
 
-// SetAliases gives a product its aliases. Other products of the architecture and
-// type that have one of them lose it.
+// Aliases are the aliases of a product.
+func (p *Publication) Aliases(product string) []string {
+	var list string
+	if prod := p.products[product]; prod == nil || json.Unmarshal(prod.fields["aliases"], &list) != nil {
+		return nil
+	}
+	return aliasNames(list)
+}
+
+// SetAliases gives a product its aliases. Other products of the architecture that
+// have one of them lose it.
 func (p *Publication) SetAliases(product string, aliases []string) error {
 	prod := p.products[product]
 	if prod == nil {
@@ -24,11 +33,7 @@ func (p *Publication) SetAliases(product string, aliases []string) error {
 		if id == product || string(other.fields["arch"]) != string(prod.fields["arch"]) {
 			continue
 		}
-		var list string
-		if json.Unmarshal(other.fields["aliases"], &list) != nil {
-			continue
-		}
-		have := aliasNames(list)
+		have := p.Aliases(id)
 		kept := slices.DeleteFunc(slices.Clone(have), func(a string) bool { return slices.Contains(clean, a) })
 		if len(kept) != len(have) {
 			if err := other.setAliases(kept); err != nil {

@@ -20,14 +20,18 @@ func openTree(t *testing.T, dir string) *Publication {
 	return p
 }
 
-// addTo adds an image with a root of that content, and returns its product and version.
+// addTo adds an image, a virtual machine's or a container's, with a root of that content, and returns its product and version.
 func addTo(t *testing.T, p *Publication, im PublishedImage, content string) (product, serial string) {
 	t.Helper()
 	dir, err := p.Stage()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, ftype := range map[string]string{"a-meta": "", "b-root": "squashfs"} {
+	root := "squashfs"
+	if im.Type == TypeVM {
+		root = "disk-kvm.img"
+	}
+	for name, ftype := range map[string]string{"a-meta": "", "b-root": root} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(name+content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +80,7 @@ func TestPublication(t *testing.T) {
 	p := openTree(t, dir)
 	product, serial := addTo(t, p, sample(), "1")
 	_, second := addTo(t, p, sample(), "2")
-	if product != "te-st:1.10:amd64:default" || serial != "20250102_03:04" || second != "20250102_03:04_2" || p.Newest(product) != second {
+	if product != "te-st:1.10:amd64:default" || serial != "20250102_03:04" || second != "20250102_03:04_2" || p.Newest(product, TypeContainer) != second {
 		t.Errorf("%s %s %s", product, serial, second)
 	}
 	if err := errors.Join(p.SetAliases(product, append(sample().BaseAliases(), "mine", "mine", "a,b")), p.Commit(t.Context()), p.Close()); err != nil {
@@ -173,6 +177,35 @@ func TestPublicationUndone(t *testing.T) {
 	}
 	if left := filesBelow(t, dir); len(left) != 3+2 || !strings.Contains(left[0], "20250103") {
 		t.Errorf("after the prune: %v", left)
+	}
+}
+
+// TestPublicationTypes: a virtual machine and a container of the same product are no versions of each other.
+func TestPublicationTypes(t *testing.T) {
+	dir := t.TempDir()
+	p := openTree(t, dir)
+	vm := sample()
+	vm.Type, vm.Serial = TypeVM, "20240101"
+	for _, im := range []PublishedImage{vm, sample(), sample()} {
+		addTo(t, p, im, im.Serial)
+	}
+	product := vm.Product()
+	if got, want := p.Newest(product, TypeVM)+" "+p.Newest(product, TypeContainer), "20240101 20250102_03:04_2"; got != want {
+		t.Errorf("the newest are %s, want %s", got, want)
+	}
+	if n := p.Prune(1); n != 1 {
+		t.Errorf("%d pruned, want the older container", n)
+	}
+	if err := errors.Join(p.Commit(t.Context()), p.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if left := filesBelow(t, dir); len(left) != 2*3+2 || !slices.Contains(left, "images/te-st/1.10/amd64/default/20240101/disk.qcow2") {
+		t.Errorf("left: %v", left)
+	}
+	both := json.RawMessage(`{"items":{"a":{"ftype":"squashfs"},"b":{"ftype":"disk-kvm.img"},"c":{"ftype":"lxd.tar.xz"}}}`)
+	unified := json.RawMessage(`{"items":{"a":{"ftype":"lxd_combined.tar.gz","combined_type":"virtual-machine"}}}`)
+	if a, b := typesIn(both), typesIn(unified); !slices.Equal(a, []string{TypeContainer, TypeVM}) || !slices.Equal(b, []string{TypeVM}) {
+		t.Errorf("types: %v, %v", a, b)
 	}
 }
 

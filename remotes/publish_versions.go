@@ -55,33 +55,73 @@ func hasFingerprint(raw json.RawMessage, fingerprint string) bool {
 	return false
 }
 
-// Newest is the newest version of a product; "" when there is none.
-func (p *Publication) Newest(product string) string {
-	prod := p.products[product]
-	if prod == nil {
+// Newest is the newest version of a product that has an image of the type,
+// TypeContainer or TypeVM; "" when there is none.
+func (p *Publication) Newest(product, imageType string) string {
+	serials := p.serialsOf(product, imageType)
+	if len(serials) == 0 {
 		return ""
 	}
-	newest := ""
-	for s := range prod.versions {
-		newest = max(newest, s)
+	return serials[len(serials)-1]
+}
+
+// serialsOf are the versions of a product with an image of the type, the oldest first.
+func (p *Publication) serialsOf(product, imageType string) []string {
+	prod := p.products[product]
+	if prod == nil {
+		return nil
 	}
-	return newest
+	var serials []string
+	for s, raw := range prod.versions {
+		if slices.Contains(typesIn(raw), imageType) {
+			serials = append(serials, s)
+		}
+	}
+	slices.Sort(serials)
+	return serials
+}
+
+// typesIn are the types of a version's images: those of others may have both.
+func typesIn(raw json.RawMessage) []string {
+	var v publishedVersion
+	if json.Unmarshal(raw, &v) != nil {
+		return []string{TypeContainer}
+	}
+	var container, vm bool
+	for _, it := range v.Items {
+		switch {
+		case it.CombinedType == TypeVM || strings.HasSuffix(it.FType, ".img"):
+			vm = true
+		case strings.Contains(it.FType, "_combined.") || it.FType == "squashfs" || it.FType == "root.tar.xz":
+			container = true
+		}
+	}
+	switch {
+	case vm && container:
+		return []string{TypeContainer, TypeVM}
+	case vm:
+		return []string{TypeVM}
+	}
+	return []string{TypeContainer}
 }
 
 // Prune leaves the keep newest versions of each product, at least one, and returns
-// how many it took out. Their files go with Commit. Versions whose files are not
-// where Add puts them stay.
+// how many it took out. Containers and virtual machines are counted apart: neither
+// is a newer version of the other. The files go with Commit. Versions whose files
+// are not where Add puts them stay.
 func (p *Publication) Prune(keep int) int {
 	n := 0
 	for id, prod := range p.products {
-		var serials []string
-		for s := range prod.versions {
-			serials = append(serials, s)
+		kept := map[string]bool{}
+		for _, t := range []string{TypeContainer, TypeVM} {
+			serials := p.serialsOf(id, t)
+			for _, s := range serials[max(0, len(serials)-max(keep, 1)):] {
+				kept[s] = true
+			}
 		}
-		slices.Sort(serials)
-		for _, s := range serials[:max(0, len(serials)-max(keep, 1))] {
-			dirs := versionDirs(id, s, prod.versions[s])
-			if len(dirs) == 0 {
+		for s, raw := range prod.versions {
+			dirs := versionDirs(id, s, raw)
+			if kept[s] || len(dirs) == 0 {
 				continue
 			}
 			p.obsolete = append(p.obsolete, dirs...)

@@ -15,7 +15,8 @@ left as it is. The files are those that the images came as; of one that was pull
 A product is named OS:RELEASE:ARCH:VARIANT by the image's properties, or by its first alias where there is no property os.
 An image that was imported or published, and has aliases, but not OS/RELEASE, is a variant by the name of the first. Versions
 are named by the property serial, or by the time of the image's creation. The aliases of the newest version are the
-product's. The tree is valid at every moment, also while it is written and after a kill.`
+product's. Containers and virtual machines of one product have these in common, and their versions are counted apart.
+The tree is valid at every moment, also while it is written and after a kill.`
 
 func imagePublishMirrorCommand(e *env) *cli.Command {
 	o := pool.PublishMirrorOptions{}
@@ -23,7 +24,7 @@ func imagePublishMirrorCommand(e *env) *cli.Command {
 		Name: "publish-mirror", Usage: "write images as a tree that lxc and incus can use as a remote", ArgsUsage: "DIR [IMAGE...]",
 		Description: example(publishMirrorHelp, "poolctl image publish-mirror /srv/www/images", "poolctl image publish-mirror /srv/www/images web/1 --keep 3"),
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "keep", Usage: "keep only the `N` newest versions of each product", Destination: &o.Keep, Action: positive, DefaultText: "all"},
+			&cli.IntFlag{Name: "keep", Usage: "keep only the `N` newest versions of each product, of its containers and of its virtual machines", Destination: &o.Keep, Action: positive, DefaultText: "all"},
 		},
 		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
 			o.Dir, o.Images = args[0], args[1:]

@@ -33,7 +33,7 @@ func TestPublishedTree(t *testing.T) {
 	tree := filepath.Join(h.dir, "tree")
 	h.ok("image", "publish-mirror", tree)
 	products := checkTree(t, tree)
-	if len(products) != 3 {
+	if len(products) != 5 {
 		t.Errorf("products: %v", products)
 	}
 	before := modified(t, tree)
@@ -52,6 +52,11 @@ func TestPublishedTree(t *testing.T) {
 	}
 	if out := l.lxc("image", "list", "pm:", "-c", "L", "--format", "csv"); !strings.Contains(out, "web/1") {
 		t.Errorf("LXD lists %s", out)
+	}
+	l.lxc("image", "copy", "pm:vm", "local:", "--vm", "--quiet") // LXD checks the hashes
+	l.lxc("image", "copy", "pm:tarred", "local:", "--quiet")
+	if out := l.lxc("image", "list", "local:", "-c", "Ft", "--format", "csv"); !strings.Contains(out, h.fingerprint("vm")+",VIRTUAL-MACHINE") || !strings.Contains(out, h.fingerprint("tarred")+",CONTAINER") {
+		t.Errorf("LXD has %s", out)
 	}
 	for _, alias := range []string{"web/1", "uni"} { // it has them cached
 		l.lxc("image", "delete", h.fingerprint(alias))
@@ -85,6 +90,8 @@ func (h *host) publishSomething() {
 	h.matches(`(?s)properties:\s+os: Mine\s+release: "7"\npublic: false\nexpires_at: 2099-01-02T03:04:05Z`, "image", "show", "uni")
 	h.matches(`(?s)os: .*public: true`, "image", "show", "web/1")
 	h.ok("image", "pull", "m:alpine", "--alias", "bb")
+	h.importMachine("vm")
+	h.ok("publish", "c1/s0", "--alias", "tarred", "--compression", "zstd", "os=Mine", "release=8")
 	for _, alias := range []string{"web/1", "uni"} {
 		h.ok("init", alias, "p1")
 		h.sameInside("p1")
@@ -193,6 +200,22 @@ func modified(t *testing.T, tree string) string {
 	return string(out)
 }
 
+// combinedKeys are, by the type of a root, where its hash with the metadata stands.
+var combinedKeys = map[string][]string{
+	"squashfs": {"combined_squashfs_sha256"}, "root.tar.xz": {"combined_rootxz_sha256", "combined_sha256"}, "disk-kvm.img": {"combined_disk-kvm-img_sha256"},
+}
+
+// importMachine imports the image of a virtual machine, with an empty disk.
+func (h *host) importMachine(alias string, properties ...string) {
+	h.t.Helper()
+	cmd := exec.CommandContext(h.t.Context(), "sh", "-c", "printf 'architecture: x86_64\ncreation_date: 1700000000\n' > metadata.yaml && tar -cJf meta.tar.xz metadata.yaml && qemu-img create -q -f qcow2 disk.qcow2 4M")
+	cmd.Dir = h.t.TempDir()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		h.t.Fatalf("%v: %s", err, out)
+	}
+	h.ok(append([]string{"image", "import", cmd.Dir + "/meta.tar.xz", cmd.Dir + "/disk.qcow2", "--alias", alias}, properties...)...)
+}
+
 // checkTree checks that a published tree is valid: every file that the catalogue names is there, with its size and hash,
 // and the combined hashes are right. It returns the products with their versions; none when there is no tree yet.
 func checkTree(t *testing.T, tree string) map[string][]string {
@@ -234,11 +257,16 @@ func checkTree(t *testing.T, tree string) map[string][]string {
 				}
 				byType[fmt.Sprint(it["ftype"])] = b
 			}
-			if root := byType["squashfs"]; root != nil {
+			for root, keys := range combinedKeys {
+				if byType[root] == nil {
+					continue
+				}
 				for _, meta := range []string{"lxd.tar.xz", "incus.tar.xz"} {
-					sum := sha256.Sum256(append(slices.Clone(byType[meta]), root...))
-					if got := v.Items[meta]["combined_squashfs_sha256"]; got != hex.EncodeToString(sum[:]) {
-						t.Errorf("%s %s: %s: combined %v", id, serial, meta, got)
+					sum := sha256.Sum256(append(slices.Clone(byType[meta]), byType[root]...))
+					for _, key := range keys {
+						if got := v.Items[meta][key]; got != hex.EncodeToString(sum[:]) {
+							t.Errorf("%s %s: %s: %s is %v", id, serial, meta, key, got)
+						}
 					}
 				}
 			}
@@ -248,7 +276,7 @@ func checkTree(t *testing.T, tree string) map[string][]string {
 }
 
 // TestPublishMirrorKeep: newer versions join the older ones, the newest has the aliases, and --keep takes the oldest out
-// with their files. What others have in the catalogue stays.
+// with their files. A virtual machine of the product is no newer or older version of a container.
 func TestPublishMirrorKeep(t *testing.T) {
 	h := newHost(t).withPool().withRemote(serve(t, realMirror, fixtures.ServeOptions{}))
 	tree := filepath.Join(h.dir, "tree")
@@ -259,17 +287,19 @@ func TestPublishMirrorKeep(t *testing.T) {
 		fingerprints = append(fingerprints, h.fingerprint("web"))
 		h.ok("image", "publish-mirror", tree, "web")
 	}
+	h.importMachine("webvm", "serial=20240101_00:00", "os=Mine", "release=1", "variant=web")
+	h.ok("image", "publish-mirror", tree, "webvm")
 	products := checkTree(t, tree)
-	if got := products["mine:1:amd64:web"]; len(products) != 1 || len(got) != 3 {
+	if got := products["mine:1:amd64:web"]; len(products) != 1 || len(got) != 4 {
 		t.Errorf("products: %v", products)
 	}
 	h.ok("image", "publish-mirror", tree, "web", "--keep", "2")
 	got := checkTree(t, tree)["mine:1:amd64:web"]
 	slices.Sort(got)
-	if !slices.Equal(got, []string{"20250102_00:00", "20250103_00:00"}) {
+	if !slices.Equal(got, []string{"20240101_00:00", "20250102_00:00", "20250103_00:00"}) {
 		t.Errorf("kept: %v", got)
 	}
-	if dirs, _ := filepath.Glob(tree + "/images/mine/1/amd64/web/*"); len(dirs) != 2 {
+	if dirs, _ := filepath.Glob(tree + "/images/mine/1/amd64/web/*"); len(dirs) != 3 {
 		t.Errorf("left on disk: %v", dirs)
 	}
 	served := serveDir(t, tree)
@@ -277,6 +307,7 @@ func TestPublishMirrorKeep(t *testing.T) {
 	h.ok("remote", "add", "pm", served.URL, "--protocol=simplestreams", "--public")
 	h.matches(fingerprints[2][:12], "image", "list", "pm:", "web")
 	h.matches(fingerprints[2], "image", "info", "pm:mine/1/web")
+	h.matches(h.fingerprint("webvm")+",VIRTUAL-MACHINE,(?s).*webvm", "image", "list", "pm:", "webvm", "type=virtual-machine", "-c", "FtL", "--format", "csv")
 	h.fails(2, `positive`, "image", "publish-mirror", tree, "--keep", "0")
 	h.fails(1, `cannot find image "none"`, "image", "publish-mirror", tree, "none")
 }
