@@ -144,7 +144,10 @@ func (r *Reporter) part(name string, before, total int64) *part {
 		p.bar = r.bars.AddBar(0,
 			mpb.PrependDecorators(decor.Name(p.name, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1024(0), "% .1f / % .1f", decor.WCSyncSpace)),
 			mpb.AppendDecorators(decor.NewPercentage("%d", decor.WCSyncSpace), decor.Any(func(s decor.Statistics) string {
-				return rateAndLeft(s.Current-p.before, s.Total-s.Current, time.Since(p.start))
+				if text := rateAndLeft(s.Current-p.before, s.Total-s.Current, time.Since(p.start)); text != "" {
+					return " " + text
+				}
+				return ""
 			}, decor.WCSyncSpaceR)))
 		p.bar.SetCurrent(before)
 	}

@@ -98,6 +98,9 @@ func TestBars(t *testing.T) {
 		if got := b.String(); !strings.Contains(got, "metadata") || !strings.Contains(got, "rootfs") || !strings.Contains(got, "1.0 MiB / 1.0 MiB") || !strings.Contains(got, "100") {
 			t.Errorf("ok %v: %q", ok, got)
 		}
+		if got := b.String(); regexp.MustCompile(`%[0-9]`).MatchString(got) || !regexp.MustCompile(`% +[0-9.]+[KMGT]?i?B/s`).MatchString(got) {
+			t.Errorf("ok %v: the rate stands at the percentage: %q", ok, got)
+		}
 	}
 }
 
