@@ -85,8 +85,8 @@ func (s *System) settleInstance(i *tree.Instance, home newHome) error {
 	i.Profiles, i.Config, i.Devices = adapted.profiles, adapted.config, adapted.devices
 	i.ExpandedConfig, i.ExpandedDevices = adapted.expandedConfig, adapted.expandedDevices
 	for _, config := range []map[string]string{i.Config, i.ExpandedConfig} {
-		if config["volatile.last_state.power"] != "" {
-			config["volatile.last_state.power"] = "STOPPED" // whatever it was there
+		if config[powerKey] != "" {
+			config[powerKey] = "STOPPED" // whatever it was there
 		}
 	}
 	i.Pool = poolInfo(home.pool)

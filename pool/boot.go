@@ -44,6 +44,9 @@ func (s *System) StartAtBoot(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// powerKey is whether an instance ran when it was last seen to: RUNNING or STOPPED.
+const powerKey = "volatile.last_state.power"
+
 // bootOrder is what of the instances is started at boot, in its order.
 func (s *System) bootOrder(all []tree.Instance) []tree.Instance {
 	var out []tree.Instance
@@ -54,7 +57,7 @@ func (s *System) bootOrder(all []tree.Instance) []tree.Instance {
 		}
 		_ = s.reexpandKnown(&in) // its pool may have been detached when a profile was changed; a start tells of the rest
 		auto := in.ExpandedConfig[bootKey]
-		if isTrue(auto) || auto == "" && in.Config["volatile.last_state.power"] == "RUNNING" {
+		if isTrue(auto) || auto == "" && in.Config[powerKey] == "RUNNING" {
 			out = append(out, in)
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"poolctl/pool/tree"
+	"poolctl/runtime"
 )
 
 // TestBootOrder: what starts with the machine, and in which order.
@@ -84,7 +86,20 @@ func TestStopAndBoot(t *testing.T) {
 	if slices.Sort(live); err != nil || !slices.Equal(live, []string{"c1", "c2"}) {
 		t.Errorf("running: %v, %v", live, err)
 	}
+	// One that has ended of itself is to stay so.
+	live1, err := s.runningInstance("c1")
+	ok(t, err)
+	_, _ = live1.Exec(ctx, runtime.ExecOptions{Args: []string{"poweroff", "-f"}}) // its exit code depends on who is killed first
+	ok(t, live1.Close())
+	for end := time.Now().Add(20 * time.Second); recordOf(t, s, "c1").Config[powerKey] != "STOPPED"; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("c1 was powered off from inside, and its record says that it runs")
+		}
+	}
 	ok(t, s.StopAtShutdown(ctx))
+	if power := recordOf(t, s, "c2").Config[powerKey]; power != "RUNNING" {
+		t.Errorf("c2 ran when the machine stopped, and its record says %s", power)
+	}
 }
 
 // TestRenameInstance: an instance keeps all under its new name, and one that was killed

@@ -108,7 +108,7 @@ func checkChangedConfig(was, now map[string]string) error {
 }
 
 // ownKeys are those that only poolctl itself changes.
-var ownKeys = []string{"volatile.last_state.idmap", "volatile.idmap.base", "volatile.apply_template", "volatile.last_state.power"}
+var ownKeys = []string{"volatile.last_state.idmap", "volatile.idmap.base", "volatile.apply_template", powerKey}
 
 // changedKeys names the keys of which the value differs, sorted.
 func changedKeys(was, now map[string]string) []string {

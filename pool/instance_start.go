@@ -117,7 +117,7 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 func (s *System) notePower(in *lockedInstance, power string, change func(*tree.Instance)) {
 	_, err := in.UpdateInstance(in.rec.Name, func(r *tree.Instance) error {
 		change(r)
-		r.Config["volatile.last_state.power"] = power
+		r.Config[powerKey] = power
 		return s.reexpandKnown(r)
 	})
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 
 // Hooks are what supervisors do for the instances that are started here: they have
 // the sizes of the instance and of its volumes counted anew (sizeWatch says when),
-// and delete ephemeral ones at their end. They are for runtime.Main.
+// and at its end delete an ephemeral one, or record that it has stopped of itself.
+// They are for runtime.Main.
 func Hooks() runtime.Hooks {
 	return runtime.Hooks{Look: watchSizes, Act: recountSizes, Ended: endedInstance}
 }

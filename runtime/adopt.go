@@ -58,7 +58,7 @@ func (s *supervisor) adopt(c wait.Config) int {
 	}
 	pidfd, err := s.state.openInit()
 	if errors.Is(err, ErrNotRunning) {
-		return s.finish(exitOf(0, false, 0)) // just now
+		return s.finish(exitOf(0, false, 0), EndedByOthers) // just now
 	}
 	if err != nil {
 		s.log.Printf("cannot take the place of its supervisor: %v", err)

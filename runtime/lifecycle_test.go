@@ -145,12 +145,12 @@ func TestReboot(t *testing.T) {
 // TestPoweroff ends from inside, and tells so.
 func TestPoweroff(t *testing.T) {
 	s := testSpec(t, busyboxRoot(t))
-	s.About, s.TellEnd = t.TempDir(), true
+	s.About = t.TempDir()
 	inst := start(t, s)
 	run(t, inst, "", "poweroff", "-f") // its exit code depends on who is killed first
 	eventually(t, "the end is told", 10*time.Second, func() bool {
-		_, err := os.Lstat(s.About + "/ended")
-		return err == nil
+		how, err := os.ReadFile(s.About + "/ended")
+		return err == nil && string(how) == "1"
 	})
 	if _, err := Open(s.RunDir); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("Open: %v", err)

@@ -78,7 +78,7 @@ type Spec struct {
 	// About is what the Hooks that Main was given are told of the instance; empty
 	// for no upkeep.
 	About string `json:"about,omitempty"`
-	// TellEnd has Hooks.Ended called after the end.
+	// TellEnd has Hooks.Ended called after every end, also one that was asked for.
 	TellEnd bool `json:"tell_end,omitempty"`
 }
 

@@ -125,7 +125,11 @@ func (s *supervisor) ended(c wait.Config) int {
 		}
 		s.log.Printf("cannot start again: %v", err)
 	}
-	return s.finish(exit)
+	how := EndedByItself
+	if stopped || s.isDown() {
+		how = EndedByOthers
+	}
+	return s.finish(exit, how)
 }
 
 // restore finds again what is not in the arguments.
@@ -184,7 +188,7 @@ func (s *supervisor) reboot() (*process, error) {
 }
 
 // finish is the end of the instance.
-func (s *supervisor) finish(exit Exit) int {
+func (s *supervisor) finish(exit Exit, how EndKind) int {
 	code := 0
 	if err := exit.save(s.spec.ExitFile); err != nil {
 		s.log.Print(err)
@@ -194,9 +198,9 @@ func (s *supervisor) finish(exit Exit) int {
 		s.log.Printf("cannot clean up: %v", err)
 		code = 1
 	}
-	if s.spec.TellEnd && s.hooks.Ended != nil {
+	if s.hooks.Ended != nil && s.spec.About != "" && (s.spec.TellEnd || how == EndedByItself) {
 		debug.SetGCPercent(100) // unlike all before, this may take much
-		if err := s.hooks.Ended(context.Background(), s.spec.About); err != nil {
+		if err := s.hooks.Ended(context.Background(), s.spec.About, how); err != nil {
 			s.log.Print(err)
 			code = 1
 		}

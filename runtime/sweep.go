@@ -90,7 +90,7 @@ func sweepOne(ctx context.Context, dir, path string, create bool, hooks Hooks) e
 	}
 	rec, ended, err := sweepLocked(ctx, lock, path)
 	if ended && rec.Spec.TellEnd && hooks.Ended != nil {
-		err = errors.Join(err, hooks.Ended(ctx, rec.Spec.About))
+		err = errors.Join(err, hooks.Ended(ctx, rec.Spec.About, EndedByOthers))
 	}
 	return err
 }

@@ -32,10 +32,19 @@ type Hooks struct {
 	// ctx ends when the instance does, and the process is killed soon after that:
 	// the stop waits for it. Look is called again after it.
 	Act func(ctx context.Context, about string) error
-	// Ended is called, if Spec.TellEnd is set, when the instance has ended for good
-	// and nothing is left of the run.
-	Ended func(ctx context.Context, about string) error
+	// Ended is called when the instance has ended for good and nothing is left of
+	// the run: always if Spec.TellEnd is set, otherwise if it has ended of itself.
+	Ended func(ctx context.Context, about string, how EndKind) error
 }
+
+// EndKind says by whose will an instance has ended.
+type EndKind int
+
+// The kinds.
+const (
+	EndedByOthers EndKind = iota // a stop, a host that shuts down, or not known: its supervisor had been killed
+	EndedByItself                // powered off from inside, or its init has ended
+)
 
 // Look is the result of Hooks.Look.
 type Look struct {

@@ -37,7 +37,9 @@ func testHooks() Hooks {
 			}
 			return f.Close()
 		},
-		Ended: func(_ context.Context, dir string) error { return os.WriteFile(dir+"/ended", nil, 0o600) },
+		Ended: func(_ context.Context, dir string, how EndKind) error {
+			return os.WriteFile(dir+"/ended", []byte(strconv.Itoa(int(how))), 0o600)
+		},
 	}
 }
 
