@@ -43,7 +43,7 @@ test-vm *targets:
 
 # Of those, the ones that take a minute where there is no KVM.
 test-vm-quick:
-    scripts/test-vm './runtime=^Test(StartExecStop|Reboot|StopTimeout|Limits|Pause)$' ./pool/checkconfig
+    scripts/test-vm './runtime=^Test(StartExecStop|Reboot|StopTimeout|Limits|Pause)$' './runtime/cgroup=^TestApply$' ./pool/checkconfig
 
 # Debian's systemd and Alpine's openrc under load: do their supervisors grow? just soak 1h
 soak time="10m": build

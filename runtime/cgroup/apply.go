@@ -149,7 +149,10 @@ func (g Group) write(h Hierarchy, s setting, w write) error {
 			return nil
 		}
 		value := w.value
-		if value == "" && !h.Unified { // v1's cpusets inherit nothing by being empty
+		switch {
+		case value == "" && h.Unified: // a write of nothing is none
+			value = "\n"
+		case value == "": // v1's cpusets inherit nothing by being empty
 			above, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name))
 			if err != nil {
 				return fmt.Errorf("cannot read %s: %w", name, err)
