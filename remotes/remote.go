@@ -90,7 +90,7 @@ func (e *InsecureURLError) Error() string {
 
 // Hint says how to use it all the same.
 func (e *InsecureURLError) Hint() string {
-	return "anyone between you and the server could replace the images; --insecure-http accepts that for this remote"
+	return "anyone between you and the server could replace the images; a remote made by remote add --insecure-http accepts that"
 }
 
 // parseURL is ParseURL; insecure admits http too.

@@ -87,7 +87,7 @@ func TestParseURL(t *testing.T) {
 func TestInsecureHTTP(t *testing.T) {
 	var ie *InsecureURLError
 	_, err := ParseURL("http://e/x")
-	if !errors.As(err, &ie) || !strings.Contains(ie.Hint(), "--insecure-http") {
+	if !errors.As(err, &ie) || !strings.Contains(ie.Hint(), "remote add --insecure-http") {
 		t.Errorf("%v", err)
 	}
 	if _, err := NewClient(Remote{Name: "x", URL: "http://e"}, Options{}); !errors.As(err, &ie) {
