@@ -5,21 +5,75 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
-// sealedProgram is a copy of this program that nobody can write to. A privileged
+// sealedProgram is this program in a file that nobody can write to. A privileged
 // instance's root may write to the program's file on the host, if it gets hold of
 // it: by /proc/PID/exe of a process of ours, or by an init or a command that is
 // a script of "#!/proc/self/exe" (CVE-2019-5736). So what enters such an instance
-// runs from a copy. Others cannot write to it: see package join.
-func sealedProgram() (_ *os.File, err error) {
+// runs from a file of another file system, one that cannot be made writable: an
+// overlay, which takes no time, or else a copy in memory. Other instances cannot
+// write to the program: see package join.
+func sealedProgram() (*os.File, error) {
 	exe, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the own program: %w", err)
 	}
 	defer func() { _ = exe.Close() }() // read-only
+	if program, err := overlaidProgram(exe); err == nil {
+		return program, nil
+	}
+	return copiedProgram(exe)
+}
+
+// overlaidProgram opens the program by way of an overlay of its directory that is
+// mounted nowhere. An overlay without an upper layer is read-only for good
+// (Documentation/filesystems/overlayfs.rst, "Multiple lower layers"). It fails
+// where the program was replaced or removed, and where there are no overlays.
+func overlaidProgram(exe *os.File) (_ *os.File, err error) {
+	path, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }() // read-only
+	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fs) }() // the mount has it
+	// It wants two layers; of the second nothing is used.
+	if err := unix.FsconfigSetString(fs, "lowerdir", pathOf(dir)+":/sys"); err != nil {
+		return nil, err
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return nil, err
+	}
+	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(mount) }() // the file has it
+	fd, err := unix.Openat(mount, filepath.Base(path), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	program := os.NewFile(uintptr(fd), path)
+	// What the overlay has found is what is at the path, before and after.
+	if !sameFile(exe, path) {
+		return nil, errors.Join(errors.New("the own program was replaced"), program.Close())
+	}
+	return program, nil
+}
+
+// copiedProgram is a copy in memory, sealed (man memfd_create).
+func copiedProgram(exe *os.File) (_ *os.File, err error) {
 	const sealable = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err := unix.MemfdCreate("poolctl", sealable|unix.MFD_EXEC)
 	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
