@@ -109,8 +109,13 @@ func (s *System) runningInstance(name string) (*runtime.Instance, error) {
 	return runtime.Open(s.instanceRunDir(name))
 }
 
-// isRunning says whether the instance's PID 1 lives.
+// isRunning says whether the instance runs, or is about to again by itself.
 func (s *System) isRunning(name string) bool {
+	return s.isLive(name) || runtime.Restarting(s.instanceRunDir(name))
+}
+
+// isLive says whether the instance's PID 1 lives.
+func (s *System) isLive(name string) bool {
 	in, err := s.runningInstance(name)
 	if err != nil {
 		return false
@@ -147,7 +152,7 @@ func (s *System) mountedDisks(name string) []runtime.Disk {
 	return disks
 }
 
-// liveNames names the instances whose PID 1 lives.
+// liveNames names the instances that run, or are about to again by themselves.
 func (s *System) liveNames() ([]string, error) {
 	entries, err := os.ReadDir(s.instancesRunDir())
 	if err != nil {

@@ -2,6 +2,8 @@ package pool
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -60,5 +62,52 @@ func TestInstanceLimits(t *testing.T) {
 	}
 	if _, err := s.runningInstance("c1"); !errors.Is(err, runtime.ErrNotRunning) {
 		t.Error(err)
+	}
+}
+
+// TestLimitsTakenBack: a change of a profile takes effect in one running instance and cannot in the next: the first has what it
+// had, in the kernel too.
+func TestLimitsTakenBack(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	createPool(t, s, "p", nil)
+	ok(t, s.CreateProfile(ctx, "lim", ProfilePut{Config: map[string]string{"limits.processes": "40", "environment.WHO": "before"}}))
+	for _, name := range []string{"c1", "c2"} {
+		busyboxInstance(t, s, "p", name)
+		ok(t, s.UpdateInstance(ctx, name, func(put *InstancePut) error { put.Profiles = append(put.Profiles, "lim"); return nil }), s.Start(ctx, name))
+	}
+	change := map[string]string{"limits.processes": "20", "environment.WHO": "after", "limits.memory": "32MiB"}
+	was := map[string]string{"limits.processes": "40", "environment.WHO": "before", "limits.memory": ""}
+	kernel := func(name, processes string, memory int64) {
+		t.Helper()
+		s.execOK(t, name, `[ "$(cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null)" = `+processes+` ]`)
+		live, err := s.runningInstance(name)
+		ok(t, err)
+		st, err := live.Stats()
+		l, lerr := live.Limits()
+		ok(t, err, lerr, live.Close())
+		if st.MemoryLimit != memory || l.Memory != memory {
+			t.Errorf("%s has a limit of memory of %d, and %d noted; want %d", name, st.MemoryLimit, l.Memory, memory)
+		}
+	}
+	// It can be done.
+	ok(t, s.SetProfileConfig(ctx, "lim", change))
+	kernel("c1", "20", 32<<20)
+	kernel("c2", "20", 32<<20)
+	ok(t, s.SetProfileConfig(ctx, "lim", was))
+	kernel("c1", "40", 0)
+
+	// What is noted of the second's cannot be read: it is left as it is.
+	ok(t, os.WriteFile(filepath.Join(s.instanceRunDir("c2"), "limits.json"), []byte("{"), 0o600))
+	if err := s.SetProfileConfig(ctx, "lim", change); !isError(err, "instance c2: limits.memory: cannot read the instance's limits") {
+		t.Errorf("%v", err)
+	}
+	kernel("c1", "40", 0)
+	s.execOK(t, "c1", `[ "$WHO" = before ]`)
+	for _, name := range []string{"c1", "c2"} {
+		if c := recordOf(t, s, name).ExpandedConfig; c["limits.processes"] != "40" || c["limits.memory"] != "" || c["environment.WHO"] != "before" {
+			t.Errorf("%s: %v", name, c)
+		}
+		ok(t, s.Stop(ctx, name, StopOptions{Force: true}))
 	}
 }

@@ -172,7 +172,7 @@ func (s *System) addState(in *Instance) error {
 // a process that exits loses its namespaces a moment before it is a dead one.
 func (s *System) isEnding(name string) bool {
 	for range 50 {
-		if !s.isRunning(name) {
+		if !s.isLive(name) {
 			return true
 		}
 		time.Sleep(2 * time.Millisecond)

@@ -38,18 +38,10 @@ func (s *System) Stop(ctx context.Context, name string, o StopOptions) (err erro
 
 func (s *System) stopLocked(ctx context.Context, in *lockedInstance, o StopOptions) error {
 	name := in.rec.Name
-	live, err := s.runningInstance(name)
-	if errors.Is(err, runtime.ErrNotRunning) {
-		return errors.New("it is stopped already")
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { _ = live.Close() }()
 	if o.Timeout <= 0 {
 		o.Timeout = defaultStopTimeout
 	}
-	if err := live.Stop(ctx, runtime.StopOptions{Force: o.Force, Timeout: o.Timeout}); err != nil {
+	if err := s.stopLive(ctx, name, runtime.StopOptions{Force: o.Force, Timeout: o.Timeout}); err != nil {
 		if errors.Is(err, runtime.ErrTimeout) {
 			err = withHint(err, "poolctl stop --force %s ends it at once", name)
 		}
@@ -63,6 +55,22 @@ func (s *System) stopLocked(ctx context.Context, in *lockedInstance, o StopOptio
 		s.notePower(in, power, func(*tree.Instance) {})
 	}
 	return nil
+}
+
+// stopLive stops an instance that runs or is about to.
+func (s *System) stopLive(ctx context.Context, name string, o runtime.StopOptions) error {
+	restarting := runtime.Restarting(s.instanceRunDir(name)) // before it is seen not to run
+	live, err := s.runningInstance(name)
+	if errors.Is(err, runtime.ErrNotRunning) {
+		if restarting || runtime.Restarting(s.instanceRunDir(name)) {
+			return runtime.StopRestarting(ctx, s.instanceRunDir(name), o)
+		}
+		return errors.New("it is stopped already")
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(live.Stop(ctx, o), live.Close())
 }
 
 // Restart stops and starts an instance.

@@ -55,7 +55,7 @@ const upkeepWait = 20 * time.Millisecond
 // for the next time.
 func recountSizes(ctx context.Context, about string) error {
 	s, of, err := upkeepSystem(about)
-	if err != nil || !s.isRunning(of.Instance) {
+	if err != nil || !s.isLive(of.Instance) {
 		return err
 	}
 	err = s.recountIn(ctx, of.Pool, func(p *openedPool) error {

@@ -319,6 +319,7 @@ func (s *supervisor) note(pid int, ready bool) error {
 	}
 	s.state.InitPID, s.state.InitStart, s.state.Ready = pid, start, ready
 	if ready {
+		s.state.Restarting = false
 		s.state.StartedAt = time.Now().UTC()
 	}
 	return s.state.save(s.spec.RunDir)

@@ -96,6 +96,27 @@ func TestAutoRestart(t *testing.T) {
 	checkGone(t, s)
 }
 
+// An instance that is down for a moment, until it is started again, can be stopped.
+func TestStopRestarting(t *testing.T) {
+	s := testSpec(t, busyboxRoot(t))
+	s.AutoRestart, s.ExitFile = true, filepath.Join(t.TempDir(), "exit")
+	s.Init = []string{"/bin/sh", "-c", "sleep 0.1; exit 3"}
+	if err := Start(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it waits for its next start", 30*time.Second, func() bool { return Restarting(s.RunDir) })
+	if err := StopRestarting(t.Context(), s.RunDir, StopOptions{Timeout: 10 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	checkGone(t, s)
+	if Restarting(s.RunDir) {
+		t.Error("it is still to be started again")
+	}
+	if e, ok, err := LoadExit(s.ExitFile); !ok || err != nil {
+		t.Errorf("how it ended: %+v, %v", e, err)
+	}
+}
+
 // More than ten restarts within a minute are none.
 func TestAutoRestartPolicy(t *testing.T) {
 	s := newSupervisor(Hooks{})

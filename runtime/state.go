@@ -29,6 +29,8 @@ type state struct {
 	BootID string `json:"boot_id"`
 	// Ready is set once the image's init has been executed.
 	Ready bool `json:"ready,omitempty"`
+	// Restarting says that the supervisor is about to boot it again after a pause.
+	Restarting bool `json:"restarting,omitempty"`
 	// NoConsole says that the console was lost with the supervisor that had it.
 	NoConsole     bool      `json:"no_console,omitempty"`
 	SupervisorPID int       `json:"supervisor_pid"`

@@ -118,12 +118,13 @@ func (s *supervisor) ended(c wait.Config) int {
 		exit.Reason, exit.Signal, exit.Code = ExitPoweredOff, 0, 0
 	}
 	if pause, again := s.again(&exit, stopped || s.isDown()); again {
-		time.Sleep(pause)
-		init, err := s.reboot()
-		if err == nil {
-			return s.waits(init.pidfd)
+		if stopped = s.stoppedWithin(pause); !stopped {
+			init, err := s.reboot()
+			if err == nil {
+				return s.waits(init.pidfd)
+			}
+			s.log.Printf("cannot start again: %v", err)
 		}
-		s.log.Printf("cannot start again: %v", err)
 	}
 	how := EndedByItself
 	if stopped || s.isDown() {
