@@ -40,7 +40,7 @@ type adapted struct {
 // there, and does not here, becomes the instance's own. Disks in the pool are
 // found by its name here, and a nic of a network that is not here is put on the
 // one that the profiles here have. Devices that only profiles here have are
-// hidden, and so are disks of the host's. Adapting again changes nothing.
+// hidden, and so are disks and devices of the host's. Adapting again changes nothing.
 func (h newHome) adapt(was settings) (adapted, error) {
 	var out adapted
 	out.profiles = slices.DeleteFunc(slices.Clone(was.profiles), func(p string) bool { return !h.hasProfile(p) })
@@ -108,11 +108,13 @@ func (h newHome) mask(own, wanted, expanded map[string]map[string]string) {
 	}
 }
 
-// device is a device as it is to be here, a disk of the host's hidden; byProfiles
+// device is a device as it is to be here, a disk or device node of the host's hidden; byProfiles
 // is what the profiles here have by its name. note tells of a network that is not here.
 func (h newHome) device(dev, byProfiles map[string]string) (now map[string]string, note string) {
 	now = maps.Clone(dev)
 	switch dev["type"] {
+	case "unix-char", "unix-block":
+		return hideDisk(dev), ""
 	case "disk":
 		if isHostDisk(dev) {
 			return hideDisk(dev), ""

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -15,8 +16,8 @@ const hiddenPrefix = "user.was."
 // that no pool has.
 func isHostDisk(dev map[string]string) bool { return isDisk(dev) && dev["pool"] == "" }
 
-// hideDisk is what an adopted instance has in the place of a disk of the host's:
-// nothing, and what it was. Its paths were those of another host, or who filled
+// hideDisk is what an adopted instance has in the place of a disk or device node of
+// the host's: nothing, and what it was. Its paths were those of another host, or who filled
 // the pool wants to get at this one's files.
 func hideDisk(dev map[string]string) map[string]string {
 	out := map[string]string{"type": "none"}
@@ -26,11 +27,14 @@ func hideDisk(dev map[string]string) map[string]string {
 	return out
 }
 
-// hiddenDisks names the disks among devices that hideDisk has hidden.
+// hiddenDisks names the disks and device nodes among devices that hideDisk has hidden.
 func hiddenDisks(devices map[string]map[string]string) []string {
 	var out []string
 	for _, n := range sortedKeys(devices) {
-		if devices[n]["type"] == "none" && devices[n][hiddenPrefix+"type"] == "disk" {
+		if devices[n]["type"] != "none" {
+			continue
+		}
+		if was := devices[n][hiddenPrefix+"type"]; was == "disk" || isUnixDevice(map[string]string{"type": was}) {
 			out = append(out, n)
 		}
 	}
@@ -41,14 +45,22 @@ func hiddenDisks(devices map[string]map[string]string) []string {
 // again; where is the instance, or a snapshot of it.
 func (s *System) noticeHidden(where, instance, name string, dev map[string]string) {
 	names := shellWord(instance) + " " + shellWord(name)
-	add := "poolctl config device add " + names + " disk"
+	add := "poolctl config device add " + names + " " + shellWord(dev[hiddenPrefix+"type"])
 	for _, k := range sortedKeys(dev) {
 		if key, was := strings.CutPrefix(k, hiddenPrefix); was && key != "type" {
 			add += " " + shellWord(key+"="+dev[k])
 		}
 	}
+	source, path := hiddenPlaces(dev)
 	s.noticef("%s: device %s is hidden, because it is %s of the host, on %s inside; to add it again: poolctl config device remove %s && %s",
-		where, shellWord(name), shellWord(dev[hiddenPrefix+"source"]), shellWord(dev[hiddenPrefix+"path"]), names, add)
+		where, shellWord(name), shellWord(source), shellWord(path), names, add)
+}
+
+// hiddenPlaces are the source and the path of a hidden device: of a device node,
+// one may be both.
+func hiddenPlaces(dev map[string]string) (source, path string) {
+	source, path = dev[hiddenPrefix+"source"], dev[hiddenPrefix+"path"]
+	return cmp.Or(source, path), cmp.Or(path, source)
 }
 
 // shellWord is a word as a shell takes it, and as a terminal shows it: what does

@@ -136,7 +136,8 @@ func (s *System) addProfiles(ctx context.Context, infos []tree.ProfileInfo, home
 		}
 		s.noticef("profile %s is new here", p.Name)
 		for _, name := range hiddenDisks(p.Devices) {
-			s.noticef("profile %s: device %s is hidden, because it is %s of the host", p.Name, shellWord(name), shellWord(p.Devices[name][hiddenPrefix+"source"]))
+			source, _ := hiddenPlaces(p.Devices[name])
+			s.noticef("profile %s: device %s is hidden, because it is %s of the host", p.Name, shellWord(name), shellWord(source))
 		}
 	}
 	return nil

@@ -58,6 +58,8 @@ func (s *System) checkDevice(name string, dev map[string]string) (err error) {
 		}
 	case isDisk(dev):
 		err = checkDisk(dev)
+	case isUnixDevice(dev):
+		err = checkUnixDevice(dev)
 	case dev["type"] == "nic":
 		err = checkKeys(dev, "network", "nictype", "parent", "name", "hwaddr")
 		if b := nicBridge(dev); err == nil && b == "" {
@@ -68,7 +70,7 @@ func (s *System) checkDevice(name string, dev map[string]string) (err error) {
 	case dev["type"] == "none":
 		err = checkKeys(dev)
 	default:
-		err = withHint(fmt.Errorf("type %q is unknown", dev["type"]), "the types are disk, nic and none")
+		err = withHint(fmt.Errorf("type %q is unknown", dev["type"]), "the types are %s", deviceTypes())
 	}
 	if err != nil {
 		return fmt.Errorf("device %s: %w", name, err)

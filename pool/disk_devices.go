@@ -59,12 +59,12 @@ type diskDevice struct {
 	dev  map[string]string
 }
 
-// disksOf are the disks among devices, those of volumes in an order that is the
+// disksOf are the disks and device nodes among devices, those of volumes in an order that is the
 // same for everybody who locks them.
 func disksOf(devices map[string]map[string]string) []diskDevice {
 	var out []diskDevice
 	for _, n := range slices.Sorted(maps.Keys(devices)) {
-		if isDisk(devices[n]) {
+		if isMounted(devices[n]) {
 			out = append(out, diskDevice{n, devices[n]})
 		}
 	}
@@ -89,7 +89,11 @@ func (s *System) mountable(ctx context.Context, disks []diskDevice) (out []runti
 	locked := map[string]bool{}
 	for _, d := range disks {
 		var one runtime.Disk
-		if err = checkDisk(d.dev); err == nil && d.dev["pool"] != "" {
+		if isUnixDevice(d.dev) {
+			if err = checkUnixDevice(d.dev); err == nil {
+				one, err = nodeDisk(d)
+			}
+		} else if err = checkDisk(d.dev); err == nil && d.dev["pool"] != "" {
 			var hold func() error
 			one, hold, err = s.volumeDisk(ctx, d, locked)
 			if hold != nil {
@@ -100,7 +104,7 @@ func (s *System) mountable(ctx context.Context, disks []diskDevice) (out []runti
 		}
 		required := d.dev["required"] == "" || isTrue(d.dev["required"])
 		if err != nil && !required && (errors.Is(err, ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
-			s.noticef("disk %s is left out: %s", d.name, err)
+			s.noticef("%s %s is left out: %s", d.dev["type"], d.name, err)
 			continue
 		}
 		if err != nil {
@@ -150,7 +154,7 @@ func hostDisk(d diskDevice) (runtime.Disk, error) {
 		return runtime.Disk{}, err
 	}
 	if !fi.IsDir() && !fi.Mode().IsRegular() {
-		return runtime.Disk{}, withHint(fmt.Errorf("%s is neither a directory nor a file", d.dev["source"]), "block devices are not supported")
+		return runtime.Disk{}, withHint(fmt.Errorf("%s is neither a directory nor a file", d.dev["source"]), "a device of type unix-block gives it a block device")
 	}
 	return runtime.Disk{
 		Device: d.name, Source: d.dev["source"], Path: d.dev["path"], ReadOnly: isTrue(d.dev["readonly"]),
@@ -159,7 +163,7 @@ func hostDisk(d diskDevice) (runtime.Disk, error) {
 }
 
 // plugDisks makes a change of the devices of an instance effective, as far as
-// disks besides the root disk are concerned, and returns how to take it back.
+// disks besides the root disk, and device nodes, are concerned, and returns how to take it back.
 // They are mounted and unmounted in an instance that runs; of one that does not,
 // they are checked.
 func (s *System) plugDisks(ctx context.Context, instance string, was, now map[string]map[string]string) (undo func(context.Context) error, err error) {

@@ -134,7 +134,7 @@ func (s *System) changeDevices(ctx context.Context, instance string, change func
 }
 
 // applyDevices makes a change effective before it is recorded, and returns how
-// to take it back. Besides disks, and the size of the root disk, nothing can be
+// to take it back. Besides disks, device nodes, and the size of the root disk, nothing can be
 // changed while the instance runs.
 func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now tree.Instance) (undo func(context.Context) error, err error) {
 	running, sizeOnly := s.isRunning(in.rec.Name), true
@@ -200,5 +200,7 @@ func onlySizeDiffers(a, b map[string]string) bool {
 }
 
 // isPlugged says whether a device comes to and goes from an instance that runs: a
-// disk, or none at all.
-func isPlugged(dev map[string]string) bool { return dev == nil || dev["type"] == "none" || isDisk(dev) }
+// disk, a device node, or none at all.
+func isPlugged(dev map[string]string) bool {
+	return dev == nil || dev["type"] == "none" || isMounted(dev)
+}

@@ -172,7 +172,7 @@ func (s *System) nics(ctx context.Context, in *lockedInstance) ([]network.NIC, e
 				return nil, fmt.Errorf("device %s: %w", n, err)
 			}
 			out = append(out, nic)
-		case "disk", "none":
+		case "disk", "none", "unix-char", "unix-block":
 		default:
 			return nil, fmt.Errorf("device %s: type %q is unknown", n, dev["type"])
 		}

@@ -45,7 +45,11 @@ func (s *supervisor) limitDevices(uid, gid int) error {
 	if err != nil {
 		return err
 	}
-	err = s.group.LimitDevices(append(cgroup.DefaultDevices(), extra...), uid, gid)
+	disks, err := loadDisks(s.spec.RunDir)
+	if err != nil {
+		return err
+	}
+	err = s.group.LimitDevices(allowedDevices(extra, disks), uid, gid)
 	if errors.Is(err, cgroup.ErrNoDeviceControl) && !s.spec.Privileged {
 		return nil
 	}
@@ -53,23 +57,18 @@ func (s *supervisor) limitDevices(uid, gid int) error {
 }
 
 // SetDevices replaces, in the running instance, what device nodes it may use over
-// those that all instances have (Spec.Devices). What is open stays open. The
+// those that all instances have (Spec.Devices) and those of its nodes. What is open stays open. The
 // caller keeps others from doing the same at the same time.
 func (i *Instance) SetDevices(list []cgroup.Device) error {
 	before, err := loadDevices(i.dir)
 	if err != nil {
 		return err
 	}
-	g, err := i.group()
+	disks, err := i.Disks()
 	if err != nil {
 		return err
 	}
-	all := func(extra []cgroup.Device) []cgroup.Device { return append(cgroup.DefaultDevices(), extra...) }
-	err = g.ChangeDevices(all(before), all(list))
-	if errors.Is(err, cgroup.ErrNoDeviceControl) && !i.state.Privileged {
-		err = nil
-	}
-	if err != nil {
+	if err := i.changeDevices(allowedDevices(before, disks), allowedDevices(list, disks)); err != nil {
 		return err
 	}
 	return saveDevices(i.dir, list)

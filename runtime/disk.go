@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// Disk is a directory or file of the host's that an instance sees.
+// Disk is a directory or file of the host's that an instance sees, or a device
+// node.
 type Disk struct {
 	// Device is the device's name, for messages.
 	Device string `json:"device"`
@@ -32,6 +33,9 @@ type Disk struct {
 	Shifted IDMap `json:"shifted,omitzero"`
 	// Volume is what Source is for the caller; for nothing but Instance.Disks.
 	Volume string `json:"volume,omitempty"`
+	// Node, unless zero, is a device node that is made and mounted at Path; Source
+	// is then for messages only, and what follows it for nothing.
+	Node Node `json:"node,omitzero"`
 }
 
 // maxDiskPath bounds Path: names of mounts longer than PATH_MAX cannot be used.
@@ -41,17 +45,25 @@ const maxDiskPath = 4000
 func (d Disk) validate() error {
 	switch {
 	case !filepath.IsAbs(d.Source):
-		return fmt.Errorf("invalid source %q of disk %s: want an absolute path", d.Source, d.Device)
+		return fmt.Errorf("invalid source %q of %s: want an absolute path", d.Source, d.label())
 	case !filepath.IsAbs(d.Path), strings.Contains(d.Path, "\x00"), len(d.Path) > maxDiskPath, d.Inside() == "/":
-		return fmt.Errorf("invalid path %q of disk %s: want an absolute path below the root", d.Path, d.Device)
+		return fmt.Errorf("invalid path %q of %s: want an absolute path below the root", d.Path, d.label())
 	}
 	// The instance has its own there.
 	for _, own := range []string{"/proc", "/sys", "/dev"} {
 		if in := d.Inside(); in == own {
-			return fmt.Errorf("invalid path %q of disk %s: it is the instance's own", d.Path, d.Device)
+			return fmt.Errorf("invalid path %q of %s: it is the instance's own", d.Path, d.label())
 		}
 	}
-	return nil
+	return d.Node.validate()
+}
+
+// label names it in messages.
+func (d Disk) label() string {
+	if d.Node != (Node{}) {
+		return "device " + d.Device
+	}
+	return "disk " + d.Device
 }
 
 // Inside is Path without superfluous slashes, "." and "..".

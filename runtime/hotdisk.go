@@ -19,7 +19,8 @@ import (
 // ErrDiskBusy says that a disk cannot be taken away: something inside uses it.
 var ErrDiskBusy = errors.New("it is in use inside the instance")
 
-// AttachDisk mounts a disk in the running instance. The caller keeps others from
+// AttachDisk mounts a disk in the running instance, which may then use the device
+// of its node. The caller keeps others from
 // changing the disks of the instance at the same time.
 func (i *Instance) AttachDisk(ctx context.Context, d Disk) error {
 	if err := d.validate(); err != nil {
@@ -31,7 +32,7 @@ func (i *Instance) AttachDisk(ctx context.Context, d Disk) error {
 	}
 	for _, have := range disks {
 		if have.Inside() == d.Inside() {
-			return fmt.Errorf("cannot mount disk %s at %s: disk %s is there", d.Device, d.Path, have.Device)
+			return fmt.Errorf("cannot mount %s at %s: %s is there", d.label(), d.Path, have.label())
 		}
 	}
 	mount := -1
@@ -49,12 +50,16 @@ func (i *Instance) AttachDisk(ctx context.Context, d Disk) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("cannot mount disk %s: %w", d.Device, err)
+		return fmt.Errorf("cannot mount %s: %w", d.label(), err)
 	}
 	defer func() { _ = unix.Close(mount) }() // attached, it stays without
 	// Before it is mounted: DetachDisk takes away what it knows of, mounted or not.
-	if err := saveDisks(i.dir, append(slices.Clone(disks), d)); err != nil {
+	with := append(slices.Clone(disks), d)
+	if err := saveDisks(i.dir, with); err != nil {
 		return err
+	}
+	if err := i.changeNodes(disks, with); err != nil {
+		return errors.Join(fmt.Errorf("cannot allow %s: %w", d.label(), err), saveDisks(i.dir, disks), i.changeNodes(with, disks))
 	}
 	err = i.inside(func(root, _ int) error {
 		if err := i.becomeInside(); err != nil {
@@ -63,13 +68,14 @@ func (i *Instance) AttachDisk(ctx context.Context, d Disk) error {
 		return stage.AttachDisk(mount, root, d.Inside())
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("cannot mount disk %s: %w", d.Device, err), saveDisks(i.dir, disks))
+		return errors.Join(fmt.Errorf("cannot mount %s: %w", d.label(), err), saveDisks(i.dir, disks), i.changeNodes(with, disks))
 	}
 	return nil
 }
 
 // DetachDisk unmounts the disk of a device in the running instance. One that is
-// not mounted is no error; one that something inside uses is ErrDiskBusy.
+// not mounted is no error; one that something inside uses is ErrDiskBusy. A node
+// is taken away whoever has its device open, and keeps it.
 func (i *Instance) DetachDisk(device string) error {
 	disks, err := i.Disks()
 	if err != nil {
@@ -80,9 +86,14 @@ func (i *Instance) DetachDisk(device string) error {
 		return nil
 	}
 	if err := i.unmount(disks[at]); err != nil {
-		return fmt.Errorf("cannot unmount disk %s: %w", device, err)
+		return fmt.Errorf("cannot unmount %s: %w", disks[at].label(), err)
 	}
-	return saveDisks(i.dir, slices.Delete(disks, at, at+1))
+	without := slices.Delete(slices.Clone(disks), at, at+1)
+	// The rule first: DetachDisk takes away what it knows of, allowed or not.
+	if err := i.changeNodes(disks, without); err != nil {
+		return fmt.Errorf("cannot take device %s away: %w", device, err)
+	}
+	return saveDisks(i.dir, without)
 }
 
 // unmount ends the mount of a disk. What else the instance has mounted at its
@@ -109,12 +120,15 @@ func (i *Instance) unmount(d Disk) error {
 		if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
 			return nil // the instance has unmounted it
 		}
-		if serr == nil && (st.Ino != source.Ino || unix.Mkdev(st.Dev_major, st.Dev_minor) != source.Dev) {
+		if d.Node != (Node{}) && !d.Node.isAt(st) || d.Node == (Node{}) && serr == nil && (st.Ino != source.Ino || unix.Mkdev(st.Dev_major, st.Dev_minor) != source.Dev) {
 			return fmt.Errorf("something else is mounted at %s inside", d.Path)
 		}
 		// By its parent: a path to it would be a reference to the mount.
 		if err := unix.Chdir(filepath.Dir(path)); err != nil {
 			return fmt.Errorf("cannot enter %s: %w", filepath.Dir(path), err)
+		}
+		if d.Node != (Node{}) {
+			return i.unmountNode(filepath.Base(path))
 		}
 		err = unix.Unmount(filepath.Base(path), unix.UMOUNT_NOFOLLOW)
 		if errors.Is(err, unix.EBUSY) {

@@ -146,7 +146,7 @@ func (s Spec) validateDisks() error {
 			return err
 		}
 		if other, twice := seen[d.Inside()]; twice {
-			return fmt.Errorf("disks %s and %s are both at %s", other, d.Device, d.Path)
+			return fmt.Errorf("devices %s and %s are both at %s", other, d.Device, d.Path)
 		}
 		seen[d.Inside()] = d.Device
 	}

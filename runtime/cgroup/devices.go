@@ -38,8 +38,8 @@ func (d Device) String() string {
 	return fmt.Sprintf("%c %s:%s %s", d.Type, number(d.Major), number(d.Minor), d.Access)
 }
 
-// validate refuses what the kernel would understand as something else.
-func (d Device) validate() error {
+// Validate refuses what the kernel would understand as something else.
+func (d Device) Validate() error {
 	if d.Type != 'b' && d.Type != 'c' || d.Major < AnyNumber || d.Minor < AnyNumber || d.Major >= 1<<12 || d.Minor >= 1<<20 || accessBits(d.Access) == 0 {
 		return fmt.Errorf("invalid device rule %q", d)
 	}
@@ -74,7 +74,7 @@ const payload = "payload"
 // none yet, from all devices but those; uid and gid are as in Create.
 func (g Group) LimitDevices(list []Device, uid, gid int) error {
 	for _, d := range list {
-		if err := d.validate(); err != nil {
+		if err := d.Validate(); err != nil {
 			return err
 		}
 	}
@@ -127,7 +127,7 @@ func (g Group) tasksDir(h Hierarchy) string {
 // group and all below it. What has a device open keeps it.
 func (g Group) ChangeDevices(from, to []Device) error {
 	for _, d := range to {
-		if err := d.validate(); err != nil {
+		if err := d.Validate(); err != nil {
 			return err
 		}
 	}
