@@ -18,7 +18,7 @@ default:
 
 # Build ./poolctl: one static binary.
 build:
-    go build -trimpath -ldflags '-s -w -X main.version={{ version }}' -o poolctl ./cmd/poolctl
+    go build -trimpath -tags urfave_cli_no_docs -ldflags '-s -w -X main.version={{ version }}' -o poolctl ./cmd/poolctl
 
 # All tests, as root: units, the real kernel, and the program end to end (alone: it checks the whole machine for leaks).
 # A test that fails is run again, alone, up to twice: many watch real time on what may be a busy machine. Those that needed it

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,7 +46,7 @@ func KernelErrors(uuid, device string) []KernelError {
 	return kernelErrors(lines, uuid, strings.TrimPrefix(device, "/dev/"))
 }
 
-var errnoForm = regexp.MustCompile(`(?:errno=|error )-(\d{1,4})\b`)
+var errnoForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?:errno=|error )-(\d{1,4})\b`) })
 
 // kernelErrors looks through records of /dev/kmsg (dev-kmsg in the kernel's
 // Documentation/ABI): "PRIORITY,SEQUENCE,TIME,FLAGS;TEXT\n", and further lines.
@@ -68,7 +69,7 @@ func kernelErrors(records []string, uuid, device string) []KernelError {
 			continue
 		}
 		e := KernelError{Text: text}
-		if m := errnoForm.FindStringSubmatch(text); m != nil {
+		if m := errnoForm().FindStringSubmatch(text); m != nil {
 			n, _ := strconv.Atoi(m[1])
 			e.Errno = unix.Errno(n)
 		}

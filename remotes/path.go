@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -14,7 +15,7 @@ const maxPathLen = 1024
 
 // schemeRE finds a URL scheme with a path behind it. A colon alone is common in
 // file names ("com.ubuntu.cloud:released:download.json", "20230423_23:08/").
-var schemeRE = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*:/`)
+var schemeRE = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*:/`) })
 
 // checkPath refuses a path from a catalogue that would leave the remote's own
 // directory: absolute, with a scheme or host, with "." or ".." in it.
@@ -26,7 +27,7 @@ func checkPath(p string) error {
 		return fmt.Errorf("it is longer than %d bytes", maxPathLen)
 	case p[0] == '/':
 		return errors.New("it is absolute")
-	case schemeRE.MatchString(p):
+	case schemeRE().MatchString(p):
 		return errors.New("it is a URL")
 	case strings.ContainsRune(p, '\\'):
 		return errors.New(`it holds a "\"`)

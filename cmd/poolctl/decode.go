@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -15,8 +16,12 @@ import (
 // How package yaml tells of a field that into has not, and of a value of another
 // kind than into has.
 var (
-	unknownField = regexp.MustCompile(`^line (\d+): field (.*) not found in type ((?s:.*))$`)
-	otherKind    = regexp.MustCompile("^line (\\d+): cannot unmarshal !!(\\w+)(?: `((?s:.*))`)? into (.*)$")
+	unknownField = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^line (\d+): field (.*) not found in type ((?s:.*))$`)
+	})
+	otherKind = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile("^line (\\d+): cannot unmarshal !!(\\w+)(?: `((?s:.*))`)? into (.*)$")
+	})
 )
 
 // decodeEdited reads YAML that somebody has written, which has no fields at its
@@ -40,13 +45,13 @@ func decodeEdited(text []byte, into any, fields ...string) error {
 // typeProblem puts what package yaml says of a field in the user's words; top is
 // the type that has the fields.
 func typeProblem(text, top string, fields []string) error {
-	if m := unknownField.FindStringSubmatch(text); m != nil {
+	if m := unknownField().FindStringSubmatch(text); m != nil {
 		if m[3] != top {
 			return fmt.Errorf("line %s: unknown field %q", m[1], m[2])
 		}
 		return fmt.Errorf("line %s: unknown field %q: the fields are %s", m[1], m[2], strings.Join(fields, ", "))
 	}
-	if m := otherKind.FindStringSubmatch(text); m != nil {
+	if m := otherKind().FindStringSubmatch(text); m != nil {
 		is := map[string]string{"map": "a mapping", "seq": "a list"}[m[2]]
 		if is == "" {
 			is = fmt.Sprintf("%q", m[3])

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"poolctl/images"
 )
@@ -25,7 +26,7 @@ func (e *hintError) Hint() string { return e.hint }
 
 const busyboxHint = "install a static busybox; on Debian and Ubuntu: apt install busybox-static"
 
-var busyboxVersion = regexp.MustCompile(`BusyBox v([0-9]+(?:\.[0-9]+)+)`)
+var busyboxVersion = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`BusyBox v([0-9]+(?:\.[0-9]+)+)`) })
 
 // openBusybox is a small system of the host's static busybox: its init, a login
 // on the console without a password, a DHCP client.
@@ -80,7 +81,7 @@ func askBusybox(ctx context.Context, program string) (version string, applets []
 	if err != nil {
 		return "", nil, fmt.Errorf("cannot run %s: %w", program, err)
 	}
-	found := busyboxVersion.FindSubmatch(help)
+	found := busyboxVersion().FindSubmatch(help)
 	if found == nil {
 		return "", nil, &hintError{program + " does not say its version", busyboxHint}
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // maxConfig bounds a configuration in bytes; Debian's has 270 kB.
@@ -20,7 +21,7 @@ const maxConfig = 8 << 20
 // prefix CONFIG_, as y, m, or another value.
 type Kconfig map[string]string
 
-var optionLine = regexp.MustCompile(`^CONFIG_([A-Za-z0-9_]+)=(.*)$`)
+var optionLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^CONFIG_([A-Za-z0-9_]+)=(.*)$`) })
 
 // ParseKconfig reads a configuration (the kernel's
 // Documentation/kbuild/kconfig.rst), plain or with gzip. What is no
@@ -43,7 +44,7 @@ func ParseKconfig(r io.Reader) (Kconfig, error) {
 	}
 	k := Kconfig{}
 	for line := range strings.Lines(string(text)) {
-		if m := optionLine.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
+		if m := optionLine().FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
 			k[m[1]] = strings.Trim(m[2], `"`)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -17,8 +18,8 @@ var ErrInvalidName = errors.New("invalid name")
 const nameMax = 255
 
 var (
-	instanceName    = regexp.MustCompile(`^[a-zA-Z0-9-]+$`)
-	fingerprintForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	instanceName    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9-]+$`) })
+	fingerprintForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{64}$`) })
 )
 
 // ValidateInstanceName checks the name of a new instance by Incus's rules, which are those of a host name: 1 to 63 ASCII
@@ -35,7 +36,7 @@ func ValidateInstanceName(name string) error {
 		reason = `it must not start with "-"`
 	case strings.HasSuffix(name, "-"):
 		reason = `it must not end with "-"`
-	case !instanceName.MatchString(name):
+	case !instanceName().MatchString(name):
 		reason = `only letters, digits and "-" are allowed`
 	case name[0] >= '0' && name[0] <= '9':
 		reason = "it must not start with a digit"
@@ -75,7 +76,7 @@ func ValidateAlias(name string) error {
 // ValidateFingerprint checks that a fingerprint is 64 lower-case hexadecimal digits (a SHA-256). The error is
 // ErrInvalidName.
 func ValidateFingerprint(fingerprint string) error {
-	if !fingerprintForm.MatchString(fingerprint) {
+	if !fingerprintForm().MatchString(fingerprint) {
 		return fmt.Errorf("%w %q: a fingerprint has 64 hexadecimal digits", ErrInvalidName, fingerprint)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // A reservation's file is a line of dnsmasq's --dhcp-host: the hardware address,
@@ -22,14 +23,14 @@ import (
 const maxReservation = 512
 
 var (
-	instanceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
-	notAName     = regexp.MustCompile(`^([0-9.]+[smhdw]?|infinite|ignore|deprecated)$`)
+	instanceName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`) })
+	notAName     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([0-9.]+[smhdw]?|infinite|ignore|deprecated)$`) })
 )
 
 // validateInstance checks that a name can stand in a reservation: 1 to 63
 // letters, digits, '-', '_' and '.', the first and last a letter or digit.
 func validateInstance(name string) error {
-	if !instanceName.MatchString(name) {
+	if !instanceName().MatchString(name) {
 		return fmt.Errorf("invalid instance name %q", name)
 	}
 	return nil
@@ -41,7 +42,7 @@ func (r Reservation) format() []byte {
 	if r.IPv4.IsValid() {
 		s.WriteString("," + r.IPv4.String())
 	}
-	if notAName.MatchString(r.Instance) {
+	if notAName().MatchString(r.Instance) {
 		s.WriteString("\n# ")
 	} else {
 		s.WriteString(",")
@@ -77,7 +78,7 @@ func parseReservation(data []byte) (Reservation, error) {
 	if err := validateInstance(r.Instance); err != nil {
 		return Reservation{}, err
 	}
-	if notAName.MatchString(r.Instance) != commented {
+	if notAName().MatchString(r.Instance) != commented {
 		return Reservation{}, fmt.Errorf("invalid reservation: %q in the wrong place", r.Instance)
 	}
 	if len(fields) == 3 {
