@@ -65,7 +65,7 @@ func (s *System) checkDevice(name string, dev map[string]string) (err error) {
 		if b := nicBridge(dev); err == nil && b == "" {
 			err = withHint(errors.New("it has no network"), "network=NAME: poolctl network list")
 		} else if err == nil {
-			_, err = s.dir.LoadNetwork(b)
+			_, err = s.loadNetwork(b)
 		}
 	case dev["type"] == "none":
 		err = checkKeys(dev)

@@ -204,9 +204,9 @@ func (s *System) nic(ctx context.Context, in *lockedInstance, name string, dev m
 		}
 		in.rec = rec
 	}
-	rec, err := s.dir.LoadNetwork(bridgeName)
+	rec, err := s.loadNetwork(bridgeName)
 	if err != nil {
-		return nic, withHint(fmt.Errorf("network %q: %w", bridgeName, ErrNotFound), "poolctl network create %s", bridgeName)
+		return nic, err
 	}
 	bridge, err := s.networkUp(ctx, rec)
 	if err != nil {

@@ -144,6 +144,15 @@ func (s *System) Network(ctx context.Context, name string) (Network, error) {
 	}, nil
 }
 
+// loadNetwork reads the record of the network that a nic is to be on.
+func (s *System) loadNetwork(name string) (state.NetworkRecord, error) {
+	rec, err := s.dir.LoadNetwork(name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, state.ErrInvalidName) {
+		err = withHint(fmt.Errorf("network %q: %w", name, ErrNotFound), "poolctl network list shows them, poolctl network create NAME makes one")
+	}
+	return rec, err
+}
+
 // DeleteNetwork takes a network down and forgets it. It refuses while an
 // instance uses it; profiles lose their nic on it.
 func (s *System) DeleteNetwork(ctx context.Context, name string) error {
