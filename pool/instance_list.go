@@ -103,8 +103,8 @@ func (s *System) InstanceInfo(ctx context.Context, name string) (Instance, error
 		return in, nil
 	}
 	live, err := s.runningInstance(name)
-	if err != nil {
-		return in, nil //nolint:nilerr // it has just stopped
+	if err != nil { // it has just stopped
+		return in, nil
 	}
 	defer func() { _ = live.Close() }()
 	kills, kerr := live.OOMKills()

@@ -137,7 +137,13 @@ func (i *Instance) SetLimits(l Limits) (err error) {
 		}
 	}
 	if l.CPUCount != 0 || was.CPUCount != 0 || l.CPUs != was.CPUs {
-		return balance(filepath.Dir(i.dir))
+		if err := balance(filepath.Dir(i.dir)); err != nil {
+			err = errors.Join(err, applyLimits(g, l, was), saveLimits(i.dir, was))
+			if l.OOMScore != was.OOMScore {
+				err = errors.Join(err, i.setOOMScores(g, was.OOMScore))
+			}
+			return err
+		}
 	}
 	return nil
 }

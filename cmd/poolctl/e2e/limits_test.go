@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -79,7 +80,7 @@ func (h *host) execInBulk() {
 		wg.Go(func() {
 			err := h.command(h.t.Context(), "exec", "c1", "--", "sh", "-c", fmt.Sprintf("exit %d", i)).Run()
 			code := 0
-			if e, ok := err.(*exec.ExitError); ok {
+			if e, ok := errors.AsType[*exec.ExitError](err); ok {
 				code = e.ExitCode()
 			}
 			if code != i {
