@@ -22,7 +22,16 @@ func TestSealedProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, open := range map[string]func(*os.File) (*os.File, error){"overlay": overlaidProgram, "copy": copiedProgram} {
+	ways := map[string]func(*os.File) (*os.File, error){"copy": copiedProgram}
+	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	overlays := err == nil // else the kernel has none, and the copy is all there is
+	if overlays {
+		_ = unix.Close(fs)
+		ways["overlay"] = overlaidProgram
+	} else if !errors.Is(err, unix.ENODEV) {
+		t.Fatal(err)
+	}
+	for name, open := range ways {
 		t.Run(name, func(t *testing.T) {
 			if _, err := exe.Seek(0, io.SeekStart); err != nil {
 				t.Fatal(err)
@@ -69,7 +78,7 @@ func TestSealedProgram(t *testing.T) {
 	}
 	defer func() { _ = program.Close() }()
 	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(program.Fd()), &st); err != nil || st.Type != unix.OVERLAYFS_SUPER_MAGIC {
+	if err := unix.Fstatfs(int(program.Fd()), &st); err != nil || overlays && st.Type != unix.OVERLAYFS_SUPER_MAGIC {
 		t.Errorf("it was copied, which takes long: file system %#x, %v", st.Type, err)
 	}
 }
