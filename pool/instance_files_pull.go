@@ -27,6 +27,7 @@ func (f *Files) Read(ctx context.Context, name string, w io.Writer) error {
 
 // PullFile copies a file to target on the host, with its permissions but without
 // set-id bits: a program that a guest has made must not run as somebody there.
+// Holes stay holes.
 // A file that is there is replaced when all is there; a device, fifo or the like
 // is written to.
 func (f *Files) PullFile(ctx context.Context, name, target string) (err error) {
@@ -35,13 +36,12 @@ func (f *Files) PullFile(ctx context.Context, name, target string) (err error) {
 		return err
 	}
 	defer func() { _ = file.Close() }() // only read
-	from := &untilDone{ctx, file}
 	if there, err := os.Stat(target); err == nil && !there.Mode().IsRegular() {
 		out, err := os.OpenFile(target, os.O_WRONLY, 0)
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(out, from)
+		_, err = io.Copy(out, &untilDone{ctx, file})
 		return errors.Join(err, out.Close())
 	}
 	if real, err := filepath.EvalSymlinks(target); err == nil { // the link stays
@@ -52,7 +52,7 @@ func (f *Files) PullFile(ctx context.Context, name, target string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Cleanup()) }()
-	if _, err := io.Copy(out, from); err != nil {
+	if err := guestfs.CopyContent(ctx, out.File, file); err != nil {
 		return err
 	}
 	return out.CloseAtomicallyReplace()
@@ -149,8 +149,7 @@ func (f *Files) pullContent(ctx context.Context, name string, root *os.Root, to 
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, &untilDone{ctx, file})
-	if err == nil {
+	if err = guestfs.CopyContent(ctx, out, file); err == nil {
 		err = out.Chmod(info.Mode.Perm())
 	}
 	if err = errors.Join(err, out.Close()); err != nil {
