@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -169,7 +170,7 @@ func TestAdopted(t *testing.T) {
 	if f := slim(t, s.RunDir, 4<<20); f.fds > 14 {
 		t.Errorf("it has %s", f)
 	}
-	if err := AttachConsole(t.Context(), s.RunDir, ConsoleOptions{}); err != ErrConsoleLost {
+	if err := AttachConsole(t.Context(), s.RunDir, ConsoleOptions{}); !errors.Is(err, ErrConsoleLost) {
 		t.Errorf("console: %v", err)
 	}
 	if out, code := run(t, inst, "", "echo", "alive"); code != 0 || out != "alive\n" {
