@@ -219,7 +219,7 @@ func (a *attached) run(ctx context.Context) error {
 	}{{inDone, in}, {outDone, out}} {
 		if !c.done {
 			select {
-			case <-c.c:
+			case <-c.c: //nolint:errcheck // it was told to end; the first error counts
 			case <-time.After(consoleQuiet): // it hangs in a write to a terminal that was stopped
 			}
 		}

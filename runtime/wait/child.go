@@ -76,7 +76,7 @@ func (c *child) reap() {
 func (c *child) wait() {
 	var st syscall.WaitStatus
 	for {
-		if _, err := syscall.Wait4(c.pid, &st, 0, nil); err != syscall.EINTR { //nolint:errorlint // package errors is not there yet
+		if _, err := syscall.Wait4(c.pid, &st, 0, nil); err != syscall.EINTR {
 			return
 		}
 	}

@@ -64,7 +64,7 @@ func (p *process) console(events int16) {
 // stand still. It returns how much that was, -1 at the end.
 func (p *process) copyOutput() int {
 	n, err := syscall.Read(p.Console, output[1:])
-	if err == syscall.EAGAIN || err == syscall.EINTR { //nolint:errorlint // package errors is not there yet
+	if err == syscall.EAGAIN || err == syscall.EINTR {
 		return 0
 	}
 	if n <= 0 || err != nil { // EIO: nobody has the other end open
@@ -238,10 +238,10 @@ func (p *process) flushInput() {
 	}
 	for p.in.n > 0 {
 		n, err := syscall.Write(p.Console, p.in.buf[p.in.from:p.in.from+p.in.n])
-		if err == syscall.EINTR { //nolint:errorlint // package errors is not there yet
+		if err == syscall.EINTR {
 			continue
 		}
-		if err != nil && err != syscall.EAGAIN { //nolint:errorlint // as above
+		if err != nil && err != syscall.EAGAIN {
 			p.in.n = 0
 		}
 		if n <= 0 {

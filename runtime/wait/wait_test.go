@@ -117,7 +117,11 @@ func TestConditions(t *testing.T) {
 		{"s 0 1 0 " + dir, 0, true},
 		{"t 5 0 0 /", 4, false},
 		{"t 5 0 0 /", 5, true},
-		{"", 0, false}, {"t", 9, false}, {"t 0 0 0", 9, false}, {"t 0 0 x /", 9, false}, {"t 99999999999999999999999 0 0 /", 9, false},
+		{"", 0, false},
+		{"t", 9, false},
+		{"t 0 0 0", 9, false},
+		{"t 0 0 x /", 9, false},
+		{"t 99999999999999999999999 0 0 /", 9, false},
 	} {
 		var c conditions
 		c.n = copy(c.text[:], tc.line+"\n")
