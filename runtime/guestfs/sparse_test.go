@@ -32,7 +32,7 @@ func TestCopyContent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if st := info.Sys().(*syscall.Stat_t); info.Size() != size || st.Blocks*512 > 1<<20 {
+			if st, ok := info.Sys().(*syscall.Stat_t); !ok || info.Size() != size || st.Blocks*512 > 1<<20 {
 				t.Errorf("the copy has %d bytes and takes %d", info.Size(), st.Blocks*512)
 			}
 			for _, at := range places {
