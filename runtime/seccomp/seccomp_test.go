@@ -137,6 +137,24 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// TestPrivateARM lets programs of 32-bit ARM have the calls that are beside the kernel's table.
+func TestPrivateARM(t *testing.T) {
+	const setTLS, cacheflush = 0xf0005, 0xf0002
+	p := Policy{Allow: "read\nset_tls"}
+	if err := CheckAllow(p.Allow); err != nil {
+		t.Fatal(err)
+	}
+	run := filter(t, p, "arm64")
+	for number, want := range map[uint32]action{setTLS: allow, cacheflush: kill} {
+		if got := run(call{arch: unix.AUDIT_ARCH_ARM, number: number}); got != want {
+			t.Errorf("%#x: %#x, want %#x", number, got, want)
+		}
+	}
+	if got := run(call{arch: unix.AUDIT_ARCH_AARCH64, number: setTLS}); got != kill {
+		t.Errorf("of 64 bits: %#x", got)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	for text, want := range map[string]string{
 		"frobnicate":            `there is no system call "frobnicate"`,

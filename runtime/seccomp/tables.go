@@ -1606,4 +1606,10 @@ file_getattr 468
 file_setattr 469
 listns 470
 rseq_slice_yield 471
+breakpoint 983041
+cacheflush 983042
+usr26 983043
+usr32 983044
+set_tls 983045
+get_tls 983046
 `
