@@ -120,8 +120,9 @@ func TestTerminal(t *testing.T) {
 	s.expect("40 100")
 	s.expect("/dev/pts/")
 	s.expect("root ") // the owner
-	s.typeIn("sleep 1000\r")
-	s.expect("sleep 1000")
+	s.expect("% ")
+	s.typeIn("echo be''gun; sleep 1000\r")
+	s.expect("begun")
 	time.Sleep(50 * time.Millisecond)
 	s.typeIn("\x03") // Ctrl-C reaches the command: it has a controlling terminal
 	s.expect("% ")
