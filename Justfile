@@ -11,6 +11,7 @@ export POOLCTL_TEST_KERNEL := env("POOLCTL_TEST_KERNEL", "/var/tmp/poolctl-test-
 version := `git describe --tags --always --dirty 2>/dev/null || echo unknown`
 tool := "go tool -modfile=tools/go.mod"
 shared := env("POOLCTL_SHARED", "../shared")
+arm64 := "./cmd/poolctl './runtime=^Test(StartExecStop|Reboot|Poweroff|StopTimeout|SupervisorKilled|Pause|Limits|Console|Terminal|Exec(Codes|Options|ForwardsSignals)|Disks|Nodes|Privileged|ShiftedRoot|SealedProgram|Conventions|Escapes)$' ./runtime/seccomp ./runtime/cgroup ./runtime/binfmt=^TestExecutes$ './runtime/guestfs=^Test(StaysInside|Owners|SpecialFiles|CopyContent)$'"
 
 # List the recipes.
 default:
@@ -44,6 +45,10 @@ test-vm *targets:
 # Of those, the ones that take a minute where there is no KVM.
 test-vm-quick:
     scripts/test-vm './runtime=^Test(StartExecStop|Reboot|StopTimeout|Limits|Pause)$' './runtime/cgroup=^TestApply$' ./pool/checkconfig
+
+# Tests on arm64, in an emulated machine with Debian's kernel: just test-vm-arm64, or just test-vm-arm64 ./runtime=^TestPause$
+test-vm-arm64 *targets:
+    scripts/test-vm-arm64 {{ if targets == "" { arm64 } else { targets } }}
 
 # Debian's systemd and Alpine's openrc under load: do their supervisors grow? just soak 1h
 soak time="10m": build

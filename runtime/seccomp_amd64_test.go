@@ -1,9 +1,7 @@
 package runtime
 
 import (
-	"bytes"
 	"debug/elf"
-	"encoding/binary"
 	"path/filepath"
 	"testing"
 
@@ -11,41 +9,6 @@ import (
 
 	"poolctl/runtime/seccomp"
 )
-
-// The start of the programs of program32 and program64.
-const programBase = 0x10000
-
-// program32 is an i386 executable of some machine code.
-func program32(code []byte) []byte {
-	var b bytes.Buffer
-	header := elf.Header32{
-		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS32), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
-		Type:  uint16(elf.ET_EXEC), Machine: uint16(elf.EM_386), Version: uint32(elf.EV_CURRENT),
-		Entry: programBase + 52 + 32, Phoff: 52, Ehsize: 52, Phentsize: 32, Phnum: 1,
-	}
-	size := uint32(52 + 32 + len(code))
-	segment := elf.Prog32{Type: uint32(elf.PT_LOAD), Vaddr: programBase, Paddr: programBase, Filesz: size, Memsz: size, Flags: uint32(elf.PF_R | elf.PF_X), Align: 4096}
-	_ = binary.Write(&b, binary.LittleEndian, header)
-	_ = binary.Write(&b, binary.LittleEndian, segment)
-	b.Write(code)
-	return b.Bytes()
-}
-
-// program64 is the same for x86_64.
-func program64(code []byte) []byte {
-	var b bytes.Buffer
-	header := elf.Header64{
-		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
-		Type:  uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT),
-		Entry: programBase + 64 + 56, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1,
-	}
-	size := uint64(64 + 56 + len(code))
-	segment := elf.Prog64{Type: uint32(elf.PT_LOAD), Vaddr: programBase, Paddr: programBase, Filesz: size, Memsz: size, Flags: uint32(elf.PF_R | elf.PF_X), Align: 4096}
-	_ = binary.Write(&b, binary.LittleEndian, header)
-	_ = binary.Write(&b, binary.LittleEndian, segment)
-	b.Write(code)
-	return b.Bytes()
-}
 
 // exit32 makes a system call by int 0x80, and exits with its negative result.
 func exit32(number byte, high byte) []byte {
@@ -68,9 +31,9 @@ func TestConventions(t *testing.T) {
 		0xb8, 60, 0, 0, 0, 0x0f, 0x05, // mov eax, exit; syscall
 	}
 	for name, program := range map[string][]byte{
-		"i386-open-by-handle": program32(exit32(342&0xff, 342>>8)), "i386-io-uring": program32(exit32(425&0xff, 425>>8)),
-		"i386-vm86": program32(exit32(166, 0)), "i386-getuid": program32(exit32(199, 0)), "x32-getpid": program64(x32),
-		"int80-bpf": program64(exit32(357&0xff, 357>>8)),
+		"i386-open-by-handle": program32(elf.EM_386, 0, exit32(342&0xff, 342>>8)), "i386-io-uring": program32(elf.EM_386, 0, exit32(425&0xff, 425>>8)),
+		"i386-vm86": program32(elf.EM_386, 0, exit32(166, 0)), "i386-getuid": program32(elf.EM_386, 0, exit32(199, 0)), "x32-getpid": program64(elf.EM_X86_64, x32),
+		"int80-bpf": program64(elf.EM_X86_64, exit32(357&0xff, 357>>8)),
 	} {
 		write(t, filepath.Join(root, name), string(program), 0o755)
 	}
