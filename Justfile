@@ -44,7 +44,7 @@ test-vm *targets:
 
 # Of those, the ones that take a minute where there is no KVM.
 test-vm-quick:
-    scripts/test-vm './runtime=^Test(StartExecStop|Reboot|StopTimeout|Limits|Pause)$' './runtime/cgroup=^TestApply$' ./pool/checkconfig
+    scripts/test-vm './runtime=^Test(StartExecStop|Reboot|StopTimeout|Limits|Pause|Nodes)$' './runtime/cgroup=^TestApply$' ./pool/checkconfig
 
 # Tests on arm64, in an emulated machine with Debian's kernel: just test-vm-arm64, or just test-vm-arm64 ./runtime=^TestPause$
 test-vm-arm64 *targets:

@@ -80,7 +80,7 @@ func (d Disk) namespace(uids, gids []IDMap, pid int) (*os.File, error) {
 // instance need no mapping.
 func holdDisk(holder int, name string, d Disk, uids, gids []IDMap, pid int) (err error) {
 	if d.Node != (Node{}) {
-		return holdNode(holder, name, d.Node, uids, gids)
+		return d.Node.hold(holder, name, uids, gids)
 	}
 	source, err := unix.Open(d.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -129,22 +129,6 @@ func holdDisk(holder int, name string, d Disk, uids, gids []IDMap, pid int) (err
 	}
 	if err := unix.MoveMount(tree, "", holder, name, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("cannot attach the mount of %s: %w", d.Source, err)
-	}
-	return nil
-}
-
-// holdNode makes a node and attaches its mount in the holder.
-func holdNode(holder int, name string, n Node, uids, gids []IDMap) error {
-	mount, err := n.mount(uids, gids)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(mount) }() // attached, it stays without
-	if err := stage.MakeTarget(holder, name, false); err != nil {
-		return err
-	}
-	if err := unix.MoveMount(mount, "", holder, name, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("cannot attach the mount of a device node: %w", err)
 	}
 	return nil
 }

@@ -48,17 +48,18 @@ func (n Node) validate() error {
 	return n.rule().Validate()
 }
 
-// mount makes the node with the owner that the maps make of its own.
-func (n Node) mount(uids, gids []IDMap) (int, error) {
+// hold makes the node with the owner that the maps make of its own, and attaches
+// its mount in the holder.
+func (n Node) hold(holder int, name string, uids, gids []IDMap) error {
 	uid, ok := hostID(uids, n.UID)
 	if !ok {
-		return -1, fmt.Errorf("the instance has no user %d", n.UID)
+		return fmt.Errorf("the instance has no user %d", n.UID)
 	}
 	gid, ok := hostID(gids, n.GID)
 	if !ok {
-		return -1, fmt.Errorf("the instance has no group %d", n.GID)
+		return fmt.Errorf("the instance has no group %d", n.GID)
 	}
-	return stage.NewNode(n.kind(), n.Mode, uint32(n.Major), uint32(n.Minor), uid, gid)
+	return stage.NewNode(holder, name, n.kind(), n.Mode, uint32(n.Major), uint32(n.Minor), uid, gid)
 }
 
 // isAt says whether a file is the node.

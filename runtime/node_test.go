@@ -80,7 +80,7 @@ func TestNodes(t *testing.T) {
 	} {
 		d := bad
 		change(&d.Node)
-		_, merr := d.Node.mount(ids.UIDMap, ids.GIDMap)
+		merr := d.Node.hold(-1, "d0", ids.UIDMap, ids.GIDMap)
 		if err := d.validate(); err == nil && (what != "no owner" || merr == nil || !strings.Contains(merr.Error(), "no user")) {
 			t.Errorf("%s: %v, %v", what, err, merr)
 		}
