@@ -133,7 +133,11 @@ func (c *Client) fetchOnce(ctx context.Context, url string, old *entry) (*entry,
 	if old != nil && old.LastModified != "" {
 		h.Set("If-Modified-Since", old.LastModified)
 	}
-	resp, err := c.do(ctx, url, h)
+	idle, hurry := c.idle, len(c.mirrors) > 1
+	if old != nil { // which is used in place of what a silent server does not send
+		idle, hurry = min(idle, mirrorIdle), true
+	}
+	resp, err := c.doWithin(ctx, url, h, idle, hurry)
 	if err != nil {
 		return nil, err
 	}

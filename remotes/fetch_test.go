@@ -175,15 +175,20 @@ func TestStale(t *testing.T) {
 			w.Header().Set("Content-Length", "999")
 			_, _ = w.Write([]byte("{"))
 		}, "the connection was cut after 1 bytes"},
-		"huge": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "99999999999") }, "larger than 24 MiB"},
-		"304":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) }, ""},
+		"huge":   {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "99999999999") }, "larger than 24 MiB"},
+		"silent": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "the server does not answer"},
+		"304":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			age(t, dir, 2*time.Hour)
 			broken.Store(&tc.h)
 			defer broken.Store(nil)
 			s.requests()
-			mustFind(t, s.client(t, o), "x")
+			c := s.client(t, o)
+			if name == "silent" {
+				c.idle = 200 * time.Millisecond
+			}
+			mustFind(t, c, "x")
 			all := n.take()
 			reqs := len(s.requests())
 			if tc.want == "" && (len(all) != 0 || reqs != 2) {
@@ -191,6 +196,9 @@ func TestStale(t *testing.T) {
 			}
 			if tc.want != "" && (len(all) != 1 || !strings.Contains(all[0], tc.want) || !strings.Contains(all[0], "using the copy of test's catalogue from ")) {
 				t.Errorf("notices %q, want %s", all, tc.want)
+			}
+			if name == "silent" { // without a copy, it is waited for
+				return
 			}
 			if tc.want != "" && reqs > 2 { // net/http repeats a request on a dead connection itself
 				t.Errorf("%d requests though there is a copy", reqs)

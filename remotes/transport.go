@@ -77,6 +77,11 @@ func redirectPolicy(insecure bool) func(*http.Request, []*http.Request) error {
 // client's idle time. Closing the body ends everything that belongs to it. Where there
 // are other mirrors, the connection and the answer get no more time than that either.
 func (c *Client) do(ctx context.Context, rawURL string, header http.Header) (*http.Response, error) {
+	return c.doWithin(ctx, rawURL, header, c.idle, len(c.mirrors) > 1)
+}
+
+// doWithin is do with an idle time, that counts until the answer as well, if hurry is set.
+func (c *Client) doWithin(ctx context.Context, rawURL string, header http.Header, idle time.Duration, hurry bool) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, http.NoBody)
 	if err != nil {
@@ -88,8 +93,8 @@ func (c *Client) do(ctx context.Context, rawURL string, header http.Header) (*ht
 	}
 	req.Header.Set("User-Agent", c.userAgent)
 	silent := func() bool { return true }
-	if len(c.mirrors) > 1 {
-		silent = time.AfterFunc(c.idle, func() { cancel(errSilent) }).Stop
+	if hurry {
+		silent = time.AfterFunc(idle, func() { cancel(errSilent) }).Stop
 	}
 	resp, err := c.http.Do(req)
 	if !silent() && err == nil { // it came just then
@@ -102,9 +107,9 @@ func (c *Client) do(ctx context.Context, rawURL string, header http.Header) (*ht
 		cancel(nil)
 		return nil, plainError(err)
 	}
-	timer := time.AfterFunc(c.idle, func() { cancel(errIdle) })
+	timer := time.AfterFunc(idle, func() { cancel(errIdle) })
 	timer.Stop()
-	resp.Body = &idleBody{body: resp.Body, ctx: ctx, cancel: cancel, timer: timer, idle: c.idle}
+	resp.Body = &idleBody{body: resp.Body, ctx: ctx, cancel: cancel, timer: timer, idle: idle}
 	return resp, nil
 }
 
