@@ -94,12 +94,12 @@ func (f *Files) Close() error {
 // change of a setting may be what makes some.
 const smallFile = 1 << 20
 
-// Write makes or replaces a file: see guestfs.WriteFile. size is how much comes
-// from there, -1 when it is not known. A pool that has no room for it is not
+// Write makes or replaces a file: see guestfs.WriteFile. size is how much data
+// comes from there, without holes, in bytes; -1 when it is not known. A pool that has no room for it is not
 // filled up.
 func (f *Files) Write(ctx context.Context, path string, from io.Reader, size int64, o guestfs.Owner) error {
 	if size >= 0 && size <= smallFile || !f.SameFileSystem(path) {
-		return f.WriteFile(path, &untilDone{ctx, from}, o)
+		return f.WriteFile(ctx, path, from, o)
 	}
 	if size > 0 {
 		if err := f.s.needSpace(ctx, f.pool.rec, spaceNeed{what: "the file", least: size, most: size}); err != nil {
@@ -108,7 +108,7 @@ func (f *Files) Write(ctx context.Context, path string, from io.Reader, size int
 	}
 	watch := f.s.watchSpace(ctx, f.pool.rec, "the file")
 	defer watch.stop()
-	err := f.WriteFile(path, &untilDone{watch.ctx, from}, o)
+	err := f.WriteFile(watch.ctx, path, from, o)
 	return f.s.hintFull(f.pool.rec, watch.cause(err))
 }
 
@@ -123,19 +123,6 @@ func (f *Files) Delete(path string, all bool) error {
 		err = withHint(unix.ENOTEMPTY, "--force deletes it with all that is in it")
 	}
 	return err
-}
-
-// untilDone reads until a context ends.
-type untilDone struct {
-	ctx  context.Context
-	from io.Reader
-}
-
-func (u *untilDone) Read(p []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.from.Read(p)
 }
 
 // MountFiles shows the directory at path in an instance's root at dir, writable,

@@ -21,7 +21,7 @@ func (f *Files) Read(ctx context.Context, name string, w io.Writer) error {
 		return err
 	}
 	defer func() { _ = file.Close() }() // only read
-	_, err = io.Copy(w, &untilDone{ctx, file})
+	_, err = io.Copy(w, guestfs.UntilDone(ctx, file))
 	return err
 }
 
@@ -41,7 +41,7 @@ func (f *Files) PullFile(ctx context.Context, name, target string) (err error) {
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(out, &untilDone{ctx, file})
+		_, err = io.Copy(out, guestfs.UntilDone(ctx, file))
 		return errors.Join(err, out.Close())
 	}
 	if real, err := filepath.EvalSymlinks(target); err == nil { // the link stays

@@ -85,20 +85,16 @@ func (f *Files) pushInto(ctx context.Context, source, into string, o guestfs.Own
 			}
 			return f.Symlink(target, to, owner)
 		case info.Mode().IsRegular():
-			return f.pushFile(ctx, p, to, o)
+			return f.PushFile(ctx, p, to, o)
 		}
 		f.s.noticef("%s is left out: %s has no content", p, info.Mode().Type())
 		return nil
 	})
 }
 
-// PushFile copies a file of the host's, with owner and mode but for what o says.
-// What it says instead of a path in errors is the host's doing.
-func (f *Files) PushFile(ctx context.Context, source, path string, o guestfs.Owner) error {
-	return f.pushFile(ctx, source, path, o)
-}
-
-func (f *Files) pushFile(ctx context.Context, source, path string, o guestfs.Owner) (err error) {
+// PushFile copies a file of the host's, with owner and mode but for what o says;
+// holes stay holes.
+func (f *Files) PushFile(ctx context.Context, source, path string, o guestfs.Owner) (err error) {
 	file, err := os.OpenFile(source, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return err
@@ -111,7 +107,7 @@ func (f *Files) pushFile(ctx context.Context, source, path string, o guestfs.Own
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s: %w", source, guestfs.ErrNotRegular)
 	}
-	return f.Write(ctx, path, file, info.Size(), ownerOf(info, o))
+	return f.Write(ctx, path, file, dataSize(info), ownerOf(info, o))
 }
 
 // ownerOf is the owner of a file on the host, but for what o says.
@@ -129,4 +125,12 @@ func ownerOf(info fs.FileInfo, o guestfs.Owner) guestfs.Owner {
 		o.Mode = &mode
 	}
 	return o
+}
+
+// dataSize is how much of a file on the host is no hole, in bytes.
+func dataSize(info fs.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return min(info.Size(), st.Blocks*512)
+	}
+	return info.Size()
 }

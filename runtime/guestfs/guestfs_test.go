@@ -88,8 +88,8 @@ func TestStaysInside(t *testing.T) {
 					t.Errorf("Open(%s) = %v, %v, want %v", p, f, err, want)
 				}
 			}
-			must(t, r.WriteFile("/dangling", strings.NewReader("new"), Owner{}))
-			must(t, r.WriteFile("/up", strings.NewReader("pushed"), Owner{}))
+			must(t, r.WriteFile(t.Context(), "/dangling", strings.NewReader("new"), Owner{}))
+			must(t, r.WriteFile(t.Context(), "/up", strings.NewReader("pushed"), Owner{}))
 			if got, err := os.ReadFile(filepath.Join(root, "etc/passwd")); err != nil || string(got) != "pushed" {
 				t.Errorf("%q, %v", got, err)
 			}
@@ -105,8 +105,8 @@ func TestStaysInside(t *testing.T) {
 			must(t, r.RemoveAll("/updir"))
 			for p, op := range map[string]func(string) error{
 				"/": r.RemoveAll, "": r.RemoveAll, "/..": r.RemoveAll, "/dir/..": r.RemoveAll, "/dir/.": r.Remove,
-				"/.":  func(p string) error { return r.WriteFile(p, strings.NewReader(""), Owner{}) },
-				"/x/": func(p string) error { return r.WriteFile(p, strings.NewReader(""), Owner{}) },
+				"/.":  func(p string) error { return r.WriteFile(t.Context(), p, strings.NewReader(""), Owner{}) },
+				"/x/": func(p string) error { return r.WriteFile(t.Context(), p, strings.NewReader(""), Owner{}) },
 			} {
 				if err := op(p); err == nil {
 					t.Errorf("%q was taken", p)
@@ -124,8 +124,8 @@ func TestOwners(t *testing.T) {
 	r, root := testRoot(t, shifted())
 	id := func(n uint32) *uint32 { return &n }
 	mode := func(m fs.FileMode) *fs.FileMode { return &m }
-	must(t, r.WriteFile("/tmp/default", strings.NewReader("x"), Owner{}))
-	must(t, r.WriteFile("/tmp/given", strings.NewReader("x"), Owner{UID: id(1000), GID: id(33), Mode: mode(0o751 | fs.ModeSetuid)}))
+	must(t, r.WriteFile(t.Context(), "/tmp/default", strings.NewReader("x"), Owner{}))
+	must(t, r.WriteFile(t.Context(), "/tmp/given", strings.NewReader("x"), Owner{UID: id(1000), GID: id(33), Mode: mode(0o751 | fs.ModeSetuid)}))
 	must(t, r.Mkdir("/tmp/d", Owner{UID: id(5), Mode: mode(0o770 | fs.ModeSticky)}))
 	must(t, r.Symlink("/x", "/tmp/l", Owner{GID: id(7)}))
 	must(t, r.MkdirAll("/tmp/a/b/c", Owner{UID: id(9)}))
@@ -149,7 +149,7 @@ func TestOwners(t *testing.T) {
 	}
 	// What is replaced keeps its owner, mode and attributes.
 	must(t, unix.Setxattr(filepath.Join(root, "tmp/given"), "user.note", []byte("kept"), 0))
-	must(t, r.WriteFile("/tmp/given", strings.NewReader("y"), Owner{}))
+	must(t, r.WriteFile(t.Context(), "/tmp/given", strings.NewReader("y"), Owner{}))
 	info, err := r.Stat("/tmp/given")
 	must(t, err)
 	buf := make([]byte, 16)
@@ -157,7 +157,7 @@ func TestOwners(t *testing.T) {
 	if err != nil || string(buf[:n]) != "kept" || info.UID != 1000 || info.Mode.Perm() != 0o751 {
 		t.Errorf("%+v, %q, %v", info, buf[:max(n, 0)], err)
 	}
-	if err := r.WriteFile("/tmp/no", strings.NewReader(""), Owner{UID: id(70000)}); err == nil || !strings.Contains(err.Error(), "does not exist") {
+	if err := r.WriteFile(t.Context(), "/tmp/no", strings.NewReader(""), Owner{UID: id(70000)}); err == nil || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("an id that the guest does not have: %v", err)
 	}
 	must(t, os.WriteFile(filepath.Join(root, "tmp/foreign"), nil, 0o600)) // the host's root's
@@ -185,7 +185,7 @@ func TestSpecialFiles(t *testing.T) {
 		if _, _, err := r.Open(p); !errors.Is(err, ErrNotRegular) {
 			t.Errorf("Open(%s): %v", p, err)
 		}
-		if err := r.WriteFile(p, strings.NewReader("x"), Owner{}); !errors.Is(err, ErrNotRegular) {
+		if err := r.WriteFile(t.Context(), p, strings.NewReader("x"), Owner{}); !errors.Is(err, ErrNotRegular) {
 			t.Errorf("WriteFile(%s): %v", p, err)
 		}
 		if err := r.Mkdir(p, Owner{}); !errors.Is(err, unix.ENOTDIR) {
@@ -210,7 +210,7 @@ func (f *failing) Read(p []byte) (int, error) {
 func TestWriteIsWhole(t *testing.T) {
 	r, root := testRoot(t, nil)
 	for _, p := range []string{"/etc/passwd", "/etc/new"} {
-		if err := r.WriteFile(p, &failing{}, Owner{}); err == nil || !strings.Contains(err.Error(), "broken off") {
+		if err := r.WriteFile(t.Context(), p, &failing{}, Owner{}); err == nil || !strings.Contains(err.Error(), "broken off") {
 			t.Errorf("%v", err)
 		}
 	}
@@ -222,13 +222,13 @@ func TestWriteIsWhole(t *testing.T) {
 		t.Errorf("%v, %v", names, err)
 	}
 	must(t, os.Link(filepath.Join(root, "etc/passwd"), filepath.Join(root, "etc/other")))
-	must(t, r.WriteFile("/etc/passwd", strings.NewReader("both"), Owner{}))
+	must(t, r.WriteFile(t.Context(), "/etc/passwd", strings.NewReader("both"), Owner{}))
 	if got := content(t, r, "/etc/other"); got != "both" {
 		t.Errorf("the other name has %q", got)
 	}
 	must(t, os.Remove(filepath.Join(root, "etc/other")))
 	must(t, unix.Mount(filepath.Join(root, "../secret"), filepath.Join(root, "etc/passwd"), "", unix.MS_BIND, ""))
-	err = r.WriteFile("/etc/passwd", strings.NewReader("mounted"), Owner{})
+	err = r.WriteFile(t.Context(), "/etc/passwd", strings.NewReader("mounted"), Owner{})
 	must(t, unix.Unmount(filepath.Join(root, "etc/passwd"), 0))
 	must(t, err)
 	if got, err := os.ReadFile(filepath.Join(root, "../secret")); err != nil || string(got) != "mounted" {
@@ -285,7 +285,7 @@ func TestRace(t *testing.T) {
 		}
 	}()
 	for range 300 {
-		_ = r.WriteFile("/real/secret", strings.NewReader("guest's"), Owner{})
+		_ = r.WriteFile(t.Context(), "/real/secret", strings.NewReader("guest's"), Owner{})
 		_ = r.Mkdir("/real/made", Owner{})
 		_ = r.RemoveAll("/real/made")
 		if f, _, err := r.Open("/real/secret"); err == nil {

@@ -19,7 +19,7 @@ func CopyContent(ctx context.Context, to, from *os.File) error {
 	}
 	end := info.Size()
 	if end == 0 { // also what proc and sysfs say of files that have a content
-		_, err := io.Copy(to, &untilDone{ctx, from})
+		_, err := io.Copy(to, UntilDone(ctx, from))
 		return err
 	}
 	for at := int64(0); at < end; {
@@ -40,7 +40,7 @@ func CopyContent(ctx context.Context, to, from *os.File) error {
 		if _, err := to.Seek(data, io.SeekStart); err != nil {
 			return err
 		}
-		n, err := io.Copy(to, io.LimitReader(&untilDone{ctx, from}, hole-data))
+		n, err := io.Copy(to, io.LimitReader(UntilDone(ctx, from), hole-data))
 		if err != nil {
 			return err
 		}
@@ -53,7 +53,20 @@ func CopyContent(ctx context.Context, to, from *os.File) error {
 	return to.Truncate(end)
 }
 
-// untilDone reads until a context ends.
+// fill is CopyContent of what may be no regular file.
+func fill(ctx context.Context, to *os.File, from io.Reader) error {
+	if f, ok := from.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			return CopyContent(ctx, to, f)
+		}
+	}
+	_, err := io.Copy(to, UntilDone(ctx, from))
+	return err
+}
+
+// UntilDone reads from a reader until ctx ends, whose error it returns then.
+func UntilDone(ctx context.Context, from io.Reader) io.Reader { return &untilDone{ctx, from} }
+
 type untilDone struct {
 	ctx  context.Context
 	from io.Reader

@@ -1,6 +1,7 @@
 package guestfs
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -36,11 +37,12 @@ func (o Owner) over(there *Info, mode fs.FileMode) (uid, gid uint32, m fs.FileMo
 	return uid, gid, m
 }
 
-// WriteFile makes a file of what r gives, or replaces one: whoever opens it
+// WriteFile makes a file of what from gives, until ctx ends, or replaces one: whoever opens it
 // meanwhile, or after this was killed, finds the old content or the new one. A
 // symbolic link at the end of the path is followed. A file that has several names,
-// or that something is mounted upon, cannot be replaced: it is written in place.
-func (r *Root) WriteFile(path string, from io.Reader, o Owner) error {
+// or that something is mounted upon, cannot be replaced: it is written in place. Of a
+// regular file holes stay holes.
+func (r *Root) WriteFile(ctx context.Context, path string, from io.Reader, o Owner) error {
 	if strings.HasSuffix(path, "/") {
 		return pathError("write", path, unix.EISDIR)
 	}
@@ -53,10 +55,10 @@ func (r *Root) WriteFile(path string, from io.Reader, o Owner) error {
 		return pathError("write", path, err)
 	}
 	defer p.close()
-	return pathError("write", path, r.writeAt(p, from, o))
+	return pathError("write", path, r.writeAt(ctx, p, from, o))
 }
 
-func (r *Root) writeAt(p place, from io.Reader, o Owner) error {
+func (r *Root) writeAt(ctx context.Context, p place, from io.Reader, o Owner) error {
 	var there *Info
 	if p.st != nil {
 		i := r.info(p.name, p.st)
@@ -66,7 +68,7 @@ func (r *Root) writeAt(p place, from io.Reader, o Owner) error {
 		case !i.Mode.IsRegular():
 			return ErrNotRegular
 		case i.links > 1:
-			return r.writeInPlace(p, from, o, i)
+			return r.writeInPlace(ctx, p, from, o, i)
 		}
 	}
 	uid, gid, mode := o.over(there, 0o644)
@@ -79,7 +81,7 @@ func (r *Root) writeAt(p place, from io.Reader, o Owner) error {
 		return err
 	}
 	defer n.discard()
-	if _, err := io.Copy(n.file, from); err != nil {
+	if err := fill(ctx, n.file, from); err != nil {
 		return err
 	}
 	err = r.as(func() error {
@@ -101,13 +103,13 @@ func (r *Root) writeAt(p place, from io.Reader, o Owner) error {
 		if _, err := n.file.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		return r.writeInPlace(p, n.file, o, *there)
+		return r.writeInPlace(ctx, p, n.file, o, *there)
 	}
 	return err
 }
 
 // writeInPlace gives the file that is there another content.
-func (r *Root) writeInPlace(p place, from io.Reader, o Owner, there Info) error {
+func (r *Root) writeInPlace(ctx context.Context, p place, from io.Reader, o Owner, there Info) error {
 	uid, gid, mode := o.over(&there, 0)
 	hostUID, hostGID, err := r.owner(uid, gid)
 	if err != nil {
@@ -136,7 +138,7 @@ func (r *Root) writeInPlace(p place, from io.Reader, o Owner, there Info) error 
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, from)
+	err = fill(ctx, f, from)
 	if err == nil {
 		err = r.as(func() error {
 			return errors.Join(f.Chown(hostUID, hostGID), unix.Fchmod(int(f.Fd()), permissions(mode)))
