@@ -3,7 +3,6 @@ package e2e
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -72,8 +71,13 @@ func withDeltas(h *host) {
 	dir := h.t.TempDir()
 	addChanging(h.t, dir, 0, 1)
 	s := serve(h.t, func() (string, error) { return dir, nil }, fixtures.ServeOptions{})
-	i := slices.IndexFunc(h.env, func(e string) bool { return strings.HasPrefix(e, "SSL_CERT_FILE=") }) // withRemote's
-	certs, err := os.ReadFile(strings.TrimPrefix(h.env[i], "SSL_CERT_FILE="))
+	trusted := "" // withRemote's: the last counts, and the machine may have one too
+	for _, e := range h.env {
+		if path, ok := strings.CutPrefix(e, "SSL_CERT_FILE="); ok {
+			trusted = path
+		}
+	}
+	certs, err := os.ReadFile(trusted)
 	must(h.t, err)
 	more, err := os.ReadFile(s.CertFile)
 	must(h.t, err)
