@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // freezer is the directory of the group in the hierarchy that can freeze it.
@@ -105,7 +107,7 @@ func (g Group) ThawAll() error {
 		if err == nil && d.IsDir() {
 			err = thaw(p, v1)
 		}
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) { // removed just now, ENODEV after it was opened
 			return nil
 		}
 		return err
