@@ -40,7 +40,8 @@ type adapted struct {
 // there, and does not here, becomes the instance's own. Disks in the pool are
 // found by its name here, and a nic of a network that is not here is put on the
 // one that the profiles here have. Devices that only profiles here have are
-// hidden, and so are disks and devices of the host's. Adapting again changes nothing.
+// hidden, and so are disks and devices of the host's and what opens the host to
+// the instance. Adapting again changes nothing.
 func (h newHome) adapt(was settings) (adapted, error) {
 	var out adapted
 	out.profiles = slices.DeleteFunc(slices.Clone(was.profiles), func(p string) bool { return !h.hasProfile(p) })
@@ -77,6 +78,10 @@ func (h newHome) adapt(was settings) (adapted, error) {
 		if now, has := config[k]; (!has || now != v) && !strings.HasPrefix(k, volatilePrefix) {
 			out.config[k] = v
 		}
+	}
+	hideKeys(out.config)
+	if isTrue(config[privilegedKey]) && out.config[privilegedKey] == "" && !isTrue(was.expandedConfig[privilegedKey]) {
+		out.config[privilegedKey] = "false" // a profile here says so, which the pool's maker has but named
 	}
 	for name, dev := range wanted {
 		if !maps.Equal(devices[name], dev) {

@@ -82,6 +82,7 @@ func (s *System) settleInstance(i *tree.Instance, home newHome) error {
 		}
 	}
 	tell(i.Name, i.ExpandedDevices, adapted.expandedDevices)
+	s.noticeHiddenKeys(i.Name, "poolctl config set "+shellWord(i.Name), i.Config, adapted.config)
 	i.Profiles, i.Config, i.Devices = adapted.profiles, adapted.config, adapted.devices
 	i.ExpandedConfig, i.ExpandedDevices = adapted.expandedConfig, adapted.expandedDevices
 	for _, config := range []map[string]string{i.Config, i.ExpandedConfig} {
@@ -128,6 +129,7 @@ func (s *System) addProfiles(ctx context.Context, infos []tree.ProfileInfo, home
 		if p.Config == nil {
 			p.Config = map[string]string{}
 		}
+		hideKeys(p.Config)
 		for name, dev := range info.Devices {
 			p.Devices[name], _ = home.device(dev, nil)
 		}
@@ -135,6 +137,7 @@ func (s *System) addProfiles(ctx context.Context, infos []tree.ProfileInfo, home
 			return err
 		}
 		s.noticef("profile %s is new here", p.Name)
+		s.noticeHiddenKeys("profile "+p.Name, "poolctl profile set "+shellWord(p.Name), info.Config, p.Config)
 		for _, name := range hiddenDisks(p.Devices) {
 			source, _ := hiddenPlaces(p.Devices[name])
 			s.noticef("profile %s: device %s is hidden, because it is %s of the host", p.Name, shellWord(name), shellWord(source))

@@ -88,10 +88,16 @@ func (s *System) isolatedRange(ctx context.Context, rec tree.Instance, uids, gid
 	config := rec.ExpandedConfig
 	size := uint64(minIsolated)
 	if v := config[idmapSizeKey]; v != "" && v != "auto" {
-		size, _ = strconv.ParseUint(v, 10, 32) // has been checked
+		if err := checkIDMapSize(v); err != nil { // it may be of a record that was never checked here
+			return runtime.IDMap{}, fmt.Errorf("%s=%s: %w", idmapSizeKey, v, err)
+		}
+		size, _ = strconv.ParseUint(v, 10, 32)
 	}
 	if v := config[idmapBaseKey]; v != "" {
-		base, _ := strconv.ParseUint(v, 10, 32) // has been checked
+		if err := checkIDMapBase(v); err != nil {
+			return runtime.IDMap{}, fmt.Errorf("%s=%s: %w", idmapBaseKey, v, err)
+		}
+		base, _ := strconv.ParseUint(v, 10, 32)
 		if base+size > math.MaxUint32 {
 			return runtime.IDMap{}, fmt.Errorf("there are no %d ids from %d on", size, base)
 		}
