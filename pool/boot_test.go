@@ -2,6 +2,7 @@ package pool
 
 import (
 	"maps"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -137,6 +138,11 @@ func TestRenameInstance(t *testing.T) {
 		ok(t, s.RestoreSnapshot(ctx, name, "s0"), s.Start(ctx, name))
 		s.execOK(t, name, `[ "$(hostname)" = `+name+" ]")
 		ok(t, s.Stop(ctx, name, StopOptions{Force: true}))
+	}
+	for name, want := range map[string]bool{s.exitFile("c1"): false, s.exitFile("c2"): true} { // how its last run ended
+		if _, err := os.Lstat(name); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	check("c2", "c1")
 	lostEntry(t, s, opRename, renaming{"p1", "c2", "c3"}) // killed at its begin

@@ -103,10 +103,9 @@ func (s *System) rename(p *openedPool, in renaming) error {
 	}
 	crash.Point("pool.rename.recorded")
 	var errs []error
-	for from, to := range map[string]string{s.logFile(in.From): s.logFile(in.To), s.consoleLog(in.From): s.consoleLog(in.To)} {
-		for _, suffix := range []string{"", ".old"} {
-			errs = append(errs, ignoreNotExist(os.Rename(from+suffix, to+suffix)))
-		}
+	to := s.logsOf(in.To)
+	for i, from := range s.logsOf(in.From) {
+		errs = append(errs, ignoreNotExist(os.Rename(from, to[i])))
 	}
 	return errors.Join(append(errs, s.renameReservations(rec))...)
 }

@@ -145,10 +145,20 @@ func (s *System) releaseAddresses(rec tree.Instance) error {
 		}
 		errs = append(errs, err)
 	}
-	for _, log := range []string{s.logFile(rec.Name), s.consoleLog(rec.Name), s.exitFile(rec.Name)} {
-		errs = append(errs, ignoreNotExist(os.Remove(log)), ignoreNotExist(os.Remove(log+".old")))
+	for _, log := range s.logsOf(rec.Name) {
+		errs = append(errs, ignoreNotExist(os.Remove(log)))
 	}
 	return errors.Join(errs...)
+}
+
+// logsOf are all files that are kept of an instance's runs, there or not, for each
+// name in the same order.
+func (s *System) logsOf(name string) []string {
+	var out []string
+	for _, log := range []string{s.logFile(name), s.consoleLog(name), s.exitFile(name)} {
+		out = append(out, log, log+".old")
+	}
+	return out
 }
 
 // logFile is where an instance's supervisor writes what went wrong.
