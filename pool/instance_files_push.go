@@ -21,6 +21,9 @@ import (
 // notice. A path that is not there yet appears when all is written, and not at all
 // after a failure; into a directory that is there the files go one by one.
 func (f *Files) PushTree(ctx context.Context, source, path string, o guestfs.Owner) (err error) {
+	if source, err = filepath.EvalSymlinks(source); err != nil { // the walk follows none
+		return err
+	}
 	into := path
 	_, serr := f.Stat(path)
 	staged := errors.Is(serr, fs.ErrNotExist)

@@ -12,7 +12,7 @@ import (
 // Mkdir makes a directory. One that is there gets what the owner says, and is no
 // error; a symbolic link to one is followed.
 func (r *Root) Mkdir(path string, o Owner) error {
-	return pathError("make directory", path, r.as(func() error {
+	return pathError("make directory", path, r.as(func() (err error) {
 		if strings.Trim(path, "/") == "" {
 			return nil
 		}
@@ -37,6 +37,11 @@ func (r *Root) Mkdir(path string, o Owner) error {
 			if err := unix.Mkdirat(p.parent, p.name, 0o700); err != nil {
 				return err
 			}
+			defer func() {
+				if err != nil {
+					_ = unix.Unlinkat(p.parent, p.name, unix.AT_REMOVEDIR) // the first error counts
+				}
+			}()
 		}
 		fd, err := unix.Openat(p.parent, p.name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
