@@ -57,8 +57,12 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 		return err
 	}
 	s.keepInstanceLimit(ctx, in)
-	nics, err := s.nics(ctx, in)
+	spec, err := s.specOf(ctx, in) // what is wrong with the configuration comes before a network is made
 	if err != nil {
+		return err
+	}
+	spec.Linux32 = linux32
+	if spec.NICs, err = s.nics(ctx, in); err != nil {
 		return err
 	}
 	disks, release, err := s.mountable(ctx, disksOf(in.rec.ExpandedDevices))
@@ -69,39 +73,8 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if err := in.WithHeadroom(name, func() error { return s.applyTemplates(ctx, in) }); err != nil {
 		return fullError(err, in.rec)
 	}
-	uids, gids, err := s.idMaps(ctx, in)
-	if err != nil {
-		return err
-	}
-	diskUIDs, diskGIDs, err := diskMaps(in.rec.Config)
-	if err != nil {
-		return err
-	}
-	limits, err := limitsOf(in.rec.ExpandedConfig)
-	if err != nil {
-		return err
-	}
-	if limits.IO, err = s.diskLimits(in.rec.ExpandedDevices); err != nil {
-		return err
-	}
-	filter, err := syscallPolicy(in.rec.ExpandedConfig).Compile()
-	if err != nil {
-		return err
-	}
-	about, err := s.upkeepOf(in)
-	if err != nil {
-		return err
-	}
-	err = runtime.Start(ctx, runtime.Spec{
-		Name: name, Hostname: name, Rootfs: filepath.Join(in.InstancePath(name), "rootfs"), RunDir: s.instanceRunDir(name),
-		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, NICs: nics, Disks: disks, Env: environmentOf(in.rec.ExpandedConfig),
-		Filter: filter, Privileged: isTrue(in.rec.ExpandedConfig[privilegedKey]), Nesting: isTrue(in.rec.ExpandedConfig[nestingKey]),
-		Limits: limits, Sysctls: sysctlsOf(in.rec.ExpandedConfig),
-		DiskUIDMap: diskUIDs, DiskGIDMap: diskGIDs,
-		Linux32: linux32, LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name), About: about,
-		ExitFile: s.exitFile(name), AutoRestart: isTrue(in.rec.ExpandedConfig[autoRestartKey]), TellEnd: in.rec.Ephemeral,
-	})
-	if err != nil {
+	spec.Disks = disks
+	if err := runtime.Start(ctx, spec); err != nil {
 		return err
 	}
 	s.notePower(in, "RUNNING", func(r *tree.Instance) {
