@@ -221,7 +221,7 @@ func (d *doctor) strayNetworks(networks []string) {
 	}
 	names := map[string]string{} // to what is left of it
 	for _, l := range links {
-		b := d.strayBridge(l.Name)
+		b := d.bareBridge(l.Name)
 		if state, err := b.State(); l.Type == "bridge" && err == nil && state.HWAddr != "" {
 			names[l.Name] = "its bridge is there"
 		}
@@ -249,11 +249,6 @@ func (d *doctor) strayNetworks(networks []string) {
 	}
 }
 
-// strayBridge is the live side of a network without a record.
-func (d *doctor) strayBridge(name string) network.Bridge {
-	return network.Bridge{Name: name, Dir: filepath.Join(d.dir.Networks(), name), RunDir: filepath.Join(d.dir.Run(), "networks", name)}
-}
-
 // dropStray takes down what is left of a network without a record.
 func (d *doctor) dropStray(ctx context.Context, name string) error {
 	unlock, err := d.dir.LockState(ctx)
@@ -264,7 +259,7 @@ func (d *doctor) dropStray(ctx context.Context, name string) error {
 	if _, err := d.dir.LoadNetwork(name); err == nil {
 		return nil // made meanwhile
 	}
-	b := d.strayBridge(name)
+	b := d.bareBridge(name)
 	if network.ValidateName(name) == nil {
 		if err := b.Down(ctx); err != nil {
 			return err

@@ -125,7 +125,7 @@ func (s *System) renameReservations(rec tree.Instance) error {
 		}
 		bridge, err := s.bridge(net)
 		if err == nil {
-			_, _, err = bridge.Reserve(rec.Name, hwaddr)
+			_, _, err = reserve(bridge, rec.Name, hwaddr, dev)
 		}
 		errs = append(errs, err)
 	}

@@ -185,7 +185,7 @@ func (s *System) nic(ctx context.Context, in *lockedInstance, name string, dev m
 	if err != nil {
 		return nic, err
 	}
-	v4, v6, err := bridge.Reserve(in.rec.Name, nic.HWAddr)
+	v4, v6, err := reserve(bridge, in.rec.Name, nic.HWAddr, dev)
 	if err != nil {
 		return nic, err
 	}

@@ -22,7 +22,7 @@ func testNIC(t testing.TB) network.NIC {
 	}
 	dir := t.TempDir()
 	b := network.Bridge{
-		Name: "br" + network.RandomHostName()[4:], IPv4: v4, IPv6: v6,
+		Name: "br" + network.RandomHostName()[4:], IPv4: v4, IPv6: v6, DHCP4: true, DHCP6: true,
 		Dir: filepath.Join(dir, "net"), RunDir: filepath.Join(dir, "netrun"),
 	}
 	t.Cleanup(func() {
@@ -34,7 +34,7 @@ func testNIC(t testing.TB) network.NIC {
 		t.Fatal(err)
 	}
 	hw := network.RandomHWAddr()
-	a4, a6, err := b.Reserve("c1", hw)
+	a4, a6, err := b.Reserve("c1", hw, netip.Addr{}, netip.Addr{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -16,53 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bridge is one network: a bridge of the host with its addresses, its
-// reservations and its dnsmasq. The zero IPv4 or IPv6 leaves that family out.
-type Bridge struct {
-	// Name is the bridge's on the host, see ValidateName.
-	Name string
-	// IPv4 and IPv6 are the bridge's own addresses with the length of the
-	// network, for instance 10.1.2.1/24 and fd42:1:2:3::1/64.
-	IPv4, IPv6 netip.Prefix
-	// Dir holds the reservations (desired state; made when missing). Two bridges
-	// never share one: it is also what makes a bridge this network's.
-	Dir string
-	// RunDir holds dnsmasq's pid file and leases (live state, may vanish at
-	// reboot; made when missing).
-	RunDir string
-}
-
 // lockPoll is how often a lock that another process holds is tried again.
 const lockPoll = 10 * time.Millisecond
-
-// Validate checks the fields: the name, an IPv4 network of 2 to 2^24-2 hosts,
-// an IPv6 network of length 64 (SLAAC needs it, RFC 4862), and absolute
-// directories.
-func (b Bridge) Validate() error {
-	if err := ValidateName(b.Name); err != nil {
-		return err
-	}
-	if p := b.IPv4; p.IsValid() {
-		if !p.Addr().Is4() || p.Bits() < 8 || p.Bits() > 30 {
-			return fmt.Errorf("invalid IPv4 network %s: want an address with a length of 8 to 30", p)
-		}
-		if p.Addr() == p.Masked().Addr() || p.Addr() == broadcast(p) {
-			return fmt.Errorf("invalid IPv4 network %s: %s is no host's address in it", p, p.Addr())
-		}
-	}
-	if p := b.IPv6; p.IsValid() {
-		if !p.Addr().Is6() || p.Addr().Is4In6() || p.Bits() != 64 {
-			return fmt.Errorf("invalid IPv6 network %s: want an address with length 64", p)
-		}
-		if p.Addr() == p.Masked().Addr() {
-			return fmt.Errorf("invalid IPv6 network %s: want a host's address in it", p)
-		}
-	}
-	if !filepath.IsAbs(b.Dir) || !filepath.IsAbs(b.RunDir) {
-		return errors.New("the network's directories must be absolute paths")
-	}
-	return nil
-}
 
 // Up makes the live state what the fields say; it is idempotent and can be
 // called while instances are attached. The bridge is made when missing, its
@@ -113,10 +69,29 @@ func (b Bridge) up(ctx context.Context) (err error) {
 	if err := b.configure(link); err != nil {
 		return err
 	}
+	if err := b.syncReservations(); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	return b.ensureDnsmasq(ctx)
+}
+
+// Check says what Up would refuse before it changes anything, and whether dnsmasq
+// takes its configuration.
+func (b Bridge) Check(ctx context.Context) error {
+	if err := b.Validate(); err != nil {
+		return err
+	}
+	link, err := b.link()
+	if err != nil {
+		return err
+	}
+	if err := b.checkSubnets(link); err != nil {
+		return err
+	}
+	return b.checkRaw(ctx)
 }
 
 // Down ends dnsmasq and removes the bridge and the files of RunDir; the
@@ -157,6 +132,7 @@ func (b Bridge) remove(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("cannot remove the bridge: %w", err))
 		}
 	}
+	errs = append(errs, b.removeRaw())
 	for _, path := range []string{b.pidFile(), b.leaseFile(), b.RunDir} {
 		err := os.Remove(path)
 		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
@@ -190,9 +166,11 @@ func (e *ForeignError) Error() string {
 func (e *ForeignError) Hint() string { return "choose another name for the network" }
 
 // link finds the network's bridge; nil when there is none, *ForeignError when
-// the name is taken. A bridge is this network's when it has the network's
-// hardware address: that is set by the request that makes the bridge, so that
-// there is no moment at which a bridge of ours cannot be told from others.
+// the name is taken. A bridge is this network's when it has the hardware address
+// that is derived of the network's name and directory: that is set by the request
+// that makes the bridge, so that there is no moment at which a bridge of ours
+// cannot be told from others. Its alias says the same from then on, because the
+// user may want another hardware address.
 func (b Bridge) link() (netlink.Link, error) {
 	link, err := netlink.LinkByName(b.Name)
 	if isNotFound(err) {
@@ -201,29 +179,47 @@ func (b Bridge) link() (netlink.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot look up %s: %w", b.Name, err)
 	}
-	if link.Type() != "bridge" || link.Attrs().HardwareAddr.String() != b.hwAddr().String() {
+	if link.Type() != "bridge" || link.Attrs().HardwareAddr.String() != b.derivedHWAddr().String() && link.Attrs().Alias != b.alias() {
 		return nil, &ForeignError{Name: b.Name, Type: link.Type()}
 	}
 	return link, nil
 }
 
-// hwAddr is the bridge's hardware address: locally administered, derived from
-// the network's name and directory. Being set, it does not follow the ports'
-// addresses as a bridge's address does otherwise (net/bridge/br_stp_if.c,
-// br_stp_recalculate_bridge_id), which would change the address that instances
-// have for their gateway.
-func (b Bridge) hwAddr() net.HardwareAddr {
-	sum := sha256.Sum256([]byte("poolctl network\x00" + b.Name + "\x00" + filepath.Clean(b.Dir)))
+// sum is of what makes the bridge this network's.
+func (b Bridge) sum() [sha256.Size]byte {
+	return sha256.Sum256([]byte("poolctl network\x00" + b.Name + "\x00" + filepath.Clean(b.Dir)))
+}
+
+// derivedHWAddr is locally administered, and derived from the network's name and
+// directory. Being set, the bridge's address does not follow the ports' addresses as
+// it does otherwise (net/bridge/br_stp_if.c, br_stp_recalculate_bridge_id), which
+// would change the address that instances have for their gateway.
+func (b Bridge) derivedHWAddr() net.HardwareAddr {
+	sum := b.sum()
 	hw := net.HardwareAddr(sum[:6:6])
 	hw[0] = hw[0]&^3 | 2
 	return hw
+}
+
+// alias is the bridge's alias (ip link, "alias").
+func (b Bridge) alias() string {
+	sum := b.sum()
+	return "poolctl network " + hex.EncodeToString(sum[:8])
+}
+
+// hwAddr is the hardware address that the bridge is to have.
+func (b Bridge) hwAddr() net.HardwareAddr {
+	if hw, err := parseHWAddr(b.HWAddr); err == nil {
+		return hw
+	}
+	return b.derivedHWAddr()
 }
 
 // makeBridge adds the link, down and without addresses.
 func (b Bridge) makeBridge() (netlink.Link, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = b.Name
-	attrs.HardwareAddr = b.hwAddr()
+	attrs.HardwareAddr = b.derivedHWAddr()
 	// Spanning tree is off and the forward delay unused in a new bridge (man
 	// ip-link): ports forward as soon as they are up.
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
@@ -241,6 +237,9 @@ func (b Bridge) makeBridge() (netlink.Link, error) {
 
 // configure sets what a bridge of ours has, and brings it up.
 func (b Bridge) configure(link netlink.Link) error {
+	if err := b.configureLink(link); err != nil {
+		return err
+	}
 	if err := b.configureIPv6(); err != nil {
 		return err
 	}
@@ -250,6 +249,26 @@ func (b Bridge) configure(link netlink.Link) error {
 	if link.Attrs().Flags&net.FlagUp == 0 {
 		if err := netlink.LinkSetUp(link); err != nil {
 			return fmt.Errorf("cannot bring up the bridge: %w", err)
+		}
+	}
+	return b.syncRoutes(link) // the kernel takes none for a link that is down
+}
+
+// configureLink sets the alias, the hardware address and the MTU.
+func (b Bridge) configureLink(link netlink.Link) error {
+	if link.Attrs().Alias != b.alias() {
+		if err := netlink.LinkSetAlias(link, b.alias()); err != nil {
+			return fmt.Errorf("cannot set the bridge's alias: %w", err)
+		}
+	}
+	if hw := b.hwAddr(); link.Attrs().HardwareAddr.String() != hw.String() {
+		if err := netlink.LinkSetHardwareAddr(link, hw); err != nil {
+			return fmt.Errorf("cannot set the bridge's hardware address %s: %w", hw, err)
+		}
+	}
+	if link.Attrs().MTU != b.mtu() {
+		if err := netlink.LinkSetMTU(link, b.mtu()); err != nil {
+			return fmt.Errorf("cannot set the bridge's MTU %d: %w", b.mtu(), err)
 		}
 	}
 	return nil

@@ -71,7 +71,7 @@ func TestDHCPOnly(t *testing.T) {
 	if out, err := dhcp(t, pid); err == nil {
 		t.Errorf("a client without a reservation got an address: %s", out)
 	}
-	v4, v6, err := b.Reserve("web", n.HWAddr)
+	v4, v6, err := b.Reserve("web", n.HWAddr, netip.Addr{}, netip.Addr{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestSmallNetwork(t *testing.T) {
 	if len(seen) != 5 || seen[b.IPv4.Addr()] {
 		t.Errorf("addresses %v", seen)
 	}
-	if _, _, err := b.Reserve("web", RandomHWAddr()); err == nil || !strings.Contains(err.Error(), "all of its addresses are reserved") {
+	if _, _, err := b.Reserve("web", RandomHWAddr(), netip.Addr{}, netip.Addr{}); err == nil || !strings.Contains(err.Error(), "all of its addresses are reserved") {
 		t.Errorf("error %v", err)
 	}
 	if err := Attach(t.Context(), last, pid); err != nil {

@@ -31,38 +31,11 @@ func (b Bridge) pidFile() string   { return filepath.Join(b.RunDir, "dnsmasq.pid
 func (b Bridge) leaseFile() string { return filepath.Join(b.RunDir, "dnsmasq.leases") }
 
 const (
-	// leaseTime is short, as LXD's: an instance that takes another's hardware
-	// address over waits no longer than this.
-	leaseTime = "1h"
 	// startTimeout is how long dnsmasq may take until it serves.
 	startTimeout = 10 * time.Second
 	// stopTimeout is how long it may take to end by itself.
 	stopTimeout = 2 * time.Second
 )
-
-// dnsmasqArgs are the arguments of the network's dnsmasq (man dnsmasq), without
-// its own path. It answers DHCP with the reserved addresses and nothing else
-// ("static"), and advertises the IPv6 prefix for SLAAC ("ra-only") without an
-// end: the address that Attach sets must not end with an advertisement's.
-func (b Bridge) dnsmasqArgs(user string) []string {
-	args := []string{
-		"--conf-file=/dev/null", "--pid-file=" + b.pidFile(), "--user=" + user,
-		"--interface=" + b.Name, "--except-interface=lo", "--bind-interfaces",
-		"--no-resolv", "--no-hosts", "--port=0",
-		"--dhcp-authoritative", "--dhcp-rapid-commit", "--dhcp-no-override", "--no-ping",
-		"--quiet-dhcp", "--quiet-dhcp6", "--quiet-ra",
-		"--dhcp-hostsdir=" + b.hostsDir(), "--dhcp-leasefile=" + b.leaseFile(),
-	}
-	if b.IPv4.IsValid() {
-		mask := ipNet(b.IPv4).Mask
-		args = append(args, fmt.Sprintf("--dhcp-range=%s,static,%d.%d.%d.%d,%s",
-			b.IPv4.Masked().Addr(), mask[0], mask[1], mask[2], mask[3], leaseTime))
-	}
-	if b.IPv6.IsValid() {
-		args = append(args, "--enable-ra", "--dhcp-range=::,constructor:"+b.Name+",ra-only,64,infinite")
-	}
-	return args
-}
 
 // ensureDnsmasq starts dnsmasq unless it runs with the right arguments; with
 // other ones it is started anew. Without any address family it does not run.
@@ -86,16 +59,39 @@ func (b Bridge) ensureDnsmasq(ctx context.Context) error {
 			return err
 		}
 	}
-	path, err := findProgram("dnsmasq")
+	path, err := findDnsmasqProgram()
 	if err != nil {
-		return &MissingError{What: "dnsmasq", How: "apt-get install dnsmasq-base"}
+		return err
+	}
+	if err := b.writeRaw(); err != nil {
+		return err
 	}
 	return startDnsmasq(ctx, path, args)
+}
+
+func findDnsmasqProgram() (string, error) {
+	path, err := findProgram("dnsmasq")
+	if err != nil {
+		return "", &MissingError{What: "dnsmasq", How: "apt-get install dnsmasq-base"}
+	}
+	return path, nil
 }
 
 // startDnsmasq runs dnsmasq, which returns once it serves: its own child goes
 // on in the background, in a session of its own, and outlives the caller.
 func startDnsmasq(ctx context.Context, path string, args []string) error {
+	if msg, err := runDnsmasq(ctx, path, args); err != nil {
+		if msg != "" {
+			return fmt.Errorf("cannot start dnsmasq: %s (%w)", msg, err)
+		}
+		return fmt.Errorf("cannot start dnsmasq: %w", err)
+	}
+	return nil
+}
+
+// runDnsmasq runs dnsmasq until it has ended or is in the background, and returns
+// what it says on standard error, in one line.
+func runDnsmasq(ctx context.Context, path string, args []string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	var stderr bytes.Buffer
@@ -105,13 +101,11 @@ func startDnsmasq(ctx context.Context, path string, args []string) error {
 	cmd.Stderr = &stderr
 	// Should the background process keep standard error open, Run would wait for it.
 	cmd.WaitDelay = time.Second
-	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		if msg := strings.TrimSpace(stderr.String()); msg != "" {
-			return fmt.Errorf("cannot start dnsmasq: %s (%w)", strings.Join(strings.Fields(msg), " "), err)
-		}
-		return fmt.Errorf("cannot start dnsmasq: %w", err)
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil
 	}
-	return nil
+	return strings.Join(strings.Fields(stderr.String()), " "), err
 }
 
 // findProgram looks in $PATH, and where Debian has programs for root when $PATH

@@ -3,18 +3,17 @@ package network
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"regexp"
 	"strings"
 	"sync"
 )
 
 // A reservation's file is a line of dnsmasq's --dhcp-host: the hardware address,
-// the IPv4 address if there is one, and the instance's name. A name that dnsmasq
-// would take for something else in that place, a lease time or a keyword,
-// follows as a comment instead.
+// the addresses that there are, and the instance's name. A name that the DHCP
+// server is not to give, or that dnsmasq would take for something else in that
+// place, a lease time or a keyword, follows as a comment instead.
 //
-//	00:16:3e:01:02:03,10.1.2.3,web
+//	00:16:3e:01:02:03,10.1.2.3,[fd42:1:2:3:216:3eff:fe01:203],web
 //
 //	00:16:3e:01:02:03,10.1.2.3
 //	# 1h
@@ -36,13 +35,17 @@ func validateInstance(name string) error {
 	return nil
 }
 
-func (r Reservation) format() []byte {
+// format is the file of a reservation; without named its name is a comment.
+func (r Reservation) format(named bool) []byte {
 	var s strings.Builder
 	s.WriteString(r.HWAddr)
 	if r.IPv4.IsValid() {
 		s.WriteString("," + r.IPv4.String())
 	}
-	if notAName().MatchString(r.Instance) {
+	if r.IPv6.IsValid() {
+		s.WriteString(",[" + r.IPv6.String() + "]")
+	}
+	if !named || notAName().MatchString(r.Instance) {
 		s.WriteString("\n# ")
 	} else {
 		s.WriteString(",")
@@ -65,8 +68,8 @@ func parseReservation(data []byte) (Reservation, error) {
 	if commented {
 		fields = append(fields, comment)
 	}
-	if len(fields) < 2 || len(fields) > 3 {
-		return Reservation{}, errors.New("invalid reservation: want a hardware address, an IPv4 address and a name")
+	if len(fields) < 2 {
+		return Reservation{}, errors.New("invalid reservation: want a hardware address, addresses and a name")
 	}
 	var r Reservation
 	hw, err := parseHWAddr(fields[0])
@@ -78,13 +81,25 @@ func parseReservation(data []byte) (Reservation, error) {
 	if err := validateInstance(r.Instance); err != nil {
 		return Reservation{}, err
 	}
-	if notAName().MatchString(r.Instance) != commented {
+	if notAName().MatchString(r.Instance) && !commented {
 		return Reservation{}, fmt.Errorf("invalid reservation: %q in the wrong place", r.Instance)
 	}
-	if len(fields) == 3 {
-		if r.IPv4, err = netip.ParseAddr(fields[1]); err != nil || !r.IPv4.Is4() {
-			return Reservation{}, fmt.Errorf("invalid reservation: %q is not an IPv4 address", fields[1])
+	addrs := fields[1 : len(fields)-1]
+	if len(addrs) > 0 && !strings.HasPrefix(addrs[0], "[") {
+		if r.IPv4, err = ParseAddr(addrs[0], true); err != nil {
+			return Reservation{}, fmt.Errorf("invalid reservation: %w", err)
 		}
+		addrs = addrs[1:]
+	}
+	if len(addrs) > 0 {
+		inner, closed := strings.CutSuffix(strings.TrimPrefix(addrs[0], "["), "]")
+		if r.IPv6, err = ParseAddr(inner, false); err != nil || !closed {
+			return Reservation{}, fmt.Errorf("invalid reservation: %q is not an IPv6 address in brackets", addrs[0])
+		}
+		addrs = addrs[1:]
+	}
+	if len(addrs) > 0 {
+		return Reservation{}, errors.New("invalid reservation: want a hardware address, addresses and a name")
 	}
 	return r, nil
 }

@@ -42,7 +42,7 @@ func testBridge(t testing.TB) Bridge {
 		t.Fatal(err)
 	}
 	b := Bridge{
-		Name: "pt" + strings.TrimPrefix(RandomHostName(), "veth"), IPv4: v4, IPv6: v6,
+		Name: "pt" + strings.TrimPrefix(RandomHostName(), "veth"), IPv4: v4, IPv6: v6, DHCP4: true, DHCP6: true,
 		Dir: filepath.Join(dir, "state dir, x"), RunDir: filepath.Join(dir, "run dir, x"),
 	}
 	t.Cleanup(func() {
@@ -107,7 +107,7 @@ func mustIn(t testing.TB, pid int, args ...string) string {
 func testNIC(t testing.TB, b Bridge, instance string) NIC {
 	t.Helper()
 	n := NIC{Bridge: b.Name, Name: "eth0", HostName: RandomHostName(), HWAddr: RandomHWAddr()}
-	v4, v6, err := b.Reserve(instance, n.HWAddr)
+	v4, v6, err := b.Reserve(instance, n.HWAddr, netip.Addr{}, netip.Addr{})
 	if err != nil {
 		t.Fatal(err)
 	}

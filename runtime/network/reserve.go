@@ -1,10 +1,11 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reservation is an address kept for one hardware address.
+// Reservation is what is kept for one hardware address.
 type Reservation struct {
-	HWAddr   string     // "00:16:3e:01:02:03"
-	Instance string     // the instance that has it
-	IPv4     netip.Addr // the zero Addr when the network has no IPv4
+	HWAddr     string     // "00:16:3e:01:02:03"
+	Instance   string     // the instance that has it
+	IPv4, IPv6 netip.Addr // the zero Addr when the network gives none of that family
 }
 
 // hostsDir has one file per reservation, which dnsmasq reads as well
@@ -33,99 +34,58 @@ const tempPrefix = ".new-"
 var ErrExhausted = errors.New("all of its addresses are reserved")
 
 // Reserve returns the addresses of an instance's interface with that hardware
-// address, reserving the IPv4 one first when that is still to be done. The same
-// hardware address always gets the same addresses while the network's subnets
-// stay the same; no two get the same one. IPv6 needs no record: the address is
-// the one that SLAAC forms of the hardware address. An address of a family that
-// the network does not have is the zero Addr.
-func (b Bridge) Reserve(instance, hwaddr string) (v4, v6 netip.Addr, err error) {
-	v4, v6, err = b.reserve(instance, hwaddr)
+// address, reserving them first when that is still to be done. fixed4 and fixed6
+// are those that it shall have; with the zero Addr the same hardware address
+// always gets the same ones while the network's subnets and ranges stay the same.
+// No two get the same one. The IPv6 address is the one that SLAAC forms of the
+// hardware address, unless DHCPv6 gives it from ranges. An address of a family
+// that the network does not have, or that the instance is to see to itself
+// (DHCP4), is the zero Addr.
+func (b Bridge) Reserve(instance, hwaddr string, fixed4, fixed6 netip.Addr) (v4, v6 netip.Addr, err error) {
+	r, err := b.reserve(instance, hwaddr, fixed4, fixed6)
 	if err != nil {
 		return netip.Addr{}, netip.Addr{}, fmt.Errorf("cannot reserve an address of network %s: %w", b.Name, err)
 	}
-	return v4, v6, nil
+	return r.IPv4, r.IPv6, nil
 }
 
-func (b Bridge) reserve(instance, hwaddr string) (v4, v6 netip.Addr, err error) {
+func (b Bridge) reserve(instance, hwaddr string, fixed4, fixed6 netip.Addr) (want Reservation, err error) {
 	if err := b.Validate(); err != nil {
-		return v4, v6, err
+		return want, err
 	}
 	hw, err := parseHWAddr(hwaddr)
 	if err != nil {
-		return v4, v6, err
+		return want, err
 	}
 	if err := validateInstance(instance); err != nil {
-		return v4, v6, err
-	}
-	if b.IPv6.IsValid() {
-		v6 = eui64(b.IPv6, hw)
+		return want, err
 	}
 	unlock, err := b.lockHosts()
 	if err != nil {
-		return v4, v6, err
+		return want, err
 	}
 	defer unlock()
 	all, err := b.readReservations(true)
 	if err != nil {
-		return v4, v6, err
+		return want, err
 	}
-	want := Reservation{HWAddr: hw.String(), Instance: instance}
-	old, exists := all[want.HWAddr]
-	delete(all, want.HWAddr)
-	if b.IPv4.IsValid() {
-		want.IPv4, err = b.chooseIPv4(want.HWAddr, old.IPv4, all)
-		if err != nil {
-			return v4, v6, err
-		}
+	old, exists := all[hw.String()]
+	delete(all, hw.String())
+	want = Reservation{HWAddr: hw.String(), Instance: instance}
+	if want.IPv4, err = b.chooseIPv4(want.HWAddr, fixed4, old.IPv4, all); err != nil {
+		return want, err
 	}
-	if !exists || old != want {
-		if err := b.writeReservation(want); err != nil {
-			return v4, v6, err
-		}
-		if err := b.reloadDnsmasq(); err != nil {
-			return v4, v6, err
-		}
+	if want.IPv6, err = b.chooseIPv6(hw, fixed6, old.IPv6, all); err != nil {
+		return want, err
 	}
-	return want.IPv4, v6, nil
-}
-
-// chooseIPv4 keeps the old address if that is still the network's and nobody
-// else's; else it takes the first free one from the place that the hardware
-// address hashes to. Addresses that dnsmasq still has on lease to a hardware
-// address without a reservation are taken only when no other is left, because
-// dnsmasq does not offer them to anybody else until the lease ends.
-func (b Bridge) chooseIPv4(hwaddr string, old netip.Addr, others map[string]Reservation) (netip.Addr, error) {
-	taken := map[netip.Addr]bool{b.IPv4.Addr(): true}
-	for _, r := range others {
-		taken[r.IPv4] = true
+	if exists && old == want {
+		return want, nil
 	}
-	if old.IsValid() && b.isHost(old) && !taken[old] {
-		return old, nil
+	if err := b.writeReservation(want); err != nil {
+		return want, err
 	}
-	leased, err := b.leased(hwaddr)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	base := b.IPv4.Masked().Addr().As4()
-	first := uint32(base[0])<<24 | uint32(base[1])<<16 | uint32(base[2])<<8 | uint32(base[3])
-	hosts := hostMask(b.IPv4) - 1 // without the network's and the broadcast address
-	hash := fnv.New32a()
-	_, _ = hash.Write([]byte(hwaddr)) // never fails
-	start := hash.Sum32()
-	for _, avoidLeased := range []bool{true, false} {
-		for i := range hosts {
-			addr := fromUint32(first + 1 + (start%hosts+i)%hosts)
-			if !taken[addr] && (!avoidLeased || !leased[addr]) {
-				return addr, nil
-			}
-		}
-	}
-	return netip.Addr{}, fmt.Errorf("%s: %w", b.IPv4.Masked(), ErrExhausted)
-}
-
-// isHost says whether an address is one that an instance can have.
-func (b Bridge) isHost(a netip.Addr) bool {
-	return b.IPv4.Contains(a) && a != b.IPv4.Masked().Addr() && a != broadcast(b.IPv4)
+	all[want.HWAddr] = want
+	return want, errors.Join(b.writeNames(all), b.reloadDnsmasq())
 }
 
 // Release gives up the reservation of a hardware address. It is not an error
@@ -160,7 +120,65 @@ func (b Bridge) release(hwaddr string) error {
 	if err := syncDir(b.hostsDir()); err != nil {
 		return err
 	}
+	all, err := b.readReservations(true)
+	if err != nil {
+		return err
+	}
+	return errors.Join(b.writeNames(all), b.reloadDnsmasq())
+}
+
+// syncReservations makes the reservations those of the network as it is now, after
+// a change of its subnets or of what is known of names.
+func (b Bridge) syncReservations() error {
+	unlock, err := b.lockHosts()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	all, err := b.readReservations(true)
+	if err != nil {
+		return err
+	}
+	changed := false
+	for hwaddr, old := range all {
+		want, err := b.moved(old, all)
+		if err != nil {
+			return err
+		}
+		have, err := os.ReadFile(filepath.Join(b.hostsDir(), hwaddr))
+		if err == nil && bytes.Equal(have, want.format(b.DNSMode == DNSManaged)) {
+			continue
+		}
+		if err := b.writeReservation(want); err != nil {
+			return err
+		}
+		all[hwaddr], changed = want, true
+	}
+	if err := b.writeNames(all); err != nil || !changed {
+		return err
+	}
 	return b.reloadDnsmasq()
+}
+
+// moved is a reservation on the network as it is now. An address in its subnets
+// stays, also outside the ranges: the instance may have asked for it.
+func (b Bridge) moved(r Reservation, all map[string]Reservation) (Reservation, error) {
+	others := maps.Clone(all)
+	delete(others, r.HWAddr)
+	old4, old6 := r.IPv4, r.IPv6
+	hw, err := parseHWAddr(r.HWAddr)
+	if err != nil {
+		return r, err
+	}
+	if !old4.IsValid() || !b.IPv4.IsValid() || !b.isHost(old4) || old4 == b.IPv4.Addr() {
+		if r.IPv4, err = b.chooseIPv4(r.HWAddr, netip.Addr{}, old4, others); err != nil {
+			return r, err
+		}
+	}
+	if !old6.IsValid() || !b.IPv6.IsValid() || !b.IPv6.Contains(old6) || old6 == b.IPv6.Addr() {
+		r.IPv6, err = b.chooseIPv6(hw, netip.Addr{}, old6, others)
+	}
+	return r, err
 }
 
 // Reservations lists the reservations in no particular order.
@@ -224,10 +242,14 @@ func (b Bridge) readReservations(clean bool) (map[string]Reservation, error) {
 	return all, nil
 }
 
-// writeReservation replaces one reservation's file: written aside, synced, then
-// renamed.
-func (b Bridge) writeReservation(r Reservation) (err error) {
-	f, err := os.CreateTemp(b.hostsDir(), tempPrefix)
+// writeReservation replaces one reservation's file.
+func (b Bridge) writeReservation(r Reservation) error {
+	return replaceFile(b.hostsDir(), r.HWAddr, r.format(b.DNSMode == DNSManaged))
+}
+
+// replaceFile replaces a file of a directory: written aside, synced, then renamed.
+func replaceFile(dir, name string, data []byte) (err error) {
+	f, err := os.CreateTemp(dir, tempPrefix)
 	if err != nil {
 		return err
 	}
@@ -236,16 +258,16 @@ func (b Bridge) writeReservation(r Reservation) (err error) {
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	_, err = f.Write(r.format())
+	_, err = f.Write(data)
 	// dnsmasq reads it without root's rights.
 	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), filepath.Join(b.hostsDir(), r.HWAddr)); err != nil {
+	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
 		return err
 	}
-	return syncDir(b.hostsDir())
+	return syncDir(dir)
 }
 
 func syncDir(dir string) error {

@@ -24,14 +24,14 @@ func idleBridge(t testing.TB) Bridge {
 	t.Helper()
 	dir := t.TempDir()
 	return Bridge{
-		Name: "ptidle", IPv4: netip.MustParsePrefix("10.1.2.1/24"), IPv6: netip.MustParsePrefix("fd42:1:2:3::1/64"),
+		Name: "ptidle", IPv4: netip.MustParsePrefix("10.1.2.1/24"), IPv6: netip.MustParsePrefix("fd42:1:2:3::1/64"), DHCP4: true, DHCP6: true,
 		Dir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"),
 	}
 }
 
 func TestReserve(t *testing.T) {
 	b := idleBridge(t)
-	v4, v6, err := b.Reserve("web", "00:16:3e:01:02:03")
+	v4, v6, err := b.Reserve("web", "00:16:3e:01:02:03", netip.Addr{}, netip.Addr{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,12 +44,12 @@ func TestReserve(t *testing.T) {
 	// Stable, however the hardware address is written and whoever has it; the
 	// same without the record, and unlike other ones'.
 	for _, c := range []struct{ name, hw string }{{"web", "00:16:3e:01:02:03"}, {"web", "00-16-3E-01-02-03"}, {"renamed", "00:16:3e:01:02:03"}} {
-		again4, again6, err := b.Reserve(c.name, c.hw)
+		again4, again6, err := b.Reserve(c.name, c.hw, netip.Addr{}, netip.Addr{})
 		if err != nil || again4 != v4 || again6 != v6 {
 			t.Errorf("%v: %s %s %v", c, again4, again6, err)
 		}
 	}
-	other, _, err := b.Reserve("db", "00:16:3e:01:02:04")
+	other, _, err := b.Reserve("db", "00:16:3e:01:02:04", netip.Addr{}, netip.Addr{})
 	if err != nil || other == v4 {
 		t.Errorf("IPv4 %s, %v", other, err)
 	}
@@ -59,7 +59,7 @@ func TestReserve(t *testing.T) {
 	}
 	for _, r := range list {
 		if r.HWAddr == "00:16:3e:01:02:03" {
-			if diff := cmp.Diff(Reservation{"00:16:3e:01:02:03", "renamed", v4}, r, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(Reservation{"00:16:3e:01:02:03", "renamed", v4, v6}, r, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Error(diff)
 			}
 		}
@@ -72,16 +72,16 @@ func TestReserve(t *testing.T) {
 	if list, err := b.Reservations(); err != nil || len(list) != 1 {
 		t.Error(list, err)
 	}
-	if again, _, err := b.Reserve("web", "00:16:3e:01:02:03"); err != nil || again != v4 {
+	if again, _, err := b.Reserve("web", "00:16:3e:01:02:03", netip.Addr{}, netip.Addr{}); err != nil || again != v4 {
 		t.Errorf("IPv4 %s, before %s, %v", again, v4, err)
 	}
 	// Another subnet means another address, and no IPv4 none.
 	b.IPv4 = netip.MustParsePrefix("10.1.3.1/24")
-	if moved, _, err := b.Reserve("web", "00:16:3e:01:02:03"); err != nil || !b.isHost(moved) {
+	if moved, _, err := b.Reserve("web", "00:16:3e:01:02:03", netip.Addr{}, netip.Addr{}); err != nil || !b.isHost(moved) {
 		t.Errorf("IPv4 %s, %v", moved, err)
 	}
 	b.IPv4, b.IPv6 = netip.Prefix{}, netip.Prefix{}
-	if v4, v6, err := b.Reserve("web", "00:16:3e:01:02:03"); err != nil || v4.IsValid() || v6.IsValid() {
+	if v4, v6, err := b.Reserve("web", "00:16:3e:01:02:03", netip.Addr{}, netip.Addr{}); err != nil || v4.IsValid() || v6.IsValid() {
 		t.Errorf("%s %s %v", v4, v6, err)
 	}
 }
@@ -101,7 +101,7 @@ func TestReserveRefused(t *testing.T) {
 		{"-a", "00:16:3e:01:02:03"},
 		{strings.Repeat("a", 64), "00:16:3e:01:02:03"},
 	} {
-		if _, _, err := b.Reserve(c.instance, c.hw); err == nil {
+		if _, _, err := b.Reserve(c.instance, c.hw, netip.Addr{}, netip.Addr{}); err == nil {
 			t.Errorf("Reserve(%q, %q) is accepted", c.instance, c.hw)
 		}
 	}
@@ -125,7 +125,7 @@ func TestReserveAll(t *testing.T) {
 	for i := range hosts {
 		wg.Go(func() {
 			hw := fmt.Sprintf("00:16:3e:00:00:%02x", i)
-			v4, _, err := b.Reserve("i"+itoa(i), hw)
+			v4, _, err := b.Reserve("i"+itoa(i), hw, netip.Addr{}, netip.Addr{})
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -137,13 +137,13 @@ func TestReserveAll(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if _, _, err := b.Reserve("late", RandomHWAddr()); !errors.Is(err, ErrExhausted) {
+	if _, _, err := b.Reserve("late", RandomHWAddr(), netip.Addr{}, netip.Addr{}); !errors.Is(err, ErrExhausted) {
 		t.Errorf("error %v", err)
 	}
 	if err := b.Release("00:16:3e:00:00:07"); err != nil {
 		t.Fatal(err)
 	}
-	v4, _, err := b.Reserve("late", RandomHWAddr())
+	v4, _, err := b.Reserve("late", RandomHWAddr(), netip.Addr{}, netip.Addr{})
 	if err != nil || seen[v4] != "00:16:3e:00:00:07" {
 		t.Errorf("%s, %v", v4, err)
 	}
@@ -162,7 +162,7 @@ func TestReserveLeased(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 5 {
-		v4, _, err := b.Reserve("web", RandomHWAddr())
+		v4, _, err := b.Reserve("web", RandomHWAddr(), netip.Addr{}, netip.Addr{})
 		isLeased := v4 == netip.MustParseAddr("10.1.2.3") || v4 == netip.MustParseAddr("10.1.2.4")
 		if err != nil || isLeased != (i >= 3) {
 			t.Errorf("%d: %s, %v", i, v4, err)
@@ -174,7 +174,7 @@ func TestReserveLeased(t *testing.T) {
 // damaged reservation is named and nothing is given twice.
 func TestReserveLeftovers(t *testing.T) {
 	b := idleBridge(t)
-	if _, _, err := b.Reserve("web", "00:16:3e:01:02:03"); err != nil {
+	if _, _, err := b.Reserve("web", "00:16:3e:01:02:03", netip.Addr{}, netip.Addr{}); err != nil {
 		t.Fatal(err)
 	}
 	left := filepath.Join(b.hostsDir(), tempPrefix+"123")
@@ -184,7 +184,7 @@ func TestReserveLeftovers(t *testing.T) {
 	if list, err := b.Reservations(); err != nil || len(list) != 1 {
 		t.Error(list, err)
 	}
-	if _, _, err := b.Reserve("db", "00:16:3e:01:02:04"); err != nil {
+	if _, _, err := b.Reserve("db", "00:16:3e:01:02:04", netip.Addr{}, netip.Addr{}); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
@@ -194,13 +194,13 @@ func TestReserveLeftovers(t *testing.T) {
 	if err := os.WriteFile(damaged, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := b.Reserve("third", "00:16:3e:01:02:05"); err == nil || !strings.Contains(err.Error(), damaged) {
+	if _, _, err := b.Reserve("third", "00:16:3e:01:02:05", netip.Addr{}, netip.Addr{}); err == nil || !strings.Contains(err.Error(), damaged) {
 		t.Errorf("error %v", err)
 	}
 	if err := b.Release("00:16:3e:01:02:03"); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := b.Reserve("third", "00:16:3e:01:02:05"); err != nil {
+	if _, _, err := b.Reserve("third", "00:16:3e:01:02:05", netip.Addr{}, netip.Addr{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -214,9 +214,13 @@ func TestReservationRoundTrip(t *testing.T) {
 		if rapid.Bool().Draw(t, "v4") {
 			r.IPv4 = fromUint32(rapid.Uint32().Draw(t, "addr"))
 		}
-		got, err := parseReservation(r.format())
+		if rapid.Bool().Draw(t, "v6") {
+			r.IPv6 = withLow64(netip.MustParseAddr("fd42:1:2:3::"), rapid.Uint64().Draw(t, "addr6"))
+		}
+		text := r.format(rapid.Bool().Draw(t, "named"))
+		got, err := parseReservation(text)
 		if err != nil || got != r {
-			t.Fatalf("%+v -> %q -> %+v, %v", r, r.format(), got, err)
+			t.Fatalf("%+v -> %q -> %+v, %v", r, text, got, err)
 		}
 	})
 }
@@ -226,18 +230,21 @@ func FuzzParseReservation(f *testing.F) {
 	f.Add([]byte("00:16:3e:01:02:03,web\n"))
 	f.Add([]byte("00:16:3e:01:02:03,10.1.2.3\n# ignore\n"))
 	f.Add([]byte("00:16:3e:01:02:03,10.1.2.3,1h\n"))
-	f.Add([]byte("00:16:3e:01:02:03,fd42::1,web\n"))
+	f.Add([]byte("00:16:3e:01:02:03,[fd42::1],web\n"))
+	f.Add([]byte("00:16:3e:01:02:03,10.1.2.3,[fd42::1]\n# web\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := parseReservation(data)
 		if err != nil {
 			return
 		}
-		again, err := parseReservation(r.format())
-		if err != nil || again != r {
-			t.Errorf("%q -> %+v -> %q -> %+v, %v", data, r, r.format(), again, err)
-		}
-		if strings.Count(string(r.format()), "\n") > 2 {
-			t.Errorf("%q has more than two lines", r.format())
+		for _, named := range []bool{false, true} {
+			again, err := parseReservation(r.format(named))
+			if err != nil || again != r {
+				t.Errorf("%q -> %+v -> %q -> %+v, %v", data, r, r.format(named), again, err)
+			}
+			if strings.Count(string(r.format(named)), "\n") > 2 {
+				t.Errorf("%q has more than two lines", r.format(named))
+			}
 		}
 	})
 }

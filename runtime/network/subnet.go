@@ -73,9 +73,9 @@ func (b Bridge) checkSubnets(link netlink.Link) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range []netip.Prefix{b.IPv4, b.IPv6} {
+	for _, p := range b.Subnets() {
 		for _, u := range list {
-			if !p.IsValid() || !p.Overlaps(u.prefix) || link != nil && u.link == link.Attrs().Index {
+			if !p.Overlaps(u.prefix) || link != nil && u.link == link.Attrs().Index {
 				continue
 			}
 			e := &OverlapError{Subnet: p, Other: u.prefix}
@@ -88,28 +88,55 @@ func (b Bridge) checkSubnets(link netlink.Link) error {
 	return nil
 }
 
-// RandomSubnets chooses an IPv4 network 10.x.y.1/24 (or, where the host routes
-// all of 10.0.0.0/8, 172.16-31.y.1/24 or 192.168.y.1/24) and an IPv6 network
-// fd42:x:y:z::1/64 (RFC 4193), as LXD and Incus do, that do not overlap any
-// address or route of the host. The IPv6 network is the zero Prefix when the
-// kernel has no IPv6.
-func RandomSubnets() (v4, v6 netip.Prefix, err error) {
+// RandomSubnets chooses both a RandomIPv4 and a RandomIPv6.
+func RandomSubnets(avoid ...netip.Prefix) (v4, v6 netip.Prefix, err error) {
+	if v4, err = RandomIPv4(avoid...); err == nil {
+		v6, err = RandomIPv6(avoid...)
+	}
+	return v4, v6, err
+}
+
+// RandomIPv4 chooses an IPv4 network 10.x.y.1/24 (or, where the host routes all of
+// 10.0.0.0/8, 172.16-31.y.1/24 or 192.168.y.1/24), as LXD and Incus do, that does
+// not overlap any address or route of the host, nor what is to be avoided.
+func RandomIPv4(avoid ...netip.Prefix) (netip.Prefix, error) {
+	p, ok, err := random(avoid, random4)
+	if err == nil && !ok {
+		err = errors.New("the host uses or routes all private IPv4 networks")
+	}
+	if err != nil {
+		return p, fmt.Errorf("cannot choose a subnet: %w", err)
+	}
+	return p, nil
+}
+
+// RandomIPv6 chooses an IPv6 network fd42:x:y:z::1/64 (RFC 4193) in the same way.
+// It is the zero Prefix when the kernel has no IPv6.
+func RandomIPv6(avoid ...netip.Prefix) (netip.Prefix, error) {
+	if _, err := os.Stat("/proc/sys/net/ipv6"); errors.Is(err, os.ErrNotExist) {
+		return netip.Prefix{}, nil
+	}
+	p, ok, err := random(avoid, random6)
+	if err == nil && !ok {
+		err = errors.New("the host uses or routes all of fd42::/16")
+	}
+	if err != nil {
+		return p, fmt.Errorf("cannot choose a subnet: %w", err)
+	}
+	return p, nil
+}
+
+// random picks a free subnet.
+func random(avoid []netip.Prefix, one func(try int) netip.Prefix) (netip.Prefix, bool, error) {
 	list, err := usedSubnets()
 	if err != nil {
-		return v4, v6, fmt.Errorf("cannot choose a subnet: %w", err)
+		return netip.Prefix{}, false, err
 	}
-	v4, ok := pickFree(list, random4)
-	if !ok {
-		return v4, v6, errors.New("cannot choose a subnet: the host uses or routes all private IPv4 networks")
+	for _, p := range avoid {
+		list = append(list, used{prefix: p.Masked()})
 	}
-	if _, err := os.Stat("/proc/sys/net/ipv6"); errors.Is(err, os.ErrNotExist) {
-		return v4, v6, nil
-	}
-	v6, ok = pickFree(list, random6)
-	if !ok {
-		return v4, v6, errors.New("cannot choose a subnet: the host uses or routes all of fd42::/16")
-	}
-	return v4, v6, nil
+	p, ok := pickFree(list, one)
+	return p, ok, nil
 }
 
 // subnetTries is how many random subnets of each private range are tried.

@@ -1,0 +1,40 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"poolctl/runtime/network"
+)
+
+// bridgeKeys are those of the bridge itself.
+func bridgeKeys() []NetworkKey {
+	return []NetworkKey{
+		{
+			Name: "bridge.mtu", Default: strconv.Itoa(network.DefaultMTU), About: "MTU of the bridge and of the instances' interfaces, in bytes",
+			check: checkMTU, set: func(b *network.Bridge, v string) { b.MTU, _ = strconv.Atoi(v) },
+		},
+		{
+			Name: "bridge.hwaddr", Default: "one that stays the same", About: "hardware address of the bridge",
+			check: checkHWAddr, set: func(b *network.Bridge, v string) { b.HWAddr = v },
+		},
+	}
+}
+
+func checkMTU(v string) error {
+	_, err := parseWithin(v, network.MinMTU4, network.MaxMTU)
+	return err
+}
+
+func checkHWAddr(v string) error {
+	hw, err := net.ParseMAC(v)
+	if err != nil || len(hw) != 6 {
+		return withHint(errors.New("it is not a hardware address"), "for example 00:16:3e:01:02:03")
+	}
+	if hw[0]&1 != 0 || hw.String() == "00:00:00:00:00:00" {
+		return fmt.Errorf("%s is no single interface's address", hw)
+	}
+	return nil
+}
