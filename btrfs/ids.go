@@ -15,7 +15,7 @@ func SubvolumeIDs(path string) (map[uint64]bool, error) {
 		return nil, fmt.Errorf("cannot list the subvolumes of %s: %w", path, err)
 	}
 	ids := map[uint64]bool{}
-	err = scan(f, rootTreeID, itemKey{ObjectID: firstFreeObjectID}, itemKey{ObjectID: lastFreeObjectID}, func(k itemKey, data []byte) error {
+	err = scan(f, rootTreeID, Key{ObjectID: firstFreeObjectID}, Key{ObjectID: lastFreeObjectID}, func(k Key, data []byte) error {
 		if k.Type == rootItemKey && rootRefs(data) > 0 {
 			ids[k.ObjectID] = true
 		}

@@ -97,8 +97,8 @@ func qgroups(f *os.File) (map[QgroupID]Qgroup, error) {
 	}
 	type relation struct{ child, parent QgroupID }
 	var relations []relation
-	to := itemKey{math.MaxUint64, math.MaxUint8, math.MaxUint64}
-	err = scan(f, quotaTreeID, itemKey{}, to, func(k itemKey, data []byte) error {
+	to := Key{math.MaxUint64, math.MaxUint8, math.MaxUint64}
+	err = scan(f, quotaTreeID, Key{}, to, func(k Key, data []byte) error {
 		switch k.Type {
 		case qgroupInfoKey:
 			g, err := parseQgroupInfo(data)

@@ -127,10 +127,10 @@ type dataExtent struct{ start, size, holds uint64 }
 
 // dataExtents calls fn with each reference of a subvolume to an extent of data.
 func dataExtents(ctx context.Context, f *os.File, root uint64, fn func(dataExtent)) error {
-	from := itemKey{ObjectID: firstFreeObjectID}
-	to := itemKey{lastFreeObjectID, math.MaxUint8, math.MaxUint64}
+	from := Key{ObjectID: firstFreeObjectID}
+	to := Key{lastFreeObjectID, math.MaxUint8, math.MaxUint64}
 	n := 0
-	return scan(f, root, from, to, func(k itemKey, data []byte) error {
+	return scan(f, root, from, to, func(k Key, data []byte) error {
 		if n++; n%4096 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -22,7 +22,7 @@ func snapshotCommands(e *env) []*cli.Command {
 	return []*cli.Command{
 		group("snapshot", nil, catSnapshots, "manage snapshots; `snapshot NAME [SNAPSHOT]` creates one",
 			snapshotCreateCommand(e), snapshotListCommand(e), snapshotRestoreCommand(e, "snapshot ", ""), snapshotDeleteCommand(e)),
-		snapshotRestoreCommand(e, "", catSnapshots), mountCommand(e), umountCommand(e),
+		snapshotRestoreCommand(e, "", catSnapshots), diffCommand(e), mountCommand(e), umountCommand(e),
 	}
 }
 

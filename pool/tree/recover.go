@@ -24,6 +24,7 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opCreate:         t.recoverOwner,
 		opRestore:        clearHandler, // the new volume before the exchange, the old one after it
 		opRebuild:        clearHandler, // as above
+		opPresent:        clearHandler,
 		opInstanceDelete: t.recoverOwner,
 		opSnapshotCreate: t.recoverSnapshotCreate,
 		opSnapshotDelete: t.recoverSnapshotDelete,

@@ -256,6 +256,7 @@ func snapshotOps() []op {
 	}
 	return []op{
 		{name: "snapshot create", args: []string{"snapshot", "create", "c1", "s1"}, prepare: ensure1, verify: verify},
+		{name: "diff", args: []string{"diff", "c1/s0"}, prepare: ensure1, verify: verify},
 		{name: "snapshot restore", args: []string{"snapshot", "restore", "c1", "s0"}, prepare: ensure1, verify: verify},
 		{name: "snapshot delete", args: []string{"snapshot", "delete", "c1", "s0"}, prepare: ensure1, verify: func(h *host) {
 			for _, s := range h.instances()["c1"].Snapshots {
