@@ -124,17 +124,19 @@ func dport(p PortRange) []expr.Any {
 	}
 }
 
-// translated matches packets of connections whose destination was translated
-// (IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h); not(translated) others.
+// statusDstNAT is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
+const statusDstNAT = 1 << 5
+
+// translated matches packets of connections whose destination was translated, or
+// others.
 func translated(is bool) []expr.Any {
-	const dstNAT = 1 << 5
 	op := expr.CmpOpEq
 	if is {
 		op = expr.CmpOpNeq
 	}
 	return []expr.Any{
 		&expr.Ct{Key: expr.CtKeySTATUS, Register: 1},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: host32(dstNAT), Xor: host32(0)},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: host32(statusDstNAT), Xor: host32(0)},
 		&expr.Cmp{Op: op, Register: 1, Data: host32(0)},
 	}
 }
