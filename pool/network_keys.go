@@ -73,6 +73,7 @@ func checkNetworkKeys(config map[string]string) error {
 func (s *System) bridge(rec state.NetworkRecord) (network.Bridge, error) {
 	b := s.bareBridge(rec.Name)
 	b.Routing4, b.Routing6, b.Firewall4, b.Firewall6, b.DHCP4, b.DHCP6 = true, true, true, true, true, true
+	b.Isolated = true
 	for _, name := range sortedKeys(rec.Config) {
 		k, err := findNetworkKey(name)
 		v := rec.Config[name]

@@ -72,7 +72,7 @@ func familyKeys(family string, ipv4 bool) []NetworkKey {
 			check: checkOneOf("before", "after"),
 		},
 		{
-			Name: family + ".firewall", Default: "true", About: "whether rules are made that let DHCP, DNS and what is routed through",
+			Name: family + ".firewall", Default: "true", About: "whether rules are made that forbid: security.isolation, and " + family + ".routing=false",
 			check: checkBool, set: func(b *network.Bridge, v string) { *of(ipv4, &b.Firewall4, &b.Firewall6) = isTrue(v) },
 		},
 		{

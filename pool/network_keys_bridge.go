@@ -20,6 +20,10 @@ func bridgeKeys() []NetworkKey {
 			Name: "bridge.hwaddr", Default: "one that stays the same", About: "hardware address of the bridge",
 			check: checkHWAddr, set: func(b *network.Bridge, v string) { b.HWAddr = v },
 		},
+		{
+			Name: "security.isolation", Default: "true", About: "whether the network and the host's other ones do not reach each other",
+			check: checkBool, set: func(b *network.Bridge, v string) { b.Isolated = isTrue(v) },
+		},
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"poolctl/runtime/network/firewall"
 )
 
 // lockPoll is how often a lock that another process holds is tried again.
@@ -23,7 +25,8 @@ const lockPoll = 10 * time.Millisecond
 // Up makes the live state what the fields say; it is idempotent and can be
 // called while instances are attached. The bridge is made when missing, its
 // addresses are usable at once, also before it has a port, and dnsmasq is
-// started when it does not run with the arguments that it should have. Refused:
+// started when it does not run with the arguments that it should have, and the
+// host's firewall gets the network's rules. Refused:
 // an interface of that name which is not this network's, a network that
 // overlaps a route or address of the host. When Up made the bridge and then
 // fails, it removes it again.
@@ -69,6 +72,9 @@ func (b Bridge) up(ctx context.Context) (err error) {
 	if err := b.configure(link); err != nil {
 		return err
 	}
+	if err := b.syncRules(link); err != nil {
+		return err
+	}
 	if err := b.syncReservations(); err != nil {
 		return err
 	}
@@ -94,8 +100,8 @@ func (b Bridge) Check(ctx context.Context) error {
 	return b.checkRaw(ctx)
 }
 
-// Down ends dnsmasq and removes the bridge and the files of RunDir; the
-// reservations stay. It is idempotent. An interface of that name which is not
+// Down ends dnsmasq and removes the bridge, its firewall rules and the files of
+// RunDir; the reservations stay. It is idempotent. An interface of that name which is not
 // this network's is left alone.
 func (b Bridge) Down(ctx context.Context) error {
 	if err := b.down(ctx); err != nil {
@@ -127,10 +133,13 @@ func (b Bridge) remove(ctx context.Context) error {
 	case errors.As(err, &foreign): // never made, or renamed over: not ours
 	case err != nil:
 		errs = append(errs, err)
-	case link != nil:
-		if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
-			errs = append(errs, fmt.Errorf("cannot remove the bridge: %w", err))
+	default:
+		if link != nil {
+			if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
+				errs = append(errs, fmt.Errorf("cannot remove the bridge: %w", err))
+			}
 		}
+		errs = append(errs, firewall.Remove(b.Name))
 	}
 	errs = append(errs, b.removeRaw())
 	for _, path := range []string{b.pidFile(), b.leaseFile(), b.RunDir} {
@@ -220,6 +229,7 @@ func (b Bridge) makeBridge() (netlink.Link, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = b.Name
 	attrs.HardwareAddr = b.derivedHWAddr()
+	attrs.Group = firewall.LinkGroup
 	// Spanning tree is off and the forward delay unused in a new bridge (man
 	// ip-link): ports forward as soon as they are up.
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
@@ -254,11 +264,16 @@ func (b Bridge) configure(link netlink.Link) error {
 	return b.syncRoutes(link) // the kernel takes none for a link that is down
 }
 
-// configureLink sets the alias, the hardware address and the MTU.
+// configureLink sets the alias, the group, the hardware address and the MTU.
 func (b Bridge) configureLink(link netlink.Link) error {
 	if link.Attrs().Alias != b.alias() {
 		if err := netlink.LinkSetAlias(link, b.alias()); err != nil {
 			return fmt.Errorf("cannot set the bridge's alias: %w", err)
+		}
+	}
+	if link.Attrs().Group != firewall.LinkGroup {
+		if err := netlink.LinkSetGroup(link, firewall.LinkGroup); err != nil {
+			return fmt.Errorf("cannot set the bridge's group: %w", err)
 		}
 	}
 	if hw := b.hwAddr(); link.Attrs().HardwareAddr.String() != hw.String() {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+
+	"poolctl/runtime/network/firewall"
 )
 
 // Bridge is one network: a bridge of the host with its addresses, its
@@ -30,13 +32,20 @@ type Bridge struct {
 	HWAddr string
 
 	// Routing4 and Routing6 let packets of the family through to other links and
-	// back. Firewall4 and Firewall6 have rules made for the network, and NAT4 and
-	// NAT6 have what leaves it get the host's address or, when that is valid,
-	// NATAddress4 or NATAddress6.
+	// back. Firewall4 and Firewall6 have the rules made that forbid something:
+	// isolation, and that nothing is routed without Routing. NAT4 and NAT6 have what
+	// leaves the network get the host's address or, when that is valid, NATAddress4
+	// or NATAddress6.
 	Routing4, Routing6       bool
 	Firewall4, Firewall6     bool
 	NAT4, NAT6               bool
 	NATAddress4, NATAddress6 netip.Addr
+	// Isolated keeps the network and the host's other ones apart, those of other
+	// state directories too.
+	Isolated bool
+	// Forwards are the ports and addresses of the host that are published for
+	// instances.
+	Forwards []firewall.Forward
 	// Routes4 and Routes6 are further subnets that are to be found on the network.
 	Routes4, Routes6 []netip.Prefix
 

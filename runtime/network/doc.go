@@ -13,6 +13,6 @@
 // configures itself comes to the same result.
 //
 // The package knows links, addresses and namespaces (by a process id), not
-// instances, pools or state directories. It does not filter or translate
-// packets.
+// instances, pools or state directories. What packets may do, and how they are
+// translated, is in package firewall.
 package network

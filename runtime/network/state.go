@@ -58,17 +58,26 @@ func (b Bridge) state() (State, error) {
 			s.Addresses = append(s.Addresses, newAddress(p))
 		}
 	}
-	links, err := dump(netlink.LinkList)
-	if err != nil {
-		return State{}, fmt.Errorf("cannot list links: %w", err)
+	if s.Ports, err = portsOf(link); err != nil {
+		return State{}, err
 	}
-	for _, l := range links {
-		if l.Attrs().MasterIndex == link.Attrs().Index {
-			s.Ports = append(s.Ports, l.Attrs().Name)
-		}
-	}
-	slices.Sort(s.Ports)
 	i := newInterface(link, s.Addresses)
 	s.Up, s.HWAddr, s.MTU, s.Counters = link.Attrs().Flags&net.FlagUp != 0, i.HWAddr, i.MTU, i.Counters
 	return s, nil
+}
+
+// portsOf lists the names of the interfaces on a bridge, sorted.
+func portsOf(bridge netlink.Link) ([]string, error) {
+	links, err := dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list links: %w", err)
+	}
+	var ports []string
+	for _, l := range links {
+		if l.Attrs().MasterIndex == bridge.Attrs().Index {
+			ports = append(ports, l.Attrs().Name)
+		}
+	}
+	slices.Sort(ports)
+	return ports, nil
 }

@@ -41,3 +41,11 @@ func unsupported(err error) error {
 	}
 	return err
 }
+
+// ignoreUnsupported is for what is not there when the kernel lacks nftables.
+func ignoreUnsupported(err error) error {
+	if IsUnsupported(err) {
+		return nil
+	}
+	return err
+}

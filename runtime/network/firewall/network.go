@@ -43,6 +43,9 @@ type Family struct {
 // transaction. It is cheap when they are that already.
 func (n Network) Apply() error { return n.table().apply() }
 
+// Applied says whether the kernel's rules are what n says.
+func (n Network) Applied() (bool, error) { return n.table().applied() }
+
 func (n Network) table() table {
 	t := table{family: nftables.TableFamilyINet, name: tableName(n.Bridge)}
 	var (

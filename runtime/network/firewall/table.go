@@ -83,12 +83,18 @@ func connect() (*nftables.Conn, error) {
 // that already, nothing is written. A table without chains is removed.
 func (t table) apply() (err error) {
 	c, err := connect()
+	if IsUnsupported(err) && len(t.chains) == 0 {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.CloseLasting()) }()
 	if len(t.chains) == 0 {
-		return t.delete(c)
+		if err := t.delete(c); err != nil && !IsUnsupported(err) {
+			return err
+		}
+		return nil
 	}
 	same, err := t.matches(c)
 	if err != nil || same {
@@ -115,6 +121,17 @@ func (t table) apply() (err error) {
 		return unsupported(fmt.Errorf("cannot set the rules of table %s: %w", t.name, err))
 	}
 	return nil
+}
+
+// applied says whether the kernel's table is what t says.
+func (t table) applied() (_ bool, err error) {
+	c, err := connect()
+	if err != nil {
+		return len(t.chains) == 0 && IsUnsupported(err), ignoreUnsupported(err)
+	}
+	defer func() { err = errors.Join(err, c.CloseLasting()) }()
+	same, err := t.matches(c)
+	return same || len(t.chains) == 0 && IsUnsupported(err), ignoreUnsupported(err)
 }
 
 // addRule queues a rule, and its map of ports before it.
