@@ -101,6 +101,7 @@ func (s *System) Doctor(ctx context.Context, o DoctorOptions) ([]Finding, error)
 		d.network(name)
 	}
 	d.strayNetworks(networks)
+	d.strayRules()
 	d.strayDisks(pools)
 	d.strayMountPoints(pools)
 	d.keptDownloads()

@@ -175,6 +175,8 @@ func (d *doctor) network(name string) {
 	case live.DnsmasqPID == 0:
 		f.Problem, f.Remedy = "its dnsmasq does not run: there are no leases and names", "poolctl doctor --fix"
 		d.add(f)
+	default:
+		d.networkRules(object, bridge, f)
 	}
 	d.strayPorts(object, live.Ports)
 }

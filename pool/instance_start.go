@@ -198,5 +198,20 @@ func (s *System) networkUp(ctx context.Context, rec state.NetworkRecord) (networ
 	if err != nil {
 		return bridge, err
 	}
-	return bridge, bridge.Up(ctx)
+	return bridge, s.bringUp(ctx, bridge)
+}
+
+// bringUp makes sure of the same, and tells what stops a network that was down.
+func (s *System) bringUp(ctx context.Context, bridge network.Bridge) error {
+	was, err := bridge.IsUp()
+	if err != nil {
+		return err
+	}
+	if err := bridge.Up(ctx); err != nil {
+		return err
+	}
+	if !was {
+		s.tellObstacles(bridge)
+	}
+	return nil
 }

@@ -53,7 +53,7 @@ func (s *System) createNetwork(ctx context.Context, name string, config map[stri
 	if err := s.dir.SaveNetwork(rec); err != nil {
 		return err
 	}
-	if err := bridge.Up(ctx); err != nil {
+	if err := s.bringUp(ctx, bridge); err != nil {
 		return errors.Join(err, s.dropNetwork(context.WithoutCancel(ctx), bridge))
 	}
 	return nil

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -30,6 +31,17 @@ func (b Bridge) State() (State, error) {
 		return State{}, fmt.Errorf("cannot read the state of network %s: %w", b.Name, err)
 	}
 	return s, nil
+}
+
+// IsUp says whether the network's bridge is there and up; another's of that name
+// is not.
+func (b Bridge) IsUp() (bool, error) {
+	link, err := b.link()
+	var foreign *ForeignError
+	if link == nil || errors.As(err, &foreign) {
+		return false, nil
+	}
+	return link.Attrs().Flags&net.FlagUp != 0, err
 }
 
 func (b Bridge) state() (State, error) {

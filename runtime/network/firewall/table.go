@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -238,31 +237,4 @@ func Remove(link string) (err error) {
 		}
 	}
 	return nil
-}
-
-// Links lists the interfaces, sorted, that there are rules for, be the
-// interfaces there or not. It is empty when the kernel has no nftables.
-func Links() (_ []string, err error) {
-	c, err := connect()
-	if IsUnsupported(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, c.CloseLasting()) }()
-	var links []string
-	for _, f := range families {
-		tables, err := c.ListTablesOfFamily(f)
-		if err != nil && !IsUnsupported(unsupported(err)) {
-			return nil, fmt.Errorf("cannot list nftables tables: %w", err)
-		}
-		for _, t := range tables {
-			if link, ours := strings.CutPrefix(t.Name, tablePrefix); ours {
-				links = append(links, link)
-			}
-		}
-	}
-	slices.Sort(links)
-	return slices.Compact(links), nil
 }

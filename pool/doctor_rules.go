@@ -1,0 +1,61 @@
+package pool
+
+import (
+	"context"
+	"strings"
+
+	"poolctl/runtime/network"
+	"poolctl/runtime/network/firewall"
+)
+
+// networkRules tells of a network's firewall rules that are not there as they
+// should be, and of other programs' that drop its packets. f is how Up is told of.
+func (d *doctor) networkRules(object string, bridge network.Bridge, f Finding) {
+	kept, err := bridge.RulesKept()
+	if err != nil {
+		d.failed(object, err)
+		return
+	}
+	if !kept {
+		f.Severity, f.Problem, f.Remedy = SeverityWarning, "its firewall rules are not there as they should be: NAT and isolation fail", "poolctl doctor --fix"
+		f.does = "its rules were set"
+		d.add(f)
+	}
+	obstacles, err := bridge.Obstacles()
+	if err != nil {
+		d.failed(object, err)
+		return
+	}
+	for _, o := range obstacles {
+		d.add(Finding{Severity: SeverityWarning, Object: object, Problem: o.String(), Remedy: strings.Join(o.Commands, "; ")})
+	}
+}
+
+// strayRules tells of firewall rules that were made for interfaces which are gone.
+func (d *doctor) strayRules() {
+	links, err := firewall.Strays()
+	if err != nil {
+		d.failed("firewall rules", err)
+		return
+	}
+	for _, link := range links {
+		d.add(Finding{
+			Severity: SeverityWarning, Object: "firewall rules of " + link, Problem: "the interface is gone",
+			Remedy: "poolctl doctor --fix takes them away", does: "they were taken away",
+			fix: func(context.Context) error { return firewall.RemoveStray(link) },
+		})
+	}
+}
+
+// tellObstacles tells, when a network came up, what of other programs' stops its
+// packets and what opens it.
+func (s *System) tellObstacles(bridge network.Bridge) {
+	obstacles, err := bridge.Obstacles()
+	if err != nil {
+		s.noticef("%s", err)
+		return
+	}
+	for _, o := range obstacles {
+		s.noticef("network %s: %s; this opens it: %s", bridge.Name, o, strings.Join(o.Commands, "; "))
+	}
+}
