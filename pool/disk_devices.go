@@ -20,7 +20,7 @@ import (
 func isDisk(dev map[string]string) bool { return dev["type"] == "disk" && dev["path"] != "/" }
 
 // diskKeys are the keys that such a disk can have.
-var diskKeys = []string{"pool", "source", "path", "readonly", "recursive", "shift", "required", "limits.read", "limits.write", "limits.max"}
+var diskKeys = []string{"pool", "source", "path", "readonly", "recursive", "propagation", "shift", "required", "optional", "limits.read", "limits.write", "limits.max"}
 
 // checkDisk validates the configuration of such a disk.
 func checkDisk(dev map[string]string) error {
@@ -29,7 +29,7 @@ func checkDisk(dev map[string]string) error {
 			return withHint(fmt.Errorf("unknown key %q", k), "the keys of a disk are %s", strings.Join(diskKeys, ", "))
 		}
 	}
-	for _, k := range []string{"readonly", "recursive", "shift", "required"} {
+	for _, k := range []string{"readonly", "recursive", "shift", "required", "optional"} {
 		if v := dev[k]; v != "" {
 			if err := checkBool(v); err != nil {
 				return fmt.Errorf("%s=%s: %w", k, v, err)
@@ -38,6 +38,9 @@ func checkDisk(dev map[string]string) error {
 	}
 	if err := checkDiskLimits(dev); err != nil {
 		return err
+	}
+	if err := runtime.CheckPropagation(dev["propagation"]); err != nil {
+		return fmt.Errorf("propagation=%w", err)
 	}
 	path := dev["path"]
 	switch {
@@ -102,8 +105,7 @@ func (s *System) mountable(ctx context.Context, disks []diskDevice) (out []runti
 		} else if err == nil {
 			one, err = hostDisk(d)
 		}
-		required := d.dev["required"] == "" || isTrue(d.dev["required"])
-		if err != nil && !required && (errors.Is(err, ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
+		if err != nil && !isRequired(d.dev) && (errors.Is(err, ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
 			s.noticef("%s %s is left out: %s", d.dev["type"], d.name, err)
 			continue
 		}
@@ -113,6 +115,12 @@ func (s *System) mountable(ctx context.Context, disks []diskDevice) (out []runti
 		out = append(out, one)
 	}
 	return out, release, nil
+}
+
+// isRequired says whether an instance is not to start without what a device is of:
+// unless it has required=false, or its older name optional=true, as in Incus.
+func isRequired(dev map[string]string) bool {
+	return (dev["required"] == "" || isTrue(dev["required"])) && !isTrue(dev["optional"])
 }
 
 // volumeDisk is the disk of a custom volume. Owners inside are as they are on the
@@ -140,7 +148,7 @@ func (s *System) volumeDisk(ctx context.Context, d diskDevice, locked map[string
 		return out, hold, volumeError(err, pool, name)
 	}
 	out = runtime.Disk{
-		Device: d.name, Source: p.VolumePath(name), Path: d.dev["path"], ReadOnly: isTrue(d.dev["readonly"]),
+		Device: d.name, Source: p.VolumePath(name), Path: d.dev["path"], ReadOnly: isTrue(d.dev["readonly"]), Propagation: d.dev["propagation"],
 		Mapped: !isTrue(v.Config["security.unmapped"]), Volume: pool + "/" + name,
 	}
 	out.Shifted, err = volumeShift(v.Config)
@@ -157,7 +165,7 @@ func hostDisk(d diskDevice) (runtime.Disk, error) {
 		return runtime.Disk{}, withHint(fmt.Errorf("%s is neither a directory nor a file", d.dev["source"]), "a device of type unix-block gives it a block device")
 	}
 	return runtime.Disk{
-		Device: d.name, Source: d.dev["source"], Path: d.dev["path"], ReadOnly: isTrue(d.dev["readonly"]),
+		Device: d.name, Source: d.dev["source"], Path: d.dev["path"], ReadOnly: isTrue(d.dev["readonly"]), Propagation: d.dev["propagation"],
 		Recursive: isTrue(d.dev["recursive"]), Mapped: isTrue(d.dev["shift"]),
 	}, nil
 }

@@ -32,7 +32,7 @@ func (s *System) Console(ctx context.Context, name string, o ConsoleOptions, sin
 	case errors.As(err, &busy):
 		return withHint(shown, "poolctl console --force %s takes it over", name)
 	case errors.Is(err, runtime.ErrNotRunning):
-		return withHint(fmt.Errorf("cannot attach to the console of %s: it is stopped", name), "poolctl start --console %s, or poolctl console --show-log %s", name, name)
+		return fmt.Errorf("cannot attach to the console of %s: %w", name, s.stoppedError(name, "poolctl start --console %s, or poolctl console --show-log %s", name, name))
 	case errors.Is(err, runtime.ErrConsoleLost):
 		return withHint(shown, "poolctl exec %s -- sh works; after poolctl restart %s there is a console again", name, name)
 	}

@@ -2,6 +2,8 @@ package pool
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,7 +31,7 @@ func (f *Files) PushTree(ctx context.Context, source, path string, o guestfs.Own
 	staged := errors.Is(serr, fs.ErrNotExist)
 	if staged {
 		dir, name := splitGuestPath(path)
-		into = dir + "/.poolctl-push-" + name
+		into = dir + "/" + stageName(name)
 		if err := ignoreNotExist(f.RemoveAll(into)); err != nil { // of one that was killed
 			return err
 		}
@@ -46,6 +48,14 @@ func (f *Files) PushTree(ctx context.Context, source, path string, o guestfs.Own
 		return f.Rename(into, path)
 	}
 	return nil
+}
+
+// stageName is the name under which a directory is pushed until it is complete: the
+// same for the same directory, whose remains it may be, and short whatever that one's
+// name is, which can have 255 bytes (NAME_MAX).
+func stageName(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return ".poolctl-push-" + hex.EncodeToString(sum[:16])
 }
 
 // splitGuestPath cuts an absolute path, which has a last part, in two.

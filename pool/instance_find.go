@@ -114,6 +114,15 @@ func (s *System) isRunning(name string) bool {
 	return s.isLive(name) || runtime.Restarting(s.instanceRunDir(name))
 }
 
+// stoppedError says of an instance that does not run that it does not, with a hint
+// how it is made to; of one that is about to again, that.
+func (s *System) stoppedError(name, hint string, args ...any) error {
+	if runtime.Restarting(s.instanceRunDir(name)) {
+		return withHint(errors.New("it has ended, and is about to be started again"), "it reboots, or boot.autorestart has it started: try again in a moment; poolctl info %s", name)
+	}
+	return withHint(errors.New("it is stopped"), hint, args...)
+}
+
 // isLive says whether the instance's PID 1 lives.
 func (s *System) isLive(name string) bool {
 	in, err := s.runningInstance(name)

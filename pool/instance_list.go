@@ -137,10 +137,13 @@ func publicSnapshot(sn tree.Snapshot) Snapshot {
 }
 
 // addState asks the kernel about a running instance. One that stops meanwhile
-// is listed as stopped.
+// is listed as stopped, and one that is about to be started again by itself as starting.
 func (s *System) addState(in *Instance) error {
 	live, err := s.runningInstance(in.Name)
 	if errors.Is(err, runtime.ErrNotRunning) {
+		if runtime.Restarting(s.instanceRunDir(in.Name)) {
+			in.Status = "Starting"
+		}
 		return nil
 	}
 	if err != nil {
@@ -192,7 +195,7 @@ func (s *System) Exec(ctx context.Context, name string, o ExecOptions) (int, err
 		if ferr != nil {
 			return -1, ferr
 		}
-		return -1, errors.Join(withHint(fmt.Errorf("cannot run a command in %s: it is stopped", name), "poolctl start %s", name), p.close())
+		return -1, errors.Join(fmt.Errorf("cannot run a command in %s: %w", name, s.stoppedError(name, "poolctl start %s", name)), p.close())
 	}
 	if err != nil {
 		return -1, err

@@ -43,7 +43,7 @@ func (s *System) withRunning(ctx context.Context, verb, name string, do func(liv
 	}()
 	live, err := s.runningInstance(name)
 	if errors.Is(err, runtime.ErrNotRunning) {
-		return withHint(errors.New("it is stopped"), "poolctl start %s", name)
+		return s.stoppedError(name, "poolctl start %s", name)
 	}
 	if err != nil {
 		return err

@@ -29,6 +29,14 @@ func TestStopBetweenRestarts(t *testing.T) {
 	}
 	time.Sleep(2 * time.Second) // the pauses get longer
 	between()
+	in, err := s.Instance(ctx, "c1")
+	if err != nil || in.Status != "Starting" || in.State != nil || in.LastExit == nil || in.LastExit.Code != 3 || in.LastExit.Restarts == 0 {
+		t.Errorf("shown as %s, ended by %v: %v", in.Status, in.LastExit, err)
+	}
+	if _, err := s.Exec(ctx, "c1", ExecOptions{Args: []string{"true"}}); !isError(err, "it has ended, and is about to be started again") {
+		t.Errorf("exec: %v", err)
+	}
+	between()
 	if err := s.Delete(ctx, "c1", false); !isError(err, "it is running") {
 		t.Errorf("delete: %v", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"poolctl/btrfs"
+	"poolctl/fixtures/testfs"
 	"poolctl/pool/tree"
 )
 
@@ -65,7 +66,7 @@ func usagePool(t *testing.T, mode btrfs.QuotaMode) (s *System, mnt string) {
 	}
 	if mode != btrfs.QuotaNone {
 		if err := btrfs.EnableQuota(mnt, mode); errors.Is(err, btrfs.ErrSimpleQuota) {
-			t.Skip(err)
+			testfs.NeedKernel(t, 6, 7, err)
 		} else if err != nil {
 			t.Fatal(err)
 		}

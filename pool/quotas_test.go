@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"poolctl/btrfs"
+	"poolctl/fixtures/testfs"
 	"poolctl/pool/state"
 )
 
@@ -28,7 +29,7 @@ func simpleHere(t *testing.T, s *System) string {
 	t.Helper()
 	createPool(t, s, "probe", nil)
 	if err := btrfs.EnableQuota(s.dir.MountPoint("probe"), btrfs.QuotaSimple); errors.Is(err, btrfs.ErrSimpleQuota) {
-		t.Skip(err)
+		testfs.NeedKernel(t, 6, 7, err)
 	} else if err != nil {
 		t.Fatal(err)
 	}

@@ -213,7 +213,7 @@ type CopyOptions struct {
 type Instance struct {
 	Name            string                       `json:"name" yaml:"name"`
 	Description     string                       `json:"description" yaml:"description"`
-	Status          string                       `json:"status" yaml:"status"` // Running, Frozen, Stopped, Broken
+	Status          string                       `json:"status" yaml:"status"` // Running, Frozen, Starting (again, after a reboot or by boot.autorestart), Stopped, Broken
 	Type            string                       `json:"type" yaml:"type"`     // container
 	Architecture    string                       `json:"architecture" yaml:"architecture"`
 	CreatedAt       time.Time                    `json:"created_at" yaml:"created_at"`

@@ -9,13 +9,15 @@ import (
 	"time"
 )
 
-// alpineImages are real images of the shared fixtures, each with the tool that
-// unpacks it; both boot openrc by busybox init.
-var alpineImages = []struct {
+// alpineImage is a real image of the shared fixtures, with the tool that unpacks it.
+type alpineImage struct {
 	name, file string
 	unpack     func(file, dir string) *exec.Cmd
 	rootfs     string
-}{
+}
+
+// alpineImages boot openrc by busybox init.
+var alpineImages = []alpineImage{
 	{"3.8", "alpinelinux/3.8/amd64/default/20220731_1101/rootfs.squashfs", func(file, dir string) *exec.Cmd {
 		return exec.Command("unsquashfs", "-n", "-q", "-d", filepath.Join(dir, "rootfs"), file)
 	}, "rootfs"},
@@ -38,17 +40,29 @@ func sharedDir(t testing.TB) string {
 	return filepath.Join(filepath.Dir(filepath.Dir(strings.TrimSpace(string(out)))), "shared")
 }
 
+// alpineRoot unpacks an image and returns its root.
+func alpineRoot(t testing.TB, img alpineImage) string {
+	t.Helper()
+	file := filepath.Join(sharedDir(t), "fixtures/simplestreams/local-real/images", img.file)
+	dir := t.TempDir()
+	if out, err := img.unpack(file, dir).CombinedOutput(); err != nil {
+		t.Fatalf("cannot unpack the image: %v: %s", err, out)
+	}
+	return filepath.Join(dir, img.rootfs)
+}
+
+// openrcRoot is the root of the newest of them.
+func openrcRoot(t testing.TB) string {
+	t.Helper()
+	return alpineRoot(t, alpineImages[len(alpineImages)-1])
+}
+
 // TestAlpine boots real images, and stops them cleanly.
 func TestAlpine(t *testing.T) {
 	for _, img := range alpineImages {
 		t.Run(img.name, func(t *testing.T) {
 			t.Parallel()
-			file := filepath.Join(sharedDir(t), "fixtures/simplestreams/local-real/images", img.file)
-			dir := t.TempDir()
-			if out, err := img.unpack(file, dir).CombinedOutput(); err != nil {
-				t.Fatalf("cannot unpack the image: %v: %s", err, out)
-			}
-			s := testSpec(t, filepath.Join(dir, img.rootfs))
+			s := testSpec(t, alpineRoot(t, img))
 			begin := time.Now()
 			inst := start(t, s)
 			started := time.Since(begin)

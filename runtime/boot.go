@@ -223,7 +223,7 @@ func (s *supervisor) talkMounts(ctx context.Context, init *process, sock int, di
 		cfg.Files = own.Soft
 	}
 	for _, d := range disks {
-		cfg.Disks = append(cfg.Disks, stage.Disk{Device: d.Device, Path: d.Inside()})
+		cfg.Disks = append(cfg.Disks, d.staged())
 	}
 	if err := stage.Send(sock, stage.Message{Kind: stage.KindConfig, Config: &cfg}, -1); err != nil {
 		return err

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"poolctl/runtime/stage"
 )
 
 // Disk is a directory or file of the host's that an instance sees, or a device
@@ -24,6 +26,9 @@ type Disk struct {
 	ReadOnly bool `json:"read_only,omitempty"`
 	// Recursive takes along what is mounted below Source.
 	Recursive bool `json:"recursive,omitempty"`
+	// Propagation says whether mounts that come and go below Source come and go inside
+	// as well (stage.CheckPropagation).
+	Propagation string `json:"propagation,omitempty"`
 	// Mapped shows the owners in the instance as they are on the disk, by an
 	// idmapped mount. Otherwise the host's ids are those of nobody inside, unless
 	// they are the instance's own.
@@ -49,6 +54,9 @@ func (d Disk) validate() error {
 	case !filepath.IsAbs(d.Path), strings.Contains(d.Path, "\x00"), len(d.Path) > maxDiskPath, d.Inside() == "/":
 		return fmt.Errorf("invalid path %q of %s: want an absolute path below the root", d.Path, d.label())
 	}
+	if err := stage.CheckPropagation(d.Propagation); err != nil {
+		return fmt.Errorf("invalid propagation of %s: %w", d.label(), err)
+	}
 	// The instance has its own there.
 	for _, own := range []string{"/proc", "/sys", "/dev"} {
 		if in := d.Inside(); in == own {
@@ -68,6 +76,14 @@ func (d Disk) label() string {
 
 // Inside is Path without superfluous slashes, "." and "..".
 func (d Disk) Inside() string { return filepath.Clean(d.Path) }
+
+// staged is what puts its mount into place inside.
+func (d Disk) staged() stage.Disk {
+	return stage.Disk{Device: d.Device, Path: d.Inside(), Propagation: d.Propagation}
+}
+
+// CheckPropagation refuses what is none that a disk can have (stage.CheckPropagation).
+func CheckPropagation(name string) error { return stage.CheckPropagation(name) }
 
 // byDepth sorts disks so that what another one hides comes first.
 func byDepth(disks []Disk) []Disk {

@@ -98,6 +98,9 @@ func holdDisk(holder int, name string, d Disk, uids, gids []IDMap, pid int) (err
 	}
 	defer func() { _ = unix.Close(tree) }() // attached, it stays without
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE}
+	if stage.FollowsHost(d.Propagation) {
+		attr.Propagation = unix.MS_SLAVE // what the copies that are made of it keep
+	}
 	if d.ReadOnly {
 		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 	}

@@ -64,12 +64,20 @@ func (e Exit) String() string {
 		text = string(e.Reason)
 	}
 	if e.OOMKills > 0 && e.Reason != ExitOOM {
-		text += fmt.Sprintf("; out of memory, %d processes killed", e.OOMKills)
+		text += "; out of memory, " + counted(e.OOMKills, "process", "processes") + " killed"
 	}
 	if e.Restarts > 0 {
-		text += fmt.Sprintf("; restarted %d times within a minute", e.Restarts)
+		text += "; restarted " + counted(e.Restarts, "time", "times") + " within a minute"
 	}
 	return text
+}
+
+// counted is a number of things, with their name.
+func counted[N int | int64](n N, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // LoadExit reads what a supervisor has written to Spec.ExitFile; ok is false when

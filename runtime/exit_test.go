@@ -86,7 +86,11 @@ func TestAutoRestart(t *testing.T) {
 	if err := Start(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it stays down", 30*time.Second, func() bool { _, ok, _ := LoadExit(s.ExitFile); return ok })
+	eventually(t, "it is down for a while", 30*time.Second, func() bool { return Restarting(s.RunDir) })
+	if e, ok, err := LoadExit(s.ExitFile); !ok || e.Reason != ExitCode || e.Code != 1 {
+		t.Errorf("how it ended is not seen meanwhile: %+v, %v", e, err)
+	}
+	eventually(t, "it stays down", 30*time.Second, func() bool { e, _, _ := LoadExit(s.ExitFile); return e.Reason != ExitCode })
 	data, err := os.ReadFile(filepath.Join(root, "root/count"))
 	if err != nil || len(data) != 4 {
 		t.Errorf("started %d times, %v", len(data), err)
@@ -115,6 +119,20 @@ func TestStopRestarting(t *testing.T) {
 	}
 	if e, ok, err := LoadExit(s.ExitFile); !ok || err != nil {
 		t.Errorf("how it ended: %+v, %v", e, err)
+	}
+}
+
+func TestExitString(t *testing.T) {
+	for want, e := range map[string]Exit{
+		"init exited with 3; restarted 1 time within a minute":  {Reason: ExitCode, Code: 3, Restarts: 1},
+		"init exited with 3; restarted 2 times within a minute": {Reason: ExitCode, Code: 3, Restarts: 2},
+		"powered off; out of memory, 1 process killed":          {Reason: ExitPoweredOff, OOMKills: 1},
+		"powered off; out of memory, 3 processes killed":        {Reason: ExitPoweredOff, OOMKills: 3},
+		"init was killed: out of memory":                        {Reason: ExitOOM, OOMKills: 1},
+	} {
+		if got := e.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

@@ -61,20 +61,29 @@ func (i *Instance) AttachDisk(ctx context.Context, d Disk) error {
 	if err := i.changeNodes(disks, with); err != nil {
 		return errors.Join(fmt.Errorf("cannot allow %s: %w", d.label(), err), saveDisks(i.dir, disks), i.changeNodes(with, disks))
 	}
+	placed := false
 	err = i.inside(func(root, _ int) error {
 		if err := i.becomeInside(); err != nil {
 			return err
 		}
-		return stage.AttachDisk(mount, root, d.Inside())
+		if err := stage.AttachDisk(mount, root, d.staged()); err != nil {
+			return err
+		}
+		placed = true
+		return stage.Propagate(mount, d.Propagation)
 	})
 	if err != nil {
+		if placed {
+			err = errors.Join(err, i.unmount(d))
+		}
 		return errors.Join(fmt.Errorf("cannot mount %s: %w", d.label(), err), saveDisks(i.dir, disks), i.changeNodes(with, disks))
 	}
 	return nil
 }
 
 // DetachDisk unmounts the disk of a device in the running instance. One that is
-// not mounted is no error; one that something inside uses is ErrDiskBusy. A node
+// not mounted is no error; one that something inside uses is ErrDiskBusy; but one with mounts
+// below it is taken away all the same, and stays with what uses it. A node
 // is taken away whoever has its device open, and keeps it.
 func (i *Instance) DetachDisk(device string) error {
 	disks, err := i.Disks()
@@ -130,7 +139,11 @@ func (i *Instance) unmount(d Disk) error {
 		if d.Node != (Node{}) {
 			return i.unmountNode(filepath.Base(path))
 		}
-		err = unix.Unmount(filepath.Base(path), unix.UMOUNT_NOFOLLOW)
+		flags := unix.UMOUNT_NOFOLLOW
+		if d.Recursive || stage.FollowsHost(d.Propagation) {
+			flags |= unix.MNT_DETACH // what is mounted below it would keep it: what uses it, keeps it
+		}
+		err = unix.Unmount(filepath.Base(path), flags)
 		if errors.Is(err, unix.EBUSY) {
 			return fmt.Errorf("%s: %w", d.Path, ErrDiskBusy)
 		}

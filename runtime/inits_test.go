@@ -58,6 +58,7 @@ var inits = []struct {
 }{
 	{"systemd", systemdRoot, []string{"systemctl", "is-system-running"}, "running"},
 	{"sysvinit", sysvinitRoot, []string{"runlevel"}, "N 2"},
+	{"openrc", openrcRoot, []string{"rc-status", "-r"}, "default"},
 	{"busybox", busyboxRoot, []string{"pidof", "sleep"}, ""},
 }
 

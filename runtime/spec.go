@@ -70,7 +70,8 @@ type Spec struct {
 	// 1 MiB, and as much again in the file with ".old" appended; empty for
 	// nowhere.
 	ConsoleLog string `json:"console_log,omitempty"`
-	// ExitFile takes how the last run ended (LoadExit); empty for nowhere.
+	// ExitFile takes how the last run ended (LoadExit), also one after which the
+	// instance is started again (AutoRestart); empty for nowhere.
 	ExitFile string `json:"exit_file,omitempty"`
 	// AutoRestart starts the instance again when it has ended unexpectedly: neither
 	// stopped nor powered off from inside. At most ten times within a minute.

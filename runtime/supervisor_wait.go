@@ -118,6 +118,11 @@ func (s *supervisor) ended(c wait.Config) int {
 		exit.Reason, exit.Signal, exit.Code = ExitPoweredOff, 0, 0
 	}
 	if pause, again := s.again(&exit, stopped || s.isDown()); again {
+		if exit.Reason != ExitRebooted { // for those who look in the meantime
+			if err := exit.save(s.spec.ExitFile); err != nil {
+				s.log.Print(err)
+			}
+		}
 		if stopped = s.stoppedWithin(pause); !stopped {
 			init, err := s.reboot()
 			if err == nil {

@@ -16,7 +16,8 @@ func deviceAddCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "add", Usage: "give an instance a device", ArgsUsage: "NAME DEVICE TYPE [KEY=VALUE...]",
 		Description: example("Types: nic (network, name, hwaddr); disk: the root disk (path=/, pool, size), a volume (pool, source, path) or a\n"+
-			"directory or file of the host's (source, path, recursive, shift), with readonly and required; unix-char and\n"+
+			"directory or file of the host's (source, path, recursive, shift, propagation=slave: what the host mounts below it\n"+
+			"later appears inside, if the mount there is a shared one), with readonly and required; unix-char and\n"+
 			"unix-block: a device of the host's (source and path, or one of them for both, or major and minor; mode 0660, uid 0\n"+
 			"and gid 0 as inside, required); none (takes away a profile's device of that name). Disks and devices of the host's\n"+
 			"come to and go from an instance that runs; what a program inside has open of a device, it keeps. required=false\n"+

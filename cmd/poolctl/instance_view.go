@@ -82,6 +82,8 @@ func statusCode(status string) int {
 	switch status {
 	case "Running":
 		return 103
+	case "Starting":
+		return 106
 	case "Frozen":
 		return 110
 	case "Stopped":

@@ -69,17 +69,7 @@ func profileUnsetCommand(e *env) *cli.Command {
 // setProfile changes keys, or properties, of a profile; "" unsets one.
 func setProfile(ctx context.Context, s *pool.System, name, command string, values map[string]string, property bool) error {
 	return s.UpdateProfile(ctx, name, func(put *pool.ProfilePut) error {
-		for k, v := range values {
-			switch {
-			case !property:
-				put.Config[k] = v
-			case k == "description":
-				put.Description = v
-			default:
-				return badUsage(command, "unknown property %q: the property that can be changed is description", k)
-			}
-		}
-		return nil
+		return putKeys(command, values, property, put.Config, &put.Description)
 	})
 }
 

@@ -21,21 +21,11 @@ func changeVolume(ctx context.Context, s *pool.System, name, ref string, change 
 	return s.UpdateVolume(ctx, name, volume, change)
 }
 
-// setVolumeKeys puts keys, or properties, into a volume; "" unsets one.
-func setVolumeKeys(command string, values map[string]string, property bool) func(*pool.VolumePut) error {
-	return func(put *pool.VolumePut) error {
-		for k, v := range values {
-			switch {
-			case !property:
-				put.Config[k] = v
-			case k == "description":
-				put.Description = v
-			default:
-				return badUsage(command, "unknown property %q: the property is description", k)
-			}
-		}
-		return nil
-	}
+// setVolume changes keys, or properties, of a volume or a snapshot; "" unsets one.
+func setVolume(ctx context.Context, s *pool.System, name, ref, command string, values map[string]string, property bool) error {
+	return changeVolume(ctx, s, name, ref, func(put *pool.VolumePut) error {
+		return putKeys(command, values, property, put.Config, &put.Description)
+	})
 }
 
 func volumeGetCommand(e *env) *cli.Command {
@@ -77,15 +67,11 @@ func volumeSetCommand(e *env) *cli.Command {
 		Description: example("The keys are those of create. A new size is in force at once.", "poolctl pool volume set default data size=20GiB"),
 		Flags:       []cli.Flag{propertyFlag(&property, "KEY is a property: description")},
 		Action: e.action(3, many, func(ctx context.Context, s *pool.System, args []string) error {
-			pairs := args[2:]
-			if len(pairs) == 2 && !isPair(pairs[0]) { // as LXD has it
-				pairs = []string{pairs[0] + "=" + pairs[1]}
-			}
-			values, err := keyValues("pool volume set", pairs)
+			values, err := e.setPairs("pool volume set", args[2:])
 			if err != nil {
 				return err
 			}
-			return changeVolume(ctx, s, args[0], args[1], setVolumeKeys("pool volume set", values, property))
+			return setVolume(ctx, s, args[0], args[1], "pool volume set", values, property)
 		}),
 	}
 }
@@ -96,7 +82,7 @@ func volumeUnsetCommand(e *env) *cli.Command {
 		Name: "unset", Usage: "remove a key of a custom volume's configuration", ArgsUsage: "POOL VOLUME KEY",
 		Description: example("", "poolctl pool volume unset default data size"), Flags: []cli.Flag{propertyFlag(&property, "KEY is a property: description")},
 		Action: e.action(3, 3, func(ctx context.Context, s *pool.System, args []string) error {
-			return changeVolume(ctx, s, args[0], args[1], setVolumeKeys("pool volume unset", map[string]string{args[2]: ""}, property))
+			return setVolume(ctx, s, args[0], args[1], "pool volume unset", map[string]string{args[2]: ""}, property)
 		}),
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"poolctl/btrfs"
+	"poolctl/fixtures/testfs"
 )
 
 const mib = 1 << 20
@@ -22,7 +23,7 @@ func bothModes(t *testing.T, test func(t *testing.T, p *testPool)) {
 			p := newPool(t)
 			err := btrfs.EnableQuota(p.mnt, mode)
 			if errors.Is(err, btrfs.ErrSimpleQuota) {
-				t.Skip(err)
+				testfs.NeedKernel(t, 6, 7, err)
 			}
 			must(t, err, btrfs.RescanQuota(t.Context(), p.mnt))
 			test(t, p)

@@ -4,7 +4,7 @@
 // default list and the syntax of security.syscalls.*, and knows nothing of
 // instances.
 //
-// The numbers of tables.go are those of golang.org/x/sys/unix, which come from
+// The numbers of table_*.go are those of golang.org/x/sys/unix, which come from
 // the kernel's tables.
 package seccomp
 

@@ -14,6 +14,8 @@ import (
 type Disk struct {
 	Device string `json:"device"`
 	Path   string `json:"path"`
+	// Propagation is that of the mount once it is in its place (CheckPropagation).
+	Propagation string `json:"propagation,omitempty"`
 }
 
 // NewHolder makes an unattached file system to attach mounts in.
@@ -102,18 +104,18 @@ func makePath(root int, path string, directory bool) (int, error) {
 // OpenMounted opens what is at a path below root.
 func OpenMounted(root int, path string) (int, error) { return inRoot(root, path, 0) }
 
-// AttachDisk moves an unattached mount to a path below root, and leaves it open.
-func AttachDisk(mount, root int, path string) error {
+// AttachDisk moves an unattached mount to a disk's path below root, and leaves it open.
+func AttachDisk(mount, root int, d Disk) error {
 	directory, err := IsDirectory(mount)
 	if err != nil {
 		return err
 	}
-	to, err := OpenTarget(root, path, directory)
+	to, err := OpenTarget(root, d.Path, directory)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(to) }() // a path only
-	return move(mount, to, path)
+	return move(mount, to, d.Path)
 }
 
 // receiveDisks takes the mounts of the disks.
@@ -145,7 +147,11 @@ func attachDisks(disks []Disk, mounts []int) error {
 	unix.Umask(0o022)
 	defer unix.Umask(0)
 	for i, d := range disks {
-		if err := AttachDisk(mounts[i], root, d.Path); err != nil {
+		err := AttachDisk(mounts[i], root, d)
+		if err == nil {
+			err = Propagate(mounts[i], d.Propagation)
+		}
+		if err != nil {
 			return fmt.Errorf("disk %s: %w", d.Device, err)
 		}
 		if err := unix.Close(mounts[i]); err != nil {

@@ -45,6 +45,10 @@ func TestFiles(t *testing.T) {
 			if got := h.ok("file", "pull", c+"/srv/deep/note", "-"); got != "by stdin" {
 				t.Errorf("%q", got)
 			}
+			h.fails(1, `cannot edit `+c+`/srv/deep/note: the input is empty\nhint: `, "file", "edit", c+"/srv/deep/note")
+			if got := h.ok("file", "pull", c+"/srv/deep/note", "-"); got != "by stdin" {
+				t.Errorf("after an edit with nothing: %q", got)
+			}
 			h.okStdin("edited", "file", "edit", c+"/srv/deep/note")
 			r := h.run("file", "push", "-r", site, c+"/srv")
 			if r.code != 0 || !strings.Contains(r.stderr, "pipe is left out") {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -58,8 +59,18 @@ func TestHostDisks(t *testing.T) {
 	h.ok("init", "bb", "c1")
 	h.ok("config", "device", "add", "c1", "host", "disk", "source="+dir, "path=/host", "readonly=true", "shift=true")
 	h.ok("config", "device", "add", "c1", "maybe", "disk", "source="+dir+"/none", "path=/maybe", "required=false")
-	h.ok("start", "c1")
+	h.ok("config", "device", "add", "c1", "old", "disk", "source="+dir+"/none", "path=/old", "optional=true")
+	h.ok("config", "device", "add", "c1", "shared", "disk", "source="+dir, "path=/shared", "propagation=shared", "recursive=true")
+	h.fails(1, `propagation="sometimes" is none of private, rprivate`, "config", "device", "set", "c1", "shared", "propagation=sometimes")
+	if r := h.run("start", "c1"); r.code != 0 || !strings.Contains(r.stderr, "disk maybe is left out") || !strings.Contains(r.stderr, "disk old is left out") {
+		t.Errorf("%+v", r)
+	}
 	h.matches(`^host`, "exec", "c1", "--", "cat", "/host/f")
+	h.matches(`shared:`, "exec", "c1", "--", "grep", " /shared ", "/proc/self/mountinfo")
+	h.ok("config", "device", "set", "c1", "shared", "propagation=private")
+	if r := h.run("exec", "c1", "--", "grep", " /shared .*shared:", "/proc/self/mountinfo"); r.code != 1 {
+		t.Errorf("it is still shared: %+v", r)
+	}
 	if r := h.run("exec", "c1", "--", "touch", "/host/x"); r.code == 0 {
 		t.Errorf("written to what is read-only: %s", r)
 	}
