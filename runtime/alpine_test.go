@@ -76,7 +76,7 @@ func TestAlpine(t *testing.T) {
 			out, _ = run(t, inst, "", "ps", "-ef")
 			t.Logf("ps:\n%s", out)
 			begin = time.Now()
-			if err := inst.Stop(t.Context(), StopOptions{Timeout: 10 * time.Second}); err != nil {
+			if err := inst.Stop(t.Context(), StopOptions{Timeout: patient(10 * time.Second)}); err != nil {
 				t.Fatal(err)
 			}
 			console, err := os.ReadFile(s.ConsoleLog)

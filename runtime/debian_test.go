@@ -52,7 +52,7 @@ func TestDebian(t *testing.T) {
 		t.Errorf("systemd-run: exit code %d:\n%s", code, out)
 	}
 	begin = time.Now()
-	if err := inst.Stop(t.Context(), StopOptions{Timeout: 10 * time.Second}); err != nil {
+	if err := inst.Stop(t.Context(), StopOptions{Timeout: patient(10 * time.Second)}); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("stopped in %v", time.Since(begin))

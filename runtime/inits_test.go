@@ -115,7 +115,7 @@ func TestInits(t *testing.T) {
 			inst = start(t, s)
 			booted(inst)
 			begin = time.Now()
-			if err := inst.Stop(t.Context(), StopOptions{Timeout: 30 * time.Second}); err != nil {
+			if err := inst.Stop(t.Context(), StopOptions{Timeout: patient(30 * time.Second)}); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("stopped in %v", time.Since(begin))
@@ -131,7 +131,7 @@ func endsBy(t *testing.T, s Spec, inst *Instance, command string) {
 	_, _ = run(t, inst, "", command)
 	fds := []unix.PollFd{{Fd: int32(inst.pidfd), Events: unix.POLLIN}}
 	for n := 0; n == 0; {
-		if time.Since(began) > 60*time.Second {
+		if time.Since(began) > patient(60*time.Second) {
 			t.Fatalf("%s does not end it", command)
 		}
 		var err error
@@ -186,7 +186,7 @@ func TestSystemdServices(t *testing.T) {
 			t.Errorf("%v: exit code %d, %q", c.args, code, out)
 		}
 	}
-	if err := inst.Stop(t.Context(), StopOptions{Timeout: 20 * time.Second}); err != nil {
+	if err := inst.Stop(t.Context(), StopOptions{Timeout: patient(20 * time.Second)}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -231,9 +231,19 @@ func runWith(t testing.TB, inst *Instance, stdin string, o ExecOptions) (string,
 	return out, code
 }
 
-// eventually waits for a condition.
+// patient is a limit for what only has to come to an end: many times as long where
+// $POOLCTL_TEST_PATIENCE says so, as scripts/test-vm does of a machine that is emulated.
+func patient(limit time.Duration) time.Duration {
+	if n, err := strconv.Atoi(os.Getenv("POOLCTL_TEST_PATIENCE")); err == nil && n > 1 {
+		return limit * time.Duration(n)
+	}
+	return limit
+}
+
+// eventually waits for a condition, as long as limit is patient.
 func eventually(t testing.TB, what string, limit time.Duration, cond func() bool) {
 	t.Helper()
+	limit = patient(limit)
 	deadline := time.Now().Add(limit)
 	for !cond() {
 		if time.Now().After(deadline) {
