@@ -201,8 +201,8 @@ func (l *LiveQuota) stamp(now *QuotaNow) error {
 	return err
 }
 
-// Nested says whether all subvolumes nested in the subvolume are in its qgroup of
-// level 1, and whether there are any. It reads the tree of qgroups, unless there
+// Nested says whether all subvolumes nested in the subvolume, and no others, are in
+// its qgroup of level 1, and whether there are any. It reads the tree of qgroups, unless there
 // are none.
 func (l *LiveQuota) Nested() (any, all bool, err error) {
 	fd, err := openC(l.path, unix.O_DIRECTORY)
@@ -212,8 +212,9 @@ func (l *LiveQuota) Nested() (any, all bool, err error) {
 	f := os.NewFile(uintptr(fd), "volume")
 	defer func() { err = errors.Join(err, f.Close()) }()
 	l.children.f = f
-	if any, err = l.children.hasChildren(l.id); err != nil || !any {
-		return any, true, err
+	any, err = l.children.hasChildren(l.id)
+	if _, nerr := l.number(l.group[0]); err != nil || !any && errors.Is(nerr, unix.ENOENT) {
+		return any, true, err // there is no such qgroup
 	}
 	groups, err := qgroups(f)
 	if err != nil {
@@ -223,12 +224,14 @@ func (l *LiveQuota) Nested() (any, all bool, err error) {
 	for _, c := range groups[MakeQgroupID(1, l.id)].Children {
 		in[c] = true
 	}
+	delete(in, MakeQgroupID(0, l.id))
 	all = true
 	err = l.children.walk(l.id, func(sub Subvolume) (bool, error) {
 		all = all && in[MakeQgroupID(0, sub.ID)]
+		delete(in, MakeQgroupID(0, sub.ID))
 		return all, nil
 	})
-	return any, all, err
+	return any, all && len(in) == 0, err
 }
 
 // number reads a file with one.

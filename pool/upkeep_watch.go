@@ -21,8 +21,10 @@ import (
 // It is also when much less is written than before: if a snapshot had that, the
 // limit is too high now.
 //
-// With full qgroups it is when subvolumes have come up in the instance, which are
-// not in its qgroup yet, or the kernel gave up counting.
+// It is when subvolumes have come up that are not in the qgroup where they belong:
+// with full qgroups because the kernel does not put them there, with simple ones
+// because the instance asked it not to (tree.assemble). And with full ones it is when
+// the kernel gave up counting.
 type sizeWatch struct {
 	system   *System
 	instance string
@@ -135,7 +137,7 @@ func (w *limitWatch) due(now time.Time) bool {
 	due := false
 	switch q.Mode {
 	case btrfs.QuotaSimple:
-		due = w.dueSimple(now, q)
+		due = w.dueSimple(now, q) || w.misplaced(q) && w.paused(now, recountLast)
 	case btrfs.QuotaFull:
 		due = w.dueFull(now, q)
 	case btrfs.QuotaNone:
@@ -169,19 +171,25 @@ func (w *limitWatch) dueSimple(now time.Time, q btrfs.QuotaNow) bool {
 }
 
 func (w *limitWatch) dueFull(now time.Time, q btrfs.QuotaNow) bool {
-	if !q.Inconsistent && q.Subvolumes == w.Subvolumes && q.Changed.Generation == w.Generation {
+	if q.Inconsistent || w.misplaced(q) {
+		return w.paused(now, recountLast)
+	}
+	w.Pause = recountFirst
+	return false
+}
+
+// misplaced says whether nested subvolumes are not in the qgroup where they belong,
+// or others are. It looks only where something has changed.
+func (w *limitWatch) misplaced(q btrfs.QuotaNow) bool {
+	if q.Subvolumes == w.Subvolumes && q.Changed.Generation == w.Generation {
 		return false
 	}
-	wrong := q.Inconsistent
-	if !wrong {
-		some, all, err := w.live.Nested()
-		wrong = err == nil && (!all || q.Group && !some)
+	some, all, err := w.live.Nested()
+	if err == nil && (!all || q.Mode == btrfs.QuotaFull && q.Group && !some) {
+		return true
 	}
-	if !wrong {
-		w.Subvolumes, w.Generation, w.Pause = q.Subvolumes, q.Changed.Generation, recountFirst
-		return false
-	}
-	return w.paused(now, recountLast)
+	w.Subvolumes, w.Generation = q.Subvolumes, q.Changed.Generation
+	return false
 }
 
 // paused says whether the pause is over, and makes the next one longer.
@@ -226,19 +234,29 @@ func (w *limitWatch) conditions(now time.Time, list []runtime.Condition) []runti
 		if fell > q.Limit/8 && q.Changed != w.Changed { // due, after the pause
 			list = append(list, runtime.Always(max(left, recountFirst)))
 		}
+		list = w.nestedConditions(left, list)
 		w.Range = len(list)
 		list = append(list, runtime.LeavesRange(f.Referenced[group], most-1, q.Limit/8-min(q.Limit/8, fell)).After(left))
 	case btrfs.QuotaFull:
-		if q.Inconsistent || q.Subvolumes != w.Subvolumes || q.Changed.Generation != w.Generation { // due, after the pause
+		if q.Inconsistent {
 			return append(list, runtime.Always(max(left, recountFirst)))
 		}
-		list = append(list, runtime.LinksChange(f.Qgroups, q.Subvolumes),
-			runtime.NumberChanges(f.Inconsistent, 0), runtime.NumberChanges(f.Generation, q.Changed.Generation).After(nestedPause))
+		list = append(w.nestedConditions(left, list), runtime.NumberChanges(f.Inconsistent, 0))
 	case btrfs.QuotaNone:
 	}
 	return list
 }
 
-// nestedPause is how often it is looked at most, with full qgroups, for nested
+// nestedConditions are those under which nested subvolumes may have come up in the
+// instance, or in its qgroup.
+func (w *limitWatch) nestedConditions(left time.Duration, list []runtime.Condition) []runtime.Condition {
+	f, q := w.live.Files(), w.now
+	if q.Subvolumes != w.Subvolumes || q.Changed.Generation != w.Generation { // due, after the pause
+		return append(list, runtime.Always(max(left, recountFirst)))
+	}
+	return append(list, runtime.LinksChange(f.Qgroups, q.Subvolumes), runtime.NumberChanges(f.Generation, q.Changed.Generation).After(nestedPause))
+}
+
+// nestedPause is how often it is looked at most for nested
 // subvolumes of which the number of all says nothing.
 const nestedPause = time.Minute

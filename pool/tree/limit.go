@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -176,7 +177,9 @@ func (t *Tree) countAnew(ctx context.Context) error {
 	return btrfs.RescanQuota(ctx, t.mnt)
 }
 
-// assemble makes a group of level 1 of these qgroups. A new one has the limit lifted.
+// assemble makes a group of level 1 of these qgroups and no others: who may make a subvolume may also say in which qgroups it
+// is to be (BTRFS_SUBVOL_QGROUP_INHERIT, which asks for no privilege), in none of his own or in those of another instance. A
+// new group has the limit lifted.
 func (t *Tree) assemble(group btrfs.QgroupID, all []btrfs.QgroupID) error {
 	groups, err := btrfs.Qgroups(t.mnt)
 	if err != nil {
@@ -194,6 +197,14 @@ func (t *Tree) assemble(group btrfs.QgroupID, all []btrfs.QgroupID) error {
 	in := map[btrfs.QgroupID]bool{}
 	for _, c := range groups[group].Children {
 		in[c] = true
+	}
+	for _, id := range groups[group].Children {
+		if slices.Contains(all, id) {
+			continue
+		}
+		if err := btrfs.UnassignQgroup(t.mnt, id, group); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	for _, id := range all {
 		if in[id] {

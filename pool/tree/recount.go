@@ -16,8 +16,8 @@ const recountSlack = 1 << 20
 type Wanted func(lock bool) (size int64, unlock func(), ok bool, err error)
 
 // Recount makes the limit of a volume that is in use right again, which has one now (see SetLimit): with simple quotas when
-// what is in there but was not written in there has changed, or what was written but is not there any more; with full ones
-// when subvolumes nested in it came or went, or the kernel gave up counting. That one may take long, and is not waited for.
+// what is in there but was not written in there has changed, or what was written but is not there any more, or subvolumes are
+// not in the group where they belong; with full ones when subvolumes nested in it came or went, or the kernel gave up counting. That one may take long, and is not waited for.
 //
 // Nobody is kept out while it counts. When somebody else set the limit meanwhile, that is the better one.
 func (t *Tree) Recount(ctx context.Context, volume string, wanted Wanted) error {
@@ -42,12 +42,15 @@ func (t *Tree) recountSimple(ctx context.Context, volume string, wanted Wanted) 
 	if err != nil || !ok || size <= 0 {
 		return err
 	}
-	group, _, err := members(volume)
+	group, all, err := members(volume)
 	if err != nil {
 		return err
 	}
 	before, there, err := t.limitNow(group)
 	if err != nil || !there {
+		return err
+	}
+	if err := t.assemble(group, all); err != nil {
 		return err
 	}
 	// At first as it is at the moment, which costs no commit.
