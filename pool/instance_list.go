@@ -182,28 +182,3 @@ func (s *System) isEnding(name string) bool {
 	}
 	return false
 }
-
-// ExecOptions are the arguments of Exec.
-type ExecOptions = runtime.ExecOptions
-
-// Exec runs a command in a running instance and returns its exit code, 126 or
-// 127 with an error when it cannot be run, 128+N when signal N ended it.
-func (s *System) Exec(ctx context.Context, name string, o ExecOptions) (int, error) {
-	live, err := s.runningInstance(name)
-	if errors.Is(err, runtime.ErrNotRunning) {
-		p, _, ferr := s.findInstance(ctx, name)
-		if ferr != nil {
-			return -1, ferr
-		}
-		return -1, errors.Join(fmt.Errorf("cannot run a command in %s: %w", name, s.stoppedError(name, "poolctl start %s", name)), p.close())
-	}
-	if err != nil {
-		return -1, err
-	}
-	defer func() { _ = live.Close() }()
-	code, err := live.Exec(ctx, o)
-	if errors.Is(err, runtime.ErrPaused) {
-		err = withHint(err, "poolctl resume %s", name)
-	}
-	return code, err
-}

@@ -24,6 +24,9 @@ type Options struct {
 	Version string
 	// Notice is given one line for the user at a time; nil drops them.
 	Notice func(string)
+	// CleanUpLater leaves what killed commands left behind to Exec, the only
+	// operation then, which cleans up while its command runs.
+	CleanUpLater bool
 }
 
 // System is one opened state directory and everything that is reached from it.
@@ -35,6 +38,9 @@ type System struct {
 	// cgroups is the cgroup below which this state directory's instances live,
 	// absolute in every hierarchy; several state directories never meet.
 	cgroups string
+	// uncleaned is the state directory, as it was named, of which what killed
+	// commands left behind is still to be cleaned up; else "".
+	uncleaned string
 
 	clientsMu sync.Mutex
 	clients   []*remotes.Client
@@ -50,27 +56,51 @@ func Open(ctx context.Context, o Options) (*System, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the state directory %s: %w", o.Root, err)
 	}
-	dir, err := state.Open(root)
-	if err != nil {
-		return nil, err
-	}
-	s := &System{dir: dir, version: o.Version, notice: o.Notice, cgroups: cgroupParent(root)}
+	s := &System{version: o.Version, notice: o.Notice, cgroups: cgroupParent(root)}
 	if s.notice == nil {
 		s.notice = func(string) {}
 	}
+	if o.CleanUpLater {
+		if s.dir, err = state.Find(root); err == nil {
+			s.uncleaned = root
+			return s, nil
+		}
+	}
+	if s.dir, err = state.Open(root); err != nil {
+		return nil, err
+	}
+	return s, s.cleanUp(ctx, s.notice)
+}
+
+// cleanUp finishes or undoes what killed commands left behind. What cannot be
+// cleaned up is told of and no error.
+func (s *System) cleanUp(ctx context.Context, notice func(string)) error {
 	if err := journal.Recover(ctx, s.journalDir(), s.journalHandlers()); err != nil {
 		if ctx.Err() != nil {
-			return nil, err
+			return err
 		}
 		if !errors.Is(err, state.ErrLocked) { // else another command is at it
-			s.notice(err.Error()) // it stays in the journal, and the next command tries again
+			notice(err.Error()) // it stays in the journal, and the next command tries again
 		}
 	}
 	if err := runtime.Sweep(ctx, s.instancesRunDir(), s.cgroups, Hooks()); err != nil {
-		s.notice(err.Error())
+		notice(err.Error())
 	}
 	sweepLooks(s.dir)
-	return s, nil
+	return nil
+}
+
+// cleanUpNow does what Open has left for later.
+func (s *System) cleanUpNow(ctx context.Context, notice func(string)) error {
+	root := s.uncleaned
+	if root == "" {
+		return nil
+	}
+	s.uncleaned = ""
+	if _, err := state.Open(root); err != nil {
+		return err
+	}
+	return s.cleanUp(ctx, notice)
 }
 
 // Close releases what the System holds. Locks are released by the operations

@@ -18,7 +18,7 @@ func clean(ctx context.Context, st state, path string) error {
 	var errs []error
 	if fd, err := st.openInit(); err == nil {
 		st.Cgroup = path
-		i := &Instance{state: st, pidfd: fd}
+		i := newInstance("", st, fd)
 		errs = append(errs, i.kill(ctx), i.Close())
 	}
 	for _, name := range st.HostNICs {

@@ -34,6 +34,8 @@ type ExecOptions struct {
 	TTY bool
 	// Stdin, Stdout and Stderr; nil means /dev/null.
 	Stdin, Stdout, Stderr *os.File
+	// Started, if not nil, is called once when the command runs; it must not block.
+	Started func()
 }
 
 // Exit codes of commands that were not run, as shells have them (POSIX, "Exit
@@ -98,6 +100,9 @@ func (i *Instance) Exec(ctx context.Context, o ExecOptions) (code int, err error
 			err = ErrNotRunning
 		}
 		return -1, fmt.Errorf("cannot run %s: %w", o.Args[0], err)
+	}
+	if o.Started != nil {
+		o.Started()
 	}
 	return superviseCommand(ctx, pid, stdio, signals)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,8 @@ type Instance struct {
 	dir   string
 	state state
 	pidfd int
+	// layout is the host's, read from its mount table when it is needed first.
+	layout func() (cgroup.Layout, error)
 }
 
 // Open finds the running instance of a run directory; ErrNotRunning when there
@@ -40,7 +43,11 @@ func Open(runDir string) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Instance{dir: runDir, state: st, pidfd: fd}, nil
+	return newInstance(runDir, st, fd), nil
+}
+
+func newInstance(runDir string, st state, pidfd int) *Instance {
+	return &Instance{dir: runDir, state: st, pidfd: pidfd, layout: sync.OnceValues(cgroup.Detect)}
 }
 
 // Close gives up the hold; the instance is not affected.
@@ -103,7 +110,7 @@ func (i *Instance) OOMKills() (int64, error) {
 }
 
 func (i *Instance) group() (cgroup.Group, error) {
-	layout, err := cgroup.Detect()
+	layout, err := i.layout()
 	if err != nil {
 		return cgroup.Group{}, err
 	}

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -25,15 +25,15 @@ func rules() args.Rules {
 	}
 }
 
-// newApp makes the tree of commands.
-func newApp(e *env) *cli.App {
+// newApp makes the tree of these commands.
+func newApp(e *env, commands []*cli.Command) *cli.App {
 	app := &cli.App{
 		Name: "poolctl", HelpName: "poolctl", Version: e.version, HideVersion: true,
 		Usage: "system containers in pools that are one file each, without a daemon",
 		Description: "Begin with: poolctl admin init; poolctl launch images:alpine/3.20 c1; poolctl exec c1 -- sh\n" +
 			"Exit code: 0 done, 1 failed, 2 not understood; exec passes on that of its command.",
 		Flags:                     globalFlags(e),
-		Commands:                  slices.Concat(instanceCommands(e), snapshotCommands(e), storageCommands(e), setupCommands(e)),
+		Commands:                  commands,
 		Action:                    e.noCommand,
 		Writer:                    e.stdout,
 		ErrWriter:                 e.stderr,
@@ -91,17 +91,45 @@ func (e *env) noCommand(c *cli.Context) error {
 	return cli.ShowAppHelp(c)
 }
 
+// wholeApp is the tree of all commands, as the cli package completes it.
+func wholeApp(e *env) *cli.App {
+	app := newApp(e, allCommands(e))
+	app.Setup()
+	return app
+}
+
 // main reads the command line and runs the command.
 func (e *env) main(ctx context.Context, argv []string) error {
-	app := newApp(e)
 	if len(argv) > 0 && argv[len(argv)-1] == completionFlag {
-		return app.RunContext(ctx, argv)
+		return wholeApp(e).RunContext(ctx, argv)
 	}
-	argv, err := args.Canonical(app, rules(), argv)
+	app, line, err := e.read(argv)
 	if err != nil {
 		return err
 	}
-	return app.RunContext(ctx, argv)
+	return app.RunContext(ctx, line)
+}
+
+// read gives a command line its canonical form, and the tree that it needs.
+func (e *env) read(argv []string) (*cli.App, []string, error) {
+	app := newApp(e, namedCommands(e, argv))
+	line, err := args.Canonical(app, rules(), argv)
+	if err != nil || needsAll(line) { // also to say what was meant
+		app = newApp(e, allCommands(e))
+		line, err = args.Canonical(app, rules(), argv)
+	}
+	return app, line, err
+}
+
+// needsAll says whether a canonical command line is about all commands: the help
+// of the program itself.
+func needsAll(line []string) bool {
+	for _, word := range line[min(1, len(line)):] {
+		if word == "--version" || !strings.HasPrefix(word, "-") {
+			return false
+		}
+	}
+	return true
 }
 
 // group is a command that only has subcommands.

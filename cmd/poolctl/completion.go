@@ -41,7 +41,7 @@ func completionCommand(e *env) *cli.Command {
 			case "zsh":
 				return e.printf("%s", zshCompletion)
 			case "fish":
-				script, err := c.App.ToFishCompletion()
+				script, err := wholeApp(e).ToFishCompletion()
 				if err != nil {
 					return err
 				}

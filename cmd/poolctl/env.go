@@ -34,12 +34,18 @@ const many = 1 << 20
 // action makes a command's action: it checks the number of arguments, opens the
 // state directory, calls run and closes it.
 func (e *env) action(least, most int, run func(ctx context.Context, s *pool.System, args []string) error) cli.ActionFunc {
+	return e.actionWith(pool.Options{}, least, most, run)
+}
+
+// actionWith is action with options.
+func (e *env) actionWith(o pool.Options, least, most int, run func(ctx context.Context, s *pool.System, args []string) error) cli.ActionFunc {
 	return func(c *cli.Context) (err error) {
 		if err := checkCount(c, least, most); err != nil {
 			return err
 		}
+		o.Root, o.Version, o.Notice = e.stateDir(), e.version, e.notice
 		began := time.Now()
-		s, err := pool.Open(c.Context, pool.Options{Root: e.stateDir(), Version: e.version, Notice: e.notice})
+		s, err := pool.Open(c.Context, o)
 		if err != nil {
 			return err
 		}

@@ -36,7 +36,7 @@ func execCommand(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "force-noninteractive", Aliases: []string{"T"}, Usage: "give it no terminal", Destination: &o.noTTY},
 			&cli.BoolFlag{Name: "disable-stdin", Aliases: []string{"n"}, Usage: "let its input be empty", Destination: &o.noStdin},
 		},
-		Action: e.action(2, many, func(ctx context.Context, s *pool.System, args []string) error {
+		Action: e.actionWith(pool.Options{CleanUpLater: true}, 2, many, func(ctx context.Context, s *pool.System, args []string) error {
 			return e.exec(ctx, s, args, o)
 		}),
 	}

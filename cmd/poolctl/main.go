@@ -1,3 +1,9 @@
+// How many processors its own cgroup allows is of no matter to a program that works
+// for a moment; the Go runtime would read two tables of the kernel for it at each
+// start.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
 package main
 
 import (
@@ -30,8 +36,7 @@ func main() {
 // the process.
 func mainExit() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, stop) // otherwise it ends with the process
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryGoal)
 	}

@@ -14,7 +14,7 @@ func manCommand(e *env) *cli.Command {
 			if err := checkCount(c, 0, 0); err != nil {
 				return err
 			}
-			return e.printf("%s", manPage(c.App))
+			return e.printf("%s", manPage(wholeApp(e)))
 		},
 	}
 }

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
+
+	"poolctl/cmd/poolctl/internal/args"
 )
 
 // testEnv is an env of which the output goes to files of the test.
@@ -44,7 +48,7 @@ func walkCommands(path []string, commands []*cli.Command, visit func(path []stri
 // TestTree holds every command to the same rules.
 func TestTree(t *testing.T) {
 	e, _, _ := testEnv(t)
-	app := newApp(e)
+	app := wholeApp(e)
 	global := map[string]bool{"h": true, "help": true}
 	for _, f := range app.Flags {
 		for _, n := range f.Names() {
@@ -99,7 +103,7 @@ func TestTree(t *testing.T) {
 // TestHelpOfAll asks every command for help.
 func TestHelpOfAll(t *testing.T) {
 	e, _, _ := testEnv(t)
-	walkCommands(nil, newApp(e).Commands, func(path []string, c *cli.Command) {
+	walkCommands(nil, wholeApp(e).Commands, func(path []string, c *cli.Command) {
 		e, stdout, stderr := testEnv(t)
 		argv := append(append([]string{"poolctl"}, path...), "--help")
 		if code := e.exitCode(e.main(t.Context(), argv)); code != 0 {
@@ -109,4 +113,36 @@ func TestHelpOfAll(t *testing.T) {
 			t.Errorf("%v: %s", argv, stdout())
 		}
 	})
+}
+
+// TestNamedCommands: what is made for a command line does what all commands would.
+func TestNamedCommands(t *testing.T) {
+	e, _, _ := testEnv(t)
+	for _, c := range topCommands() {
+		if names := strings.Join(c.make(e).Names(), " "); names != c.names {
+			t.Errorf("the command %q is listed as %q", names, c.names)
+		}
+	}
+	whole := wholeApp(e)
+	for _, line := range []string{
+		"", "--version", "--help", "help", "help list", "list --help", "lst", "lst info", "--root list info", "--root list", "--root=x", "-q", "--format json list",
+		"--format json stop", "exec c -- list", "snapshot c1", "--alias x image pull a", "--alias x list", "-f list", "rm c1", "pool list", "-- list", "--root", "--version list", "list --version", "--quiet=maybe --version",
+	} {
+		argv := append([]string{"poolctl"}, strings.Fields(line)...)
+		app, got, err := e.read(argv)
+		want, wantErr := args.Canonical(whole, rules(), argv)
+		if diff := cmp.Diff(want, got); diff != "" || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+			t.Errorf("%q: %v (-want +got)\n%s", line, err, diff)
+		}
+		if err != nil {
+			continue
+		}
+		word := slices.IndexFunc(got[1:], func(w string) bool { return !strings.HasPrefix(w, "-") })
+		switch {
+		case word >= 0 && app.Command(got[1+word]) == nil:
+			t.Errorf("%q: the command is missing", line)
+		case word < 0 && !slices.Contains(got, "--version") && len(app.Commands) != len(topCommands()):
+			t.Errorf("%q: %d commands for the help", line, len(app.Commands))
+		}
+	}
 }

@@ -28,12 +28,9 @@ type Dir struct {
 // fails with ErrNotRoot when the process is not
 // root, and otherwise with an error that names the directory that cannot be made or read.
 func Open(root string) (*Dir, error) {
-	if os.Geteuid() != 0 {
-		return nil, fmt.Errorf("cannot open the state directory %s: %w", root, ErrNotRoot)
-	}
-	abs, err := filepath.Abs(root)
+	abs, err := absolute(root)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the state directory %s: %w", root, err)
+		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(abs), 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the state directory %s: %w", abs, err)
@@ -41,13 +38,9 @@ func Open(root string) (*Dir, error) {
 	if err := makeDir(abs, 0o711); err != nil {
 		return nil, err
 	}
-	resolved, err := filepath.EvalSymlinks(abs)
+	d, err := find(abs)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the state directory %s: %w", abs, err)
-	}
-	d := &Dir{Root: resolved, run: filepath.Join(resolved, "run")}
-	if abs == DefaultRoot {
-		d.run = defaultRun
+		return nil, err
 	}
 	for _, folder := range []struct {
 		path string
@@ -72,6 +65,39 @@ func Open(root string) (*Dir, error) {
 		if err := removeStale(dir); err != nil {
 			return nil, fmt.Errorf("cannot clean up %s: %w", dir, err)
 		}
+	}
+	return d, nil
+}
+
+// Find opens the state directory root as it is: fs.ErrNotExist when it has not been made, ErrNotRoot as from Open. For what
+// lists or changes records, it has to be opened by Open first.
+func Find(root string) (*Dir, error) {
+	abs, err := absolute(root)
+	if err != nil {
+		return nil, err
+	}
+	return find(abs)
+}
+
+func absolute(root string) (string, error) {
+	if os.Geteuid() != 0 {
+		return "", fmt.Errorf("cannot open the state directory %s: %w", root, ErrNotRoot)
+	}
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return "", fmt.Errorf("cannot open the state directory %s: %w", root, err)
+	}
+	return abs, nil
+}
+
+func find(abs string) (*Dir, error) {
+	resolved, err := filepath.EvalSymlinks(abs)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the state directory %s: %w", abs, err)
+	}
+	d := &Dir{Root: resolved, run: filepath.Join(resolved, "run")}
+	if abs == DefaultRoot {
+		d.run = defaultRun
 	}
 	return d, nil
 }
