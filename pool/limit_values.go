@@ -26,8 +26,12 @@ func parseCPULimit(v string) (count int, cpus string, err error) {
 	return 0, cgroup.FormatCPUs(list), err
 }
 
-// checkNodes checks limits.cpu.nodes.
+// checkNodes checks limits.cpu.nodes. Incus's newer value balanced, which has its
+// daemon choose a node and remember it (volatile.cpu.nodes), is none here.
 func checkNodes(v string) error {
+	if v == "balanced" {
+		return withHint(errors.New("no node is chosen by itself"), "limits.cpu=N is spread over all processors; a node is named: limits.cpu.nodes=0, of /sys/devices/system/node")
+	}
 	_, err := cgroup.ParseCPUs(v)
 	return err
 }

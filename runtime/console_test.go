@@ -97,7 +97,7 @@ func (k *taker) types(text string) {
 
 func (k *taker) sees(text string) {
 	k.t.Helper()
-	end := time.Now().Add(15 * time.Second)
+	end := time.Now().Add(patient(15 * time.Second))
 	for {
 		k.mu.Lock()
 		seen := k.seen.String()
@@ -118,7 +118,7 @@ func (k *taker) ends() error {
 	select {
 	case err := <-k.done:
 		return err
-	case <-time.After(15 * time.Second):
+	case <-time.After(patient(15 * time.Second)):
 		k.t.Fatal("it does not end")
 	}
 	return nil

@@ -19,6 +19,10 @@ import (
 // undoTime bounds what is cleaned up after a failure or a stop.
 const undoTime = 10 * time.Second
 
+// finishTime bounds how long it is waited for a supervisor whose instance has ended:
+// on a machine that has much else to do, it may come late to its end.
+const finishTime = time.Minute
+
 // startResult is the supervisor's answer.
 type startResult struct {
 	OK    bool   `json:"ok,omitempty"`

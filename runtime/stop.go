@@ -124,7 +124,7 @@ func (i *Instance) end(ctx context.Context, o StopOptions) error {
 // it does the supervisor's work, and notes the reason. When the supervisor has started the instance
 // once more, it returns that.
 func (i *Instance) awaitCleanUp(reason ExitReason) (again *Instance, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*undoTime)
+	ctx, cancel := context.WithTimeout(context.Background(), finishTime)
 	defer cancel()
 	for {
 		lock, err := tryLock(i.dir, false)

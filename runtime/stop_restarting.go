@@ -55,7 +55,7 @@ func StopRestarting(ctx context.Context, runDir string, o StopOptions) error {
 		return err
 	}
 	defer func() { _ = note.Close() }() // it is only locked
-	wait, cancel := context.WithTimeoutCause(ctx, 2*undoTime, errors.New("its supervisor does not finish"))
+	wait, cancel := context.WithTimeoutCause(ctx, finishTime, errors.New("its supervisor does not finish"))
 	defer cancel()
 	for {
 		lock, err := tryLock(runDir, false)
