@@ -157,6 +157,9 @@ func (s *System) checkedBridge(ctx context.Context, rec state.NetworkRecord) (ne
 			}
 		}
 	}
+	if err := s.checkForwards(b, rec.Forwards); err != nil {
+		return b, err
+	}
 	return b, b.Check(ctx)
 }
 

@@ -87,5 +87,9 @@ func (s *System) bridge(rec state.NetworkRecord) (network.Bridge, error) {
 			k.set(&b, v)
 		}
 	}
+	var err error
+	if b.Forwards, err = forwardRules(rec.Forwards); err != nil {
+		return b, fmt.Errorf("network %s: %w", rec.Name, err)
+	}
 	return b, nil
 }

@@ -90,7 +90,7 @@ func imageCommands(e *env) *cli.Command {
 
 func networkCommands(e *env) *cli.Command {
 	return group("network", nil, catStorage, "manage networks",
-		networkCreateCommand(e), networkListCommand(e), networkShowCommand(e), networkDeleteCommand(e))
+		networkCreateCommand(e), networkListCommand(e), networkShowCommand(e), networkDeleteCommand(e), networkForwardCommands(e))
 }
 
 func adminCommands(e *env) *cli.Command {

@@ -50,6 +50,27 @@ type NetworkRecord struct {
 	Description string            `json:"description"`
 	Config      map[string]string `json:"config"` // ipv4.address "10.1.2.1/24", ipv6.address, ...
 	CreatedAt   time.Time         `json:"created_at"`
+	Forwards    []NetworkForward  `json:"forwards,omitempty"`
+}
+
+// NetworkForward is an address of the host of which ports, or all, are published
+// for instances on a network, with Incus's fields.
+type NetworkForward struct {
+	ListenAddress string `json:"listen_address" yaml:"listen_address"`
+	Description   string `json:"description" yaml:"description"`
+	// Config has target_address, to which everything goes that no port takes, and
+	// user.*.
+	Config map[string]string    `json:"config" yaml:"config"`
+	Ports  []NetworkForwardPort `json:"ports" yaml:"ports"`
+}
+
+// NetworkForwardPort are ports of a NetworkForward.
+type NetworkForwardPort struct {
+	Description   string `json:"description" yaml:"description"`
+	Protocol      string `json:"protocol" yaml:"protocol"`       // tcp or udp
+	ListenPort    string `json:"listen_port" yaml:"listen_port"` // "80,8000-8010"
+	TargetPort    string `json:"target_port" yaml:"target_port"` // as many, or one; "" for the same ones
+	TargetAddress string `json:"target_address" yaml:"target_address"`
 }
 
 // Profile is configuration that instances share.

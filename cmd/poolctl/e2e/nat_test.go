@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// outside is somebody in a network namespace of their own, 198.18.77.2, whom the host reaches as 198.18.77.1 over a
+// link of the given name. On port 7000 they answer with the address that the client has for them.
+func outside(t *testing.T, link string) {
+	t.Helper()
+	ready, end := make(chan error, 1), make(chan struct{})
+	t.Cleanup(func() { close(end) })
+	go func() {
+		runtime.LockOSThread() // the thread, and its namespace, end with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err != nil {
+			ready <- err
+			return
+		}
+		ns := fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
+		ip := func(args ...string) error {
+			out, err := exec.Command("nsenter", append([]string{"--net=" + ns, "ip"}, args...)...).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("ip %v: %w: %s", args, err, out)
+			}
+			return nil
+		}
+		host := func(args ...string) error {
+			out, err := exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", os.Getpid()), "ip"}, args...)...).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("ip %v: %w: %s", args, err, out)
+			}
+			return nil
+		}
+		f, err := os.Open(ns)
+		if err != nil {
+			ready <- err
+			return
+		}
+		defer f.Close()
+		err = ip("link", "add", "eth0", "type", "veth", "peer", "name", link, "netns", fmt.Sprint(os.Getpid()))
+		for _, args := range [][]string{{"link", "set", "eth0", "up"}, {"address", "add", "198.18.77.2/24", "dev", "eth0"}} {
+			if err == nil {
+				err = ip(args...)
+			}
+		}
+		for _, args := range [][]string{{"link", "set", link, "up"}, {"address", "add", "198.18.77.1/24", "dev", link}} {
+			if err == nil {
+				err = host(args...)
+			}
+		}
+		if err != nil {
+			ready <- err
+			return
+		}
+		l, err := net.Listen("tcp", "198.18.77.2:7000")
+		ready <- err
+		if err != nil {
+			return
+		}
+		go func() { <-end; _ = l.Close() }()
+		for {
+			c, err := l.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				_ = ip("link", "delete", "eth0")
+				return
+			}
+			if err == nil {
+				_, _ = fmt.Fprintln(c, netip.MustParseAddrPort(c.RemoteAddr().String()).Addr())
+				_ = c.Close()
+			}
+		}
+	}()
+	if err := <-ready; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNAT: an instance reaches the outside, which sees the host's address; without NAT its own; a published port leads
+// to it; the host's rules and interfaces are as before when all is deleted.
+func TestNAT(t *testing.T) {
+	h := opHost(t)
+	outside(t, "up"+h.bridge)
+	h.ok("launch", "bb", "c1")
+	h.matches(`^198\.18\.77\.1\n$`, "exec", "c1", "--", "nc", "-w", "5", "198.18.77.2", "7000")
+	own := strings.TrimSpace(h.ok("list", "c1", "-c", "4", "--format", "csv").stdout)
+	own, _, _ = strings.Cut(own, " ")
+	// The host's own port is published for the instance.
+	h.ok("network", "forward", "create", h.bridge, "198.18.77.1")
+	h.ok("network", "forward", "port", "add", h.bridge, "198.18.77.1", "tcp", "7001", own, "7002")
+	h.ok("exec", "c1", "--", "sh", "-c", "echo published | nc -l -p 7002 >/dev/null 2>&1 &")
+	c, err := net.Dial("tcp", "198.18.77.1:7001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 20)
+	if n, err := c.Read(buf); err != nil || string(buf[:n]) != "published\n" {
+		t.Errorf("through the forward comes %q, %v", buf[:n], err)
+	}
+	_ = c.Close()
+	h.fails(1, `listened to twice`, "network", "forward", "port", "add", h.bridge, "198.18.77.1", "tcp", "7000-7005", own)
+	h.fails(1, `no instance's address on the network`, "network", "forward", "port", "add", h.bridge, "198.18.77.1", "tcp", "1", "192.0.2.1")
+	h.fails(1, `already exists`, "network", "forward", "create", h.bridge, "198.18.77.1")
+	h.ok("network", "forward", "port", "remove", h.bridge, "198.18.77.1", "tcp", "7001")
+	h.ok("network", "forward", "delete", h.bridge, "198.18.77.1")
+	if out, err := exec.Command("nft", "delete", "table", "inet", "poolctl_"+h.bridge).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	h.fails(1, `its firewall rules are not there`, "doctor")
+	h.ok("doctor", "--fix")
+	h.matches(`^198\.18\.77\.1\n$`, "exec", "c1", "--", "nc", "-w", "5", "198.18.77.2", "7000")
+	h.ok("delete", "--force", "c1")
+	h.ok("profile", "device", "remove", "default", "eth0")
+	h.ok("network", "delete", h.bridge)
+	if out, err := exec.Command("nft", "list", "tables").CombinedOutput(); err != nil || strings.Contains(string(out), "poolctl_"+h.bridge) {
+		t.Errorf("rules stay: %v\n%s", err, out)
+	}
+	h.bridge = ""
+}
