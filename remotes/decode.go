@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/lxc/lxd/shared/simplestreams"
 )
 
 // dataType marks the entries of an index and the products files that hold
@@ -17,53 +19,37 @@ const dataType = "image-downloads"
 // maxProductFiles bounds how many products files one index may name.
 const maxProductFiles = 64
 
-// productsFile is a products file as LXD and Incus read it: what is used of it.
-// LXD's own types (lxd/shared/simplestreams) are what the tests compare with:
-// their package starts much that is of no use here, in every command.
+// productsHead is simplestreams.Products, by a name that leaves room for the
+// field Products.
+type productsHead = simplestreams.Products
+
+// productsFile is simplestreams.Products with our products.
 type productsFile struct {
-	Format   string             `json:"format"`
+	productsHead
 	Products map[string]product `json:"products"`
 	size     int                // of the document in bytes, and how many objects it has at most
 	objects  int
 }
 
+// product adds what Incus writes where LXD has lxd_requirements.
 type product struct {
-	Aliases         string             `json:"aliases"`
-	Architecture    string             `json:"arch"`
-	OperatingSystem string             `json:"os"`
-	Release         string             `json:"release"`
-	ReleaseCodename string             `json:"release_codename"`
-	ReleaseTitle    string             `json:"release_title"`
-	Supported       bool               `json:"supported"`
-	SupportedEOL    string             `json:"support_eol"`
-	Version         string             `json:"version"`
-	Variant         string             `json:"variant"`
+	simplestreams.Product
 	LXDRequirements requirements       `json:"lxd_requirements"`
-	Requirements    requirements       `json:"requirements"` // what Incus writes where LXD has lxd_requirements
+	Requirements    requirements       `json:"requirements"`
 	Versions        map[string]version `json:"versions"`
 }
 
+// version is simplestreams.ProductVersion with our items.
 type version struct {
-	Label      string          `json:"label"`
-	PublicName string          `json:"pubname"`
-	Items      map[string]item `json:"items"`
+	simplestreams.ProductVersion
+	Items map[string]item `json:"items"`
 }
 
-// item is a file. The Combined ones are the fingerprints of images of which it is
-// the metadata, by the other file.
+// item adds Incus's type of a unified image.
 type item struct {
-	FileType                 string   `json:"ftype"`
-	Path                     string   `json:"path"`
-	Size                     looseInt `json:"size"`
-	HashSha256               string   `json:"sha256"`
-	DeltaBase                string   `json:"delta_base"`
-	LXDHashSha256DiskImg     string   `json:"combined_disk1-img_sha256"`
-	LXDHashSha256DiskKvmImg  string   `json:"combined_disk-kvm-img_sha256"`
-	LXDHashSha256DiskUefiImg string   `json:"combined_uefi1-img_sha256"`
-	LXDHashSha256RootXz      string   `json:"combined_rootxz_sha256"`
-	LXDHashSha256            string   `json:"combined_sha256"`
-	LXDHashSha256SquashFs    string   `json:"combined_squashfs_sha256"`
-	CombinedType             string   `json:"combined_type"` // Incus's type of a unified image
+	simplestreams.ProductVersionItem
+	Size         looseInt `json:"size"`
+	CombinedType string   `json:"combined_type"`
 }
 
 // looseString takes a string, or a number or boolean by its spelling.
@@ -122,7 +108,7 @@ func decode(body []byte, into any) error {
 	return nil
 }
 
-// indexFile is an index: what is used of it.
+// indexFile is simplestreams.Stream with what is needed of it.
 type indexFile struct {
 	Format string                `json:"format"`
 	Index  map[string]indexEntry `json:"index"`

@@ -4,12 +4,9 @@ import (
 	"encoding/json"
 	"io/fs"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/lxc/lxd/shared/simplestreams"
 )
 
 // TestBadDocuments gives the reason for each malformed document.
@@ -171,31 +168,5 @@ func TestOddValues(t *testing.T) {
 	}
 	if ct, err := c.find("r", "vm", Want{}); err != nil || ct.Fingerprint != fp("98") || ct.Files[0].Role != RoleUnified {
 		t.Errorf("%v %v", ct.Fingerprint, err)
-	}
-}
-
-// TestTypesAreLXDs: a field that LXD's own reader has as well is read from the same
-// name of the document.
-func TestTypesAreLXDs(t *testing.T) {
-	for ours, theirs := range map[reflect.Type]reflect.Type{
-		reflect.TypeFor[productsFile](): reflect.TypeFor[simplestreams.Products](),
-		reflect.TypeFor[product]():      reflect.TypeFor[simplestreams.Product](),
-		reflect.TypeFor[version]():      reflect.TypeFor[simplestreams.ProductVersion](),
-		reflect.TypeFor[item]():         reflect.TypeFor[simplestreams.ProductVersionItem](),
-		reflect.TypeFor[indexFile]():    reflect.TypeFor[simplestreams.Stream](),
-		reflect.TypeFor[indexEntry]():   reflect.TypeFor[simplestreams.StreamIndex](),
-	} {
-		shared := 0
-		for f := range ours.Fields() {
-			if g, ok := theirs.FieldByName(f.Name); ok {
-				shared++
-				if name, _, _ := strings.Cut(g.Tag.Get("json"), ","); name != f.Tag.Get("json") {
-					t.Errorf("%s.%s is %q in a document, %q for LXD", ours, f.Name, f.Tag.Get("json"), name)
-				}
-			}
-		}
-		if shared < 2 {
-			t.Errorf("%s and %s have %d fields in common", ours, theirs, shared)
-		}
 	}
 }
