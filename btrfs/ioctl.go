@@ -194,6 +194,7 @@ const (
 	iocInoLookup         = iocRead | iocWrite | magic | 18 | unsafe.Sizeof(inoLookupArgs{})<<16
 	iocSpaceInfo         = iocRead | iocWrite | magic | 20 | 16<<16
 	iocSnapCreateV2      = iocWrite | magic | 23 | unsafe.Sizeof(volArgsV2{})<<16
+	iocStartSync         = iocRead | magic | 24 | 8<<16
 	iocGetFlags          = iocRead | magic | 25 | 8<<16
 	iocSetFlags          = iocWrite | magic | 26 | 8<<16
 	iocDevInfo           = iocRead | iocWrite | magic | 30 | unsafe.Sizeof(devInfoArgs{})<<16

@@ -18,6 +18,7 @@ func TestIoctlNumbers(t *testing.T) {
 		{"INO_LOOKUP", iocInoLookup, 0xd0009412},
 		{"SPACE_INFO", iocSpaceInfo, 0xc0109414},
 		{"SNAP_CREATE_V2", iocSnapCreateV2, 0x50009417},
+		{"START_SYNC", iocStartSync, 0x80089418},
 		{"SUBVOL_GETFLAGS", iocGetFlags, 0x80089419},
 		{"SUBVOL_SETFLAGS", iocSetFlags, 0x4008941a},
 		{"DEV_INFO", iocDevInfo, 0xd000941e},

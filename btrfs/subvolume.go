@@ -226,3 +226,19 @@ func Sync(path string) error {
 	}
 	return nil
 }
+
+// StartSync begins to commit what has been written to the file system that path is on,
+// and does not wait for it (BTRFS_IOC_START_SYNC). Of files it takes what is on the
+// devices already.
+func StartSync(path string) error {
+	f, err := openDir(path)
+	if err != nil {
+		return fmt.Errorf("cannot begin to sync %s: %w", path, err)
+	}
+	defer func() { _ = f.Close() }()
+	var transaction uint64 // that it is told is of no use here
+	if err := ioctl(int(f.Fd()), iocStartSync, &transaction); err != nil {
+		return fmt.Errorf("cannot begin to sync %s: %w", path, os.NewSyscallError("BTRFS_IOC_START_SYNC", err))
+	}
+	return nil
+}

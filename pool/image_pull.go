@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"poolctl/btrfs"
 	"poolctl/images"
 	"poolctl/pool/tree"
 	"poolctl/remotes"
@@ -260,6 +261,7 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	}
 	s.keepOriginals(&req, stage, kept)
 	req.Pass = watch.pass
+	req.Progress = syncNearEnd(stage)
 	res, err := images.Unpack(watch.ctx, req)
 	if err != nil {
 		return rec, err
@@ -286,4 +288,17 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	}
 	defer unlockAliases()
 	return rec, stage.CommitImage(ctx, rec)
+}
+
+// syncNearEnd begins to commit what is unpacked, tables of the file system and all, when
+// little of the root has still to come: the sync at the end then has only the rest to wait for.
+func syncNearEnd(stage *tree.Stage) func(images.Progress) {
+	begun := false
+	return func(p images.Progress) {
+		if begun || p.Total < 16<<20 || p.Done < p.Total/10*9 {
+			return
+		}
+		begun = true
+		_ = btrfs.StartSync(stage.Dir()) // the sync at the end does it all
+	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
-	"github.com/mikelolasagasti/xz"
 )
 
 // What is wrong with a compressed block.
@@ -35,18 +34,13 @@ func newDecoder(c Compression, blockSize int) (decoder, error) {
 	case Gzip:
 		return &zlibDecoder{}, nil
 	case LZMA:
-		return pureDecoder(lzmaDecode), nil
+		return &lzmaDecoder{}, nil
 	case LZO:
 		return pureDecoder(lzoDecode), nil
 	case LZ4:
 		return pureDecoder(lz4Decode), nil
 	case XZ:
-		z, err := xz.NewReader(nil, maxDictionary)
-		if err != nil {
-			return nil, err
-		}
-		z.Multistream(false)
-		return &xzDecoder{z: z}, nil
+		return &xzDecoder{}, nil
 	case Zstd:
 		// The limit of memory is that of one block's content; of its window, too.
 		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
@@ -86,22 +80,6 @@ func (g *zlibDecoder) decode(dst, src []byte) (int, error) {
 }
 
 func (g *zlibDecoder) close() {}
-
-// xzDecoder decodes .xz streams in Go.
-type xzDecoder struct {
-	z   *xz.Reader
-	src bytes.Reader
-}
-
-func (x *xzDecoder) decode(dst, src []byte) (int, error) {
-	x.src.Reset(src)
-	if err := x.z.Reset(&x.src); err != nil {
-		return 0, err
-	}
-	return readBlock(x.z, dst)
-}
-
-func (x *xzDecoder) close() {}
 
 // readBlock reads r to its end, where its checksum is verified, into dst.
 func readBlock(r io.Reader, dst []byte) (int, error) {

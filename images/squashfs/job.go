@@ -16,7 +16,6 @@ const readAhead = 16 << 20
 type job struct {
 	pieces []piece
 	src    []byte
-	length int // decompressed, where the xz program decodes it
 }
 
 // plain says whether the block is not compressed.
@@ -35,7 +34,7 @@ type pipeline struct {
 
 // extract reads the data blocks from r, which is at offset pos of the squashfs,
 // and writes the files. It returns the offset that r is at then.
-func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files, xz string) (uint64, error) {
+func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files) (uint64, error) {
 	n := min(max(readAhead/int(t.super.BlockSize), 4), 128)
 	p := &pipeline{tree: t, files: f, jobs: make(chan *job, n), free: make(chan []byte, n)}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
@@ -47,7 +46,7 @@ func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files, x
 	done := make(chan struct{}, workers)
 	for range workers {
 		go func() {
-			if err := p.work(xz); err != nil {
+			if err := p.work(); err != nil {
 				p.cancel(err)
 			}
 			done <- struct{}{}
@@ -116,10 +115,7 @@ func cutShort(err error) error {
 }
 
 // work decodes and writes blocks until there are no more.
-func (p *pipeline) work(xz string) error {
-	if p.tree.super.Compression == XZ && xz != "" {
-		return p.workXZ(xz)
-	}
+func (p *pipeline) work() error {
 	d, err := newDecoder(p.tree.super.Compression, int(p.tree.super.BlockSize))
 	if err != nil {
 		return err
