@@ -69,7 +69,7 @@ func TestAdoptHidesWhatOpensTheHost(t *testing.T) {
 			t.Errorf("no notice %q in %q", want, lines)
 		}
 	}
-	if err := s.RestoreSnapshot(ctx, "c1", "bad"); err != nil {
+	if err := s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "bad"}); err != nil {
 		t.Fatal(err)
 	}
 	check("restored")

@@ -78,7 +78,7 @@ func TestAdoptHidesHostDisks(t *testing.T) {
 	if in, err := s.Instance(ctx, "c1"); err != nil || in.ExpandedDevices["etc"]["source"] != "/etc" {
 		t.Errorf("added again: %+v, %v", in.ExpandedDevices, err)
 	}
-	if err := s.RestoreSnapshot(ctx, "c1", "host"); err != nil {
+	if err := s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "host"}); err != nil {
 		t.Fatal(err)
 	}
 	hidden("restored")

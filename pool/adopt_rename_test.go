@@ -46,7 +46,7 @@ func isRenamed(t *testing.T, s *System) {
 	if err != nil || !strings.Contains(string(raw), `"name": "old"`) && !strings.Contains(string(raw), `"name":"old"`) {
 		t.Errorf("backup.yaml: %s, %v", raw, err)
 	}
-	ok(t, s.RestoreSnapshot(t.Context(), "old", "s0"), s.Delete(t.Context(), "old", false))
+	ok(t, s.RestoreSnapshot(t.Context(), RestoreOptions{Instance: "old", Snapshot: "s0"}), s.Delete(t.Context(), "old", false))
 }
 
 // Instances whose names are taken are refused, and taken in under other names when they are given some.

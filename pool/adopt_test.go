@@ -82,7 +82,7 @@ func TestAdoptPool(t *testing.T) {
 	if err := errors.Join(err, perr, p.close()); err != nil || len(volumes) != 1 || own.Name != "mine" {
 		t.Errorf("volumes %+v, own record %+v, %v", volumes, own, err)
 	}
-	if err := s.RestoreSnapshot(ctx, "c1", "s2"); err != nil {
+	if err := s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "s2"}); err != nil {
 		t.Fatal(err)
 	}
 	if in, err = s.Instance(ctx, "c1"); err != nil || in.ExpandedDevices["root"]["pool"] != "mine" || in.ExpandedConfig["user.tier"] != "web" {

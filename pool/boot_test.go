@@ -113,7 +113,7 @@ func TestRenameInstance(t *testing.T) {
 	busyboxInstance(t, s, "p1", "c1")
 	busyboxInstance(t, s, "p2", "taken")
 	ok(t, s.SetInstanceConfig(ctx, "c1", map[string]string{"user.a": "1"}))
-	_, err := s.CreateSnapshot(ctx, "c1", "s0")
+	_, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "s0"})
 	ok(t, err, s.Start(ctx, "c1"))
 	for what, c := range map[string]struct {
 		from, to, want string
@@ -135,7 +135,7 @@ func TestRenameInstance(t *testing.T) {
 		if _, err := s.Instance(ctx, former); err == nil {
 			t.Errorf("%s is still there", former)
 		}
-		ok(t, s.RestoreSnapshot(ctx, name, "s0"), s.Start(ctx, name))
+		ok(t, s.RestoreSnapshot(ctx, RestoreOptions{Instance: name, Snapshot: "s0"}), s.Start(ctx, name))
 		s.execOK(t, name, `[ "$(hostname)" = `+name+" ]")
 		ok(t, s.Stop(ctx, name, StopOptions{Force: true}))
 	}

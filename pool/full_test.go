@@ -36,7 +36,7 @@ func withPrecious(t *testing.T, s *System) {
 	root := filepath.Join(s.dir.MountPoint("p"), "containers/c1/rootfs")
 	err := errors.Join(os.Mkdir(root, 0o755), os.WriteFile(filepath.Join(root, "precious"), []byte("all of it"), 0o644))
 	if err == nil {
-		_, err = s.CreateSnapshot(t.Context(), "c1", "s0")
+		_, err = s.CreateSnapshot(t.Context(), SnapshotOptions{Instance: "c1", Name: "s0"})
 	}
 	if err := errors.Join(err, btrfs.Sync(s.dir.MountPoint("p"))); err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func isPrecious(t *testing.T, s *System) {
 		t.Errorf("left in the staging directory: %v, %v", entries, err)
 	}
 	_, err = s.Copy(ctx, CopyOptions{Source: "c1", Name: "again"})
-	if err := errors.Join(err, s.RestoreSnapshot(ctx, "c1", "s0"), s.Delete(ctx, "again", false)); err != nil {
+	if err := errors.Join(err, s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "s0"}), s.Delete(ctx, "again", false)); err != nil {
 		t.Errorf("it cannot be worked with: %v", err)
 	}
 }
@@ -85,9 +85,9 @@ func tryAll(t *testing.T, s *System) (failed int) {
 	t.Helper()
 	ctx := t.Context()
 	for name, op := range map[string]func() error{
-		"snapshot": func() error { _, err := s.CreateSnapshot(ctx, "c1", ""); return err },
+		"snapshot": func() error { _, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: ""}); return err },
 		"copy":     func() error { _, err := s.Copy(ctx, CopyOptions{Source: "c1"}); return err },
-		"restore":  func() error { return s.RestoreSnapshot(ctx, "c1", "s0") },
+		"restore":  func() error { return s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "s0"}) },
 		"image": func() error {
 			p, err := s.openPool(ctx, "p")
 			if err != nil {
@@ -127,7 +127,7 @@ func TestFullPool(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(root, "of s1"), make([]byte, 5<<20), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := s.CreateSnapshot(t.Context(), "c1", "s1")
+			_, err := s.CreateSnapshot(t.Context(), SnapshotOptions{Instance: "c1", Name: "s1"})
 			_, cerr := s.Copy(t.Context(), CopyOptions{Source: "c1", Name: "c2"})
 			if err := errors.Join(err, cerr); err != nil {
 				t.Fatal(err)

@@ -54,7 +54,7 @@ func filledPool(t *testing.T, s *System) string {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(mark), 0o755), os.WriteFile(mark, []byte("old"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateSnapshot(ctx, "c1", "s1"); err != nil {
+	if _, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "s1"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(mark, []byte("new"), 0o600); err != nil {

@@ -59,7 +59,7 @@ func TestInstanceConfig(t *testing.T) {
 	if put, err = s.InstanceConfig(ctx, "c1", false); err != nil || len(put.Config) != 9 {
 		t.Errorf("after 8 sets at once: %v, %v", put.Config, err)
 	}
-	if _, err := s.CreateSnapshot(ctx, "c1", "s0"); err != nil {
+	if _, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "s0"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.SetInstanceConfig(ctx, "c1/s0", map[string]string{"user.a": "1"}); !isError(err, "a snapshot keeps") {

@@ -27,7 +27,7 @@ type instanceKey struct {
 // instanceKeys are all keys that poolctl knows: those of Incus that concern
 // containers on one host, by the part of the name in front of the dot.
 func instanceKeys() []instanceKey {
-	return slices.Concat(generalKeys(), securityKeys(), limitKeys(), restartKeys(), bootKeys())
+	return slices.Concat(generalKeys(), securityKeys(), limitKeys(), restartKeys(), bootKeys(), snapshotKeys())
 }
 
 // generalKeys are those that have no meaning for the runtime itself.

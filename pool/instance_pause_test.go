@@ -37,7 +37,7 @@ func TestPauseAndRebuild(t *testing.T) {
 	if code, err := s.Exec(ctx, "c1", ExecOptions{Args: []string{"true"}}); code != -1 || !errors.Is(err, runtime.ErrPaused) {
 		t.Errorf("%d, %v", code, err)
 	}
-	_, err = s.CreateSnapshot(ctx, "c1", "s0")
+	_, err = s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "s0"})
 	ok(t, err)
 	if s.Pause(ctx, "c1") == nil || s.Rebuild(ctx, RebuildOptions{Name: "c1"}) == nil {
 		t.Error("paused twice, or rebuilt while running")
@@ -73,7 +73,7 @@ func TestPauseAndRebuild(t *testing.T) {
 	if err := s.Start(ctx, "c1"); err == nil {
 		t.Error("an empty root was started")
 	}
-	ok(t, s.RestoreSnapshot(ctx, "c1", "s0"))
+	ok(t, s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "s0"}))
 	if _, err := os.Stat(filepath.Join(root, "old")); err != nil {
 		t.Error(err)
 	}

@@ -46,7 +46,10 @@ func TestOddNames(t *testing.T) {
 			func(name string) error { return s.Delete(ctx, name, false) }, "UPPER",
 		},
 		"snapshot": {
-			func(name string) error { _, err := s.CreateSnapshot(ctx, "c1", name); return err },
+			func(name string) error {
+				_, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: name})
+				return err
+			},
 			func() (out []string) {
 				all, err := s.Snapshots(ctx, "c1")
 				for _, sn := range all {

@@ -18,7 +18,7 @@ func nestedInstance(t *testing.T, s *System, config map[string]string) string {
 	root := filepath.Join(s.dir.MountPoint("p"), "containers/c1/rootfs")
 	ok(t, os.Mkdir(root, 0o755))
 	nest(t, root)
-	_, err := s.CreateSnapshot(t.Context(), "c1", "s0")
+	_, err := s.CreateSnapshot(t.Context(), SnapshotOptions{Instance: "c1", Name: "s0"})
 	ok(t, err)
 	return root
 }
@@ -97,7 +97,7 @@ func TestNestedAdopt(t *testing.T) {
 	isNested(t, "adopted", root)
 	isNested(t, "its snapshot", filepath.Join(mnt, "containers-snapshots/c1/s0/rootfs"))
 	ok(t, errors.Join(btrfs.DeleteSubvolume(filepath.Join(root, "*")), os.WriteFile(filepath.Join(root, "--/data"), []byte("changed"), 0o644)))
-	ok(t, other.RestoreSnapshot(ctx, "c1", "s0"))
+	ok(t, other.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "s0"}))
 	isNested(t, "restored", root)
 	_, err = other.Copy(ctx, CopyOptions{Source: "c1", Name: "c2"})
 	ok(t, err, other.Delete(ctx, "c1", false))

@@ -130,7 +130,7 @@ func TestNestedSubvolumes(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
-	_, err := s.CreateSnapshot(ctx, "c1", "s0")
+	_, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "s0"})
 	must("snapshot", err)
 	isNested(t, "snapshot", filepath.Join(mp, "containers-snapshots/c1/s0/rootfs"))
 	isNested(t, "after snapshot", inside("c1"))
@@ -139,7 +139,7 @@ func TestNestedSubvolumes(t *testing.T) {
 	// Changes are undone by restore: one is gone, one changed, one new.
 	must("change", errors.Join(btrfs.DeleteSubvolume(filepath.Join(inside("c1"), "*")), btrfs.CreateSubvolume(filepath.Join(inside("c1"), "a new\none")),
 		os.WriteFile(filepath.Join(inside("c1"), "--/data"), []byte("changed"), 0o644)))
-	must("restore", s.RestoreSnapshot(ctx, "c1", "s0"))
+	must("restore", s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "s0"}))
 	isNested(t, "restore", inside("c1"))
 	count("restore", 2, 1)
 

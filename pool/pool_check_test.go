@@ -46,7 +46,7 @@ func TestScrubNamesDamagedFiles(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Join(mp, "containers/c1/rootfs"), 0o755), os.WriteFile(filepath.Join(mp, "containers/c1/rootfs/lost file"), text, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateSnapshot(ctx, "c1", "s0"); err != nil {
+	if _, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "s0"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := btrfs.Sync(mp); err != nil {
@@ -112,7 +112,7 @@ func TestCheckPool(t *testing.T) {
 	ctx := t.Context()
 	createPool(t, s, "p", nil)
 	addInstance(t, s, "p", "c1")
-	if _, err := s.CreateSnapshot(ctx, "c1", "s0"); err != nil {
+	if _, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "s0"}); err != nil {
 		t.Fatal(err)
 	}
 	mp, img := s.dir.MountPoint("p"), s.dir.DiskFile("p")

@@ -195,5 +195,6 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opRenameProfile: s.recoverProfileRename,
 		"volume-rename": s.recoverVolumeRename,
 		opBeside:        s.recoverBeside,
+		opStill:         s.recoverStill,
 	}
 }

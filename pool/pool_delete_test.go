@@ -86,7 +86,7 @@ func TestForcedDeleteOfDirectoryLeavesOthersFiles(t *testing.T) {
 	source := filepath.Join(fs, "pool")
 	createPool(t, s, "x", map[string]string{"source": source})
 	addInstance(t, s, "x", "c1")
-	if _, err := s.CreateSnapshot(t.Context(), "c1", "s1"); err != nil {
+	if _, err := s.CreateSnapshot(t.Context(), SnapshotOptions{Instance: "c1", Name: "s1"}); err != nil {
 		t.Fatal(err)
 	}
 	file := func(path string) error { return os.WriteFile(filepath.Join(source, path), []byte("precious"), 0o600) }

@@ -66,10 +66,10 @@ var cronFields = []struct {
 
 // checkSchedule takes Incus's schedules: cron expressions of five fields
 // (crontab(5)) and the names @hourly, @daily, @midnight, @weekly, @monthly,
-// @annually and @yearly; several are separated by a comma and a space.
+// @annually, @yearly and @never; several are separated by a comma and a space.
 func checkSchedule(v string) error {
 	for _, one := range strings.Split(v, ", ") {
-		if slices.Contains([]string{"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@annually", "@yearly"}, one) {
+		if scheduleNames[one] != "" || one == neverSchedule {
 			continue
 		}
 		fields := strings.Split(one, " ")

@@ -57,6 +57,7 @@ func volumeKeys() []poolKey {
 		{name: "volume.snapshots.expiry", check: checkExpiry},
 		{name: "volume.snapshots.pattern", check: anyValue},
 		{name: "volume.snapshots.schedule", check: checkSchedule},
+		{name: "volume.snapshots.retention", check: checkRetention},
 	}
 }
 

@@ -77,7 +77,7 @@ func usagePool(t *testing.T, mode btrfs.QuotaMode) (s *System, mnt string) {
 		t.Fatal(err)
 	}
 	fill(t, mnt+"/containers/c1/in side/file", 1<<20)
-	if _, err := s.CreateSnapshot(t.Context(), "c1", "s0"); err != nil {
+	if _, err := s.CreateSnapshot(t.Context(), SnapshotOptions{Instance: "c1", Name: "s0"}); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, mnt+"/containers/c1/after", 4<<20)
@@ -102,7 +102,7 @@ func TestPoolUsageSimpleQuota(t *testing.T) {
 		t.Errorf("owned: %+v, %+v, %+v", c1, s0, v)
 	}
 	// What a deleted one wrote and others share is still told.
-	if err := s.RestoreSnapshot(t.Context(), "c1", "s0"); err != nil {
+	if err := s.RestoreSnapshot(t.Context(), RestoreOptions{Instance: "c1", Snapshot: "s0"}); err != nil {
 		t.Fatal(err)
 	}
 	freed(t, mnt)

@@ -93,7 +93,7 @@ func TestProfileChange(t *testing.T) {
 		}
 	}
 
-	snap, err := s.CreateSnapshot(ctx, "c2", "")
+	snap, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c2", Name: ""})
 	ok(t, err, s.RenameProfile(ctx, "web", "www"))
 	if in := recordOf(t, s, "c2"); !slices.Equal(in.Profiles, []string{"default", "www"}) || in.ProfileInfo[1].Name != "www" || !slices.Contains(in.Snapshots[0].Profiles, "www") {
 		t.Errorf("after a rename: %+v", in)
@@ -101,7 +101,7 @@ func TestProfileChange(t *testing.T) {
 	if _, err := s.profile("web"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("the profile's old name: %v", err)
 	}
-	ok(t, s.RestoreSnapshot(ctx, "c2", snap), s.RemoveProfile(ctx, "c1", "www"), s.AssignProfiles(ctx, "c2", nil))
+	ok(t, s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c2", Snapshot: snap}), s.RemoveProfile(ctx, "c1", "www"), s.AssignProfiles(ctx, "c2", nil))
 	s.execOK(t, "c1", "! grep /srv/data /proc/mounts")
 	ok(t, s.CopyProfile(ctx, "www", "copy", false), s.CopyProfile(ctx, "www", "copy", true), s.DeleteProfile(ctx, "www"), s.DeleteProfile(ctx, "copy"))
 }

@@ -211,7 +211,7 @@ func TestSizeIsCountedAnew(t *testing.T) {
 	if err := errors.Join(s.AddInstanceDevice(ctx, "c1", "root", rootDisk("p", "30MiB")), os.WriteFile(file, make([]byte, 20<<20), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateSnapshot(ctx, "c1", "s0"); err != nil {
+	if _, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "s0"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(os.Remove(file), btrfs.Sync(s.dir.MountPoint("p"))); err != nil {
@@ -235,13 +235,13 @@ func TestSizeIsKept(t *testing.T) {
 	if err := errors.Join(s.AddInstanceDevice(ctx, "c1", "root", rootDisk("p", "")), btrfs.CreateSubvolume(volume+"/nes ted")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateSnapshot(ctx, "c1", "before"); err != nil {
+	if _, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "before"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.SetInstanceDevice(ctx, "c1", "root", map[string]string{"size": "20MiB"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RestoreSnapshot(ctx, "c1", "before"); err != nil {
+	if err := s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "before"}); err != nil {
 		t.Fatal(err)
 	}
 	wantSize(t, s, "p", "c1", "restored", 20)
@@ -289,7 +289,7 @@ func TestSizeBesideSnapshots(t *testing.T) {
 		if err := errors.Join(s.AddInstanceDevice(ctx, "c1", "root", rootDisk("p", "20MiB")), os.WriteFile(big, make([]byte, 12<<20), 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.CreateSnapshot(ctx, "c1", "s1"); err != nil {
+		if _, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "s1"}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Copy(ctx, CopyOptions{Source: "c1", Name: "c2", InstanceOnly: true}); err != nil {
@@ -298,7 +298,7 @@ func TestSizeBesideSnapshots(t *testing.T) {
 		if err := errors.Join(os.Remove(big), btrfs.Sync(s.dir.MountPoint("p"))); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.CreateSnapshot(ctx, "c1", "s2"); err != nil {
+		if _, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "s2"}); err != nil {
 			t.Fatal(err)
 		}
 		wantSize(t, s, "p", "c1", mode+": beside a snapshot of 12 MiB", 20)

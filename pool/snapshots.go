@@ -5,36 +5,97 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"time"
 
 	"poolctl/pool/tree"
 )
 
+// SnapshotOptions are the arguments of CreateSnapshot.
+type SnapshotOptions struct {
+	Instance string
+	Name     string // "" = as snapshots.pattern of the instance says: snap0, snap1 and so on
+	Expiry   string // a span ("3d 2H") or a date; "" = snapshots.expiry of the instance
+	NoExpiry bool
+	Reuse    bool // replaces a snapshot of that name
+
+	scheduled bool
+}
+
 // CreateSnapshot makes a read-only snapshot of an instance, running or not, and
-// returns its name; with snap "" that is snap0, snap1 and so on.
-func (s *System) CreateSnapshot(ctx context.Context, instance, snap string) (name string, err error) {
-	if snap != "" {
-		if err := tree.ValidateSnapshotName(snap); err != nil {
-			return "", fmt.Errorf("cannot create snapshot %q: %w", snap, err)
+// returns its name.
+func (s *System) CreateSnapshot(ctx context.Context, o SnapshotOptions) (name string, err error) {
+	now := time.Now().UTC()
+	if _, err := parseExpiry(o.Expiry, now); err != nil {
+		return "", err
+	}
+	if o.Name != "" {
+		if err := tree.ValidateSnapshotName(o.Name); err != nil {
+			return "", fmt.Errorf("cannot create snapshot %q: %w", o.Name, err)
 		}
 	}
-	in, err := s.lockInstance(ctx, instance)
+	in, err := s.lockInstance(ctx, o.Instance)
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
-	if snap == "" {
-		if snap, err = in.NextSnapshotName(instance); err != nil {
-			return "", err
+	return s.snapshotLocked(ctx, in, o, now)
+}
+
+// snapshotLocked is CreateSnapshot of a locked instance.
+func (s *System) snapshotLocked(ctx context.Context, in *lockedInstance, o SnapshotOptions, now time.Time) (string, error) {
+	config := s.currentConfig(in)
+	expires, err := parseExpiry(o.Expiry, now)
+	if span := config[snapshotExpiryKey]; err == nil && expires.IsZero() && !o.NoExpiry && span != "" {
+		if err = checkExpiry(span); err == nil { // it may be of a record that was never checked here
+			expires = addExpiry(now, span)
+		} else {
+			err = fmt.Errorf("%s: %w", snapshotExpiryKey, err)
 		}
 	}
-	err = in.CreateSnapshot(ctx, instance, snap, tree.SnapshotOptions{})
+	name := o.Name
+	if err == nil && name == "" {
+		name, err = nextSnapshotName(config[snapshotPatternKey], now, instanceSnapshotNames(in.rec))
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot create a snapshot of %s: %w", o.Instance, err)
+	}
+	options := tree.SnapshotOptions{ExpiresAt: expires, Scheduled: o.scheduled, Still: func(do func() error) error {
+		return s.still(ctx, in, do)
+	}}
+	if o.Reuse && slices.Contains(instanceSnapshotNames(in.rec), name) {
+		if err = s.checkNoLook(o.Instance + "/" + name); err != nil {
+			return "", fmt.Errorf("cannot replace %s/%s: %w", o.Instance, name, err)
+		}
+		err = in.ReplaceSnapshot(ctx, o.Instance, name, options)
+		s.pruneQgroups(in.openedPool)
+	} else {
+		err = in.CreateSnapshot(ctx, o.Instance, name, options)
+	}
 	if errors.Is(err, fs.ErrExist) {
-		err = fmt.Errorf("cannot create snapshot %s/%s: %w", instance, snap, ErrExists)
+		err = withHint(fmt.Errorf("cannot create snapshot %s/%s: %w", o.Instance, name, ErrExists), "--reuse replaces it")
 	}
 	if err == nil {
 		s.keepInstanceLimit(ctx, in)
 	}
-	return snap, s.hintFull(in.openedPool.rec, err)
+	return name, s.hintFull(in.openedPool.rec, err)
+}
+
+// currentConfig is what an instance's profiles and its own configuration say now.
+func (s *System) currentConfig(in *lockedInstance) map[string]string {
+	rec := in.rec
+	if err := s.reexpandKnown(&rec); err != nil {
+		return in.rec.ExpandedConfig
+	}
+	return rec.ExpandedConfig
+}
+
+func instanceSnapshotNames(in tree.Instance) []string {
+	names := make([]string, len(in.Snapshots))
+	for i, sn := range in.Snapshots {
+		names[i] = sn.Name
+	}
+	return names
 }
 
 // Snapshots lists an instance's snapshots, oldest first.
@@ -54,20 +115,28 @@ func (s *System) Snapshots(ctx context.Context, instance string) ([]Snapshot, er
 	return out, nil
 }
 
-// RestoreSnapshot brings an instance back to a snapshot. A running instance is
-// stopped for it and started again. The present state is kept until the
-// restored one has taken its place.
-func (s *System) RestoreSnapshot(ctx context.Context, instance, snap string) (err error) {
-	in, err := s.lockInstance(ctx, instance)
+// RestoreOptions are the arguments of RestoreSnapshot.
+type RestoreOptions struct {
+	Instance, Snapshot string
+	// Keep leaves the present state as a new snapshot, named as one without a name.
+	Keep bool
+}
+
+// RestoreSnapshot brings an instance back to a snapshot, with the configuration and
+// the devices that it had. A running instance is stopped for it and started again.
+// The present state is kept until the restored one has taken its place, and with
+// Keep as a snapshot, of which a notice tells.
+func (s *System) RestoreSnapshot(ctx context.Context, o RestoreOptions) (err error) {
+	in, err := s.lockInstance(ctx, o.Instance)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
-	return s.restoreLocked(ctx, in, snap)
+	return s.restoreLocked(ctx, in, o)
 }
 
-func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap string) error {
-	name := in.rec.Name
+func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, o RestoreOptions) error {
+	name, snap := in.rec.Name, o.Snapshot
 	_, err := in.SnapshotPath(name, snap)
 	if err = snapshotError(err, name); err == nil {
 		err = s.checkNoLook(name)
@@ -79,6 +148,14 @@ func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap str
 	if err == nil && wasRunning {
 		err = s.stopLocked(ctx, in, StopOptions{})
 	}
+	if err == nil && o.Keep { // after the stop: what it wrote at its end is in it
+		var kept string
+		if kept, err = s.snapshotLocked(ctx, in, SnapshotOptions{Instance: name, NoExpiry: true}, time.Now().UTC()); err != nil && wasRunning {
+			err = errors.Join(err, s.startAgain(ctx, in))
+		} else if err == nil {
+			s.noticef("what %s was is kept as its snapshot %s", name, kept)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
 	}
@@ -86,18 +163,23 @@ func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, snap str
 	err = s.hintFull(in.openedPool.rec, err)
 	s.pruneQgroups(in.openedPool)
 	if wasRunning {
-		again := context.WithoutCancel(ctx)
-		rec, rerr := in.Instance(name)
-		if rerr == nil {
-			in.rec = rec
-			rerr = s.startLocked(again, in)
-		}
-		if rerr != nil {
-			rerr = fmt.Errorf("cannot start %s again: %w", name, rerr)
-		}
-		err = errors.Join(err, rerr)
+		err = errors.Join(err, s.startAgain(ctx, in))
 	}
 	return err
+}
+
+// startAgain starts an instance that was stopped for something, whatever became of
+// that.
+func (s *System) startAgain(ctx context.Context, in *lockedInstance) error {
+	rec, err := in.Instance(in.rec.Name)
+	if err == nil {
+		in.rec = rec
+		err = s.startLocked(context.WithoutCancel(ctx), in)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot start %s again: %w", in.rec.Name, err)
+	}
+	return nil
 }
 
 // restoreRecorded exchanges the instance for its snapshot, with the size that it
@@ -141,6 +223,69 @@ func (s *System) DeleteSnapshot(ctx context.Context, instance, snap string) (err
 		s.tightenInstance(ctx, in)
 	}
 	return err
+}
+
+// RenameSnapshot gives a snapshot another name.
+func (s *System) RenameSnapshot(ctx context.Context, instance, from, to string) (err error) {
+	in, err := s.lockInstance(ctx, instance)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	ref := instance + "/" + from
+	if err := s.checkNoLook(ref); err != nil {
+		return fmt.Errorf("cannot rename %s: %w", ref, err)
+	}
+	err = in.RenameSnapshot(ctx, instance, from, to)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("cannot rename %s to %s: %w", ref, to, ErrExists)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("cannot rename %s: %w", ref, snapshotError(err, instance))
+	}
+	return s.hintFull(in.openedPool.rec, err)
+}
+
+// SnapshotInfo is a snapshot of an instance as `snapshot show` prints it.
+type SnapshotInfo struct {
+	SnapshotConfig `yaml:",inline"`
+	// Usage is what it takes: everything that it has, and what it alone has, which is
+	// what deleting it frees.
+	Usage SnapshotUsage `json:"usage" yaml:"usage"`
+}
+
+// SnapshotUsage is what the extents say of a snapshot, in bytes on disk.
+type SnapshotUsage struct {
+	Referenced uint64 `json:"referenced" yaml:"referenced"`
+	Exclusive  uint64 `json:"exclusive" yaml:"exclusive"`
+}
+
+// Snapshot tells of a snapshot of an instance. For what it takes, the trees of the
+// whole pool are read.
+func (s *System) Snapshot(ctx context.Context, instance, snap string) (SnapshotInfo, error) {
+	config, err := s.SnapshotConfig(ctx, instance, snap)
+	if err != nil {
+		return SnapshotInfo{}, err
+	}
+	out := SnapshotInfo{SnapshotConfig: config}
+	p, _, err := s.findInstance(ctx, instance)
+	if err != nil {
+		return out, err
+	}
+	pool := p.rec.Name
+	if err := p.close(); err != nil {
+		return out, err
+	}
+	usage, err := s.PoolUsage(ctx, pool, UsageOptions{Exact: true, Objects: []string{instance + "/" + snap}})
+	if err != nil {
+		return out, err
+	}
+	if len(usage.Objects) > 0 && usage.Objects[0].Exact != nil {
+		exact := usage.Objects[0].Exact
+		out.Usage = SnapshotUsage{exact.Referenced.Total, exact.Exclusive.Total}
+		out.Size = int64(exact.Referenced.Total) //nolint:gosec // no pool has 8 EiB
+	}
+	return out, nil
 }
 
 func snapshotError(err error, instance string) error {

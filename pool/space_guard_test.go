@@ -79,7 +79,7 @@ func TestGuardOfTheHost(t *testing.T) {
 	room(4 << 20)
 	for what, op := range map[string]func() error{
 		"copy":    func() error { _, err := s.Copy(ctx, CopyOptions{Source: "c1", Name: "c2"}); return err },
-		"restore": func() error { return s.RestoreSnapshot(ctx, "c1", "s0") },
+		"restore": func() error { return s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "s0"}) },
 		"volume copy": func() error {
 			return s.CopyVolume(ctx, CopyVolumeOptions{Pool: "p", Volume: "v", ToPool: "p", Name: "w"})
 		},

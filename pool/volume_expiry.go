@@ -85,14 +85,9 @@ func (s *System) dropExpired(ctx context.Context, v *lockedVolume) {
 	v.vol.Snapshots = kept
 }
 
-// ExpireSnapshots deletes the snapshots of custom volumes, in all pools that are
-// attached, whose time is over, and names them: POOL/VOLUME/SNAPSHOT. Commands
-// on a volume's snapshots do it for that volume.
-func (s *System) ExpireSnapshots(ctx context.Context) (gone []string, err error) {
-	return s.inAttachedPools(ctx, s.expireSnapshotsIn)
-}
-
-func (s *System) expireSnapshotsIn(ctx context.Context, rec state.PoolRecord) (gone []string, err error) {
+// expireVolumeSnapshots deletes the snapshots of a pool's custom volumes whose time is
+// over. Commands on a volume's snapshots do it for that volume.
+func (s *System) expireVolumeSnapshots(ctx context.Context, rec state.PoolRecord) (gone []string, err error) {
 	p, err := s.openPool(ctx, rec.Name)
 	if err != nil {
 		return nil, err

@@ -19,16 +19,16 @@ type volumeKey struct {
 }
 
 // customKeys are Incus's keys of custom volumes on btrfs, besides user.*.
-// snapshots.schedule is kept for Incus and for what runs on a timer: there is no
-// daemon here that would follow it.
+// What snapshots.schedule and snapshots.retention ask for, RunSnapshots does.
 func customKeys() []volumeKey {
 	return []volumeKey{
 		{name: "size", check: checkVolumeSize},
 		{name: "security.shifted", check: checkBool},
 		{name: "security.unmapped", check: checkBool},
-		{name: "snapshots.expiry", check: checkExpiry},
-		{name: "snapshots.pattern", check: checkPattern},
-		{name: "snapshots.schedule", check: checkSchedule},
+		{name: snapshotExpiryKey, check: checkExpiry},
+		{name: snapshotPatternKey, check: checkPattern},
+		{name: snapshotScheduleKey, check: checkSchedule},
+		{name: snapshotRetentionKey, check: checkRetention},
 		{name: "initial.uid", check: checkID, initial: true},
 		{name: "initial.gid", check: checkID, initial: true},
 		{name: "initial.mode", check: checkMode, initial: true},

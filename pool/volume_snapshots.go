@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-
-	"github.com/flosch/pongo2/v6"
 
 	"poolctl/pool/tree"
 )
@@ -34,18 +31,22 @@ func (s *System) CreateVolumeSnapshot(ctx context.Context, o VolumeSnapshotOptio
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
 	s.dropExpired(ctx, v)
-	if span := v.vol.Config["snapshots.expiry"]; expires.IsZero() && !o.NoExpiry && span != "" {
+	if span := v.vol.Config[snapshotExpiryKey]; expires.IsZero() && !o.NoExpiry && span != "" {
 		if err := checkExpiry(span); err != nil {
 			return "", fmt.Errorf("cannot create a snapshot of volume %s: snapshots.expiry: %w", v.vol.Name, err)
 		}
 		expires = addExpiry(now, span)
 	}
 	if name = o.Name; name == "" {
-		if name, err = nextVolumeSnapshot(v.vol, now); err != nil {
+		if name, err = nextSnapshotName(v.vol.Config[snapshotPatternKey], now, snapshotNames(v.vol)); err != nil {
 			return "", fmt.Errorf("cannot create a snapshot of volume %s: %w", v.vol.Name, err)
 		}
 	}
 	sn := tree.VolumeSnapshot{Name: name, Description: o.Description, Config: v.vol.Config, CreatedAt: now, ExpiresAt: expires}
+	if o.scheduled {
+		sn.Config = maps.Clone(sn.Config)
+		sn.Config[tree.ScheduledKey] = "true"
+	}
 	taken := slices.ContainsFunc(v.vol.Snapshots, func(sn tree.VolumeSnapshot) bool { return sn.Name == name })
 	if taken && o.Reuse {
 		return name, s.hintFull(v.rec, v.ReplaceVolumeSnapshot(ctx, v.vol.Name, sn))
@@ -55,70 +56,6 @@ func (s *System) CreateVolumeSnapshot(ctx context.Context, o VolumeSnapshotOptio
 		err = withHint(fmt.Errorf("cannot create snapshot %s/%s: %w", v.vol.Name, name, ErrExists), "--reuse replaces it")
 	}
 	return name, s.hintFull(v.rec, err)
-}
-
-// defaultPattern is snapshots.pattern when it is not set.
-const defaultPattern = "snap%d"
-
-// nextVolumeSnapshot is the name of a snapshot that is given none: the pattern,
-// a pongo2 template that knows creation_date, with %d as the number after the
-// highest one there is. Without %d, a name that is taken gets "-0", "-1" and so
-// on appended, as in Incus.
-func nextVolumeSnapshot(v tree.Volume, now time.Time) (string, error) {
-	pattern := v.Config["snapshots.pattern"]
-	if pattern == "" {
-		pattern = defaultPattern
-	}
-	name, err := renderPattern(pattern, now)
-	if err != nil {
-		return "", err
-	}
-	taken := func(name string) bool {
-		return slices.ContainsFunc(v.Snapshots, func(sn tree.VolumeSnapshot) bool { return sn.Name == name })
-	}
-	if !strings.Contains(name, "%d") {
-		if !taken(name) {
-			return name, tree.ValidateSnapshotName(name)
-		}
-		name += "-%d"
-	}
-	before, after, _ := strings.Cut(name, "%d")
-	next := uint64(0)
-	for _, sn := range v.Snapshots {
-		digits, ok := strings.CutPrefix(sn.Name, before)
-		if digits, found := strings.CutSuffix(digits, after); ok && found {
-			if n, err := strconv.ParseUint(digits, 10, 32); err == nil && n >= next {
-				next = n + 1
-			}
-		}
-	}
-	name = before + strconv.FormatUint(next, 10) + after
-	return name, tree.ValidateSnapshotName(name)
-}
-
-// checkPattern takes what nextVolumeSnapshot can make a name of.
-func checkPattern(pattern string) error {
-	_, err := nextVolumeSnapshot(tree.Volume{Config: map[string]string{"snapshots.pattern": pattern}}, time.Now())
-	return err
-}
-
-// renderPattern fills a pattern in. Tags that read files are not known in it.
-func renderPattern(pattern string, now time.Time) (string, error) {
-	set := pongo2.NewSet("pattern", pongo2.MustNewLocalFileSystemLoader(""))
-	for _, tag := range []string{"extends", "include", "import", "ssi"} {
-		if err := set.BanTag(tag); err != nil {
-			return "", err
-		}
-	}
-	t, err := set.FromString("{% autoescape off %}" + pattern + "{% endautoescape %}")
-	if err != nil {
-		return "", fmt.Errorf("cannot read the pattern: %w", err)
-	}
-	out, err := t.Execute(pongo2.Context{"creation_date": now})
-	if err != nil {
-		return "", fmt.Errorf("cannot fill in the pattern: %w", err)
-	}
-	return out, nil
 }
 
 // VolumeSnapshots lists the snapshots of a custom volume, oldest first.

@@ -71,6 +71,8 @@ type VolumeSnapshotOptions struct {
 	Expiry       string // a span ("3d 2H") or a date; "" = snapshots.expiry of the volume
 	NoExpiry     bool
 	Reuse        bool // replaces a snapshot of that name
+
+	scheduled bool
 }
 
 // CopyVolumeOptions are the arguments of CopyVolume and MoveVolume.

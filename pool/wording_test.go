@@ -14,7 +14,7 @@ func TestErrorWording(t *testing.T) {
 	ctx := t.Context()
 	createPool(t, s, "p", nil)
 	addInstance(t, s, "p", "c1")
-	if _, err := s.CreateSnapshot(ctx, "c1", "s0"); err != nil {
+	if _, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "s0"}); err != nil {
 		t.Fatal(err)
 	}
 	err := s.CreatePool(ctx, CreatePoolOptions{Name: "p"})
@@ -28,7 +28,7 @@ func TestErrorWording(t *testing.T) {
 	if err := unix.Mount("", mp, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	err = s.RestoreSnapshot(ctx, "c1", "s0")
+	err = s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "s0"})
 	if !errors.Is(err, unix.EROFS) || strings.Count(err.Error(), "cannot restore") != 1 {
 		t.Errorf("a restore that fails: %v", err)
 	}

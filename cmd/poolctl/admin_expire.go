@@ -11,7 +11,7 @@ import (
 
 func adminExpireCommand(e *env) *cli.Command {
 	return &cli.Command{
-		Name: "expire", Usage: "delete the snapshots of custom volumes whose time is over, and cached images that are not used",
+		Name: "expire", Usage: "delete the snapshots whose time is over, and cached images that are not used",
 		Description: example("In all pools that are attached. An image is cached when it was pulled for an instance; it goes when no instance was made\n"+
 			"from it for as many days as the pool's key images.remote_cache_expiry says (10; 0 = never), or when its expiry date is over\n"+
 			"and no instance was made from it for a day. Instances stay whole.\n"+

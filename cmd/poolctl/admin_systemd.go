@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -13,24 +15,29 @@ import (
 )
 
 // unitName is the file name of the systemd unit that attaches the pools, and
-// imagesUnit and imagesTimer those of what looks after the images.
+// imagesUnit and imagesTimer those of what looks after the images, snapshotsUnit and
+// snapshotsTimer those of what makes snapshots.
 const (
 	unitName    = "poolctl.service"
 	imagesUnit  = "poolctl-images.service"
 	imagesTimer = "poolctl-images.timer"
+
+	snapshotsUnit  = "poolctl-snapshots.service"
+	snapshotsTimer = "poolctl-snapshots.timer"
 )
 
 func adminSystemdCommand(e *env) *cli.Command {
 	var dir string
 	var install, force bool
 	return &cli.Command{
-		Name: "systemd", Usage: "print or install the systemd units that attach the pools at boot and look after images", ArgsUsage: "[UNIT]",
+		Name: "systemd", Usage: "print or install the systemd units that attach the pools at boot, look after images and make snapshots", ArgsUsage: "[UNIT]",
 		Description: example(unitName+", which is printed unless another one is named, attaches at boot all pools that were not detached by name,\n"+
 			"and starts the instances that are to run (admin boot). When the machine is shut down, or the unit is stopped, it stops\n"+
 			"them, cleanly where they let it (admin shutdown), and detaches the pools. "+imagesTimer+" runs "+imagesUnit+" every six hours: it brings images up to date that are to be\n"+
-			"(image refresh --all --auto), and deletes cached images that are not used and snapshots whose time is over (admin expire).",
+			"(image refresh --all --auto), and deletes cached images that are not used (admin expire). "+snapshotsTimer+" runs\n"+
+			snapshotsUnit+" every minute: it makes the snapshots that are due and deletes those that are kept no longer (admin snapshots).",
 			"poolctl admin systemd", "poolctl admin systemd "+imagesTimer,
-			"poolctl admin systemd --install && systemctl daemon-reload && systemctl enable --now poolctl.service "+imagesTimer),
+			"poolctl admin systemd --install && systemctl daemon-reload && systemctl enable --now poolctl.service "+imagesTimer+" "+snapshotsTimer),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "install", Usage: "write all of them instead of printing one", Destination: &install},
 			&cli.StringFlag{Name: "dir", Usage: "`DIR` to write them to", Value: "/etc/systemd/system", Destination: &dir, TakesFile: true},
@@ -62,14 +69,14 @@ func adminSystemdCommand(e *env) *cli.Command {
 				}
 				unit, ok := units[name]
 				if !ok {
-					return usagef(c, "unknown unit %q: there are %s, %s and %s", name, unitName, imagesUnit, imagesTimer)
+					return usagef(c, "unknown unit %q: there are %s", name, strings.Join(slices.Sorted(maps.Keys(units)), ", "))
 				}
 				return e.printf("%s", unit)
 			}
 			if err := installUnits(dir, units, force); err != nil {
 				return err
 			}
-			e.say("written to %s; now: systemctl daemon-reload && systemctl enable --now %s %s", dir, unitName, imagesTimer)
+			e.say("written to %s; now: systemctl daemon-reload && systemctl enable --now %s %s %s", dir, unitName, imagesTimer, snapshotsTimer)
 			return nil
 		},
 	}
@@ -107,7 +114,10 @@ func runUnit(program, root string) string {
 
 // systemdUnits are all units by their names.
 func systemdUnits(program, root string) map[string]string {
-	return map[string]string{unitName: systemdUnit(program, root), imagesUnit: systemdImagesUnit(program, root), imagesTimer: systemdImagesTimer}
+	return map[string]string{
+		unitName: systemdUnit(program, root), imagesUnit: systemdImagesUnit(program, root), imagesTimer: systemdImagesTimer,
+		snapshotsUnit: systemdSnapshotsUnit(program, root), snapshotsTimer: systemdSnapshotsTimer,
+	}
 }
 
 // systemdImagesUnit is the unit that the timer runs. A server that cannot be
@@ -139,6 +149,34 @@ Description=Images of poolctl: new versions, and what is not used any more
 OnBootSec=15min
 OnUnitActiveSec=6h
 RandomizedDelaySec=30min
+
+[Install]
+WantedBy=timers.target
+`
+
+// systemdSnapshotsUnit is the unit that makes snapshots.
+func systemdSnapshotsUnit(program, root string) string {
+	return `# Made by: poolctl admin systemd
+[Unit]
+Description=Snapshots of poolctl that are due, and those that are kept no longer
+After=` + unitName + `
+RequiresMountsFor=` + quoteUnit(root, "") + `
+ConditionPathExists=` + strings.ReplaceAll(root, "%", "%%") + `/pools
+
+[Service]
+Type=oneshot
+ExecStart=` + runUnit(program, root) + ` admin snapshots
+`
+}
+
+// systemdSnapshotsTimer runs it as often as a schedule can say.
+const systemdSnapshotsTimer = `# Made by: poolctl admin systemd
+[Unit]
+Description=Snapshots of poolctl that are due, and those that are kept no longer
+
+[Timer]
+OnCalendar=minutely
+AccuracySec=1s
 
 [Install]
 WantedBy=timers.target

@@ -117,8 +117,14 @@ func TestSystemdUnit(t *testing.T) {
 			}
 		}
 		verifyUnit(t, imagesUnit, unit, c.program, i)
+		unit = systemdSnapshotsUnit(c.program, c.root)
+		if argv := unitWords(t, parseUnit(t, unit)["Service.ExecStart"][0]); !slices.Equal(argv, slices.Concat(prefix, []string{"admin", "snapshots"})) {
+			t.Errorf("%q", argv)
+		}
+		verifyUnit(t, snapshotsUnit, unit, c.program, i)
 	}
 	verifyUnit(t, imagesTimer, systemdImagesTimer, "/", 0)
+	verifyUnit(t, snapshotsTimer, systemdSnapshotsTimer, "/", 0)
 }
 
 // verifyUnit has systemd-analyze look at the unit. It wants the program to be there.
@@ -134,8 +140,8 @@ func verifyUnit(t *testing.T, name, unit, program string, i int) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), name)
-	if name == imagesTimer { // the service that it starts has to be there
-		if err := os.WriteFile(filepath.Join(filepath.Dir(path), imagesUnit), []byte(systemdImagesUnit(self, defaultRoot)), 0o600); err != nil {
+	if service, ok := strings.CutSuffix(name, ".timer"); ok { // what it starts has to be there
+		if err := os.WriteFile(filepath.Join(filepath.Dir(path), service+".service"), []byte(systemdUnits(self, defaultRoot)[service+".service"]), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	} else {

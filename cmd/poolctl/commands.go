@@ -59,7 +59,7 @@ func namedCommands(e *env, words []string) []*cli.Command {
 
 func snapshotCommands(e *env) *cli.Command {
 	return group("snapshot", nil, catSnapshots, "manage snapshots; `snapshot NAME [SNAPSHOT]` creates one",
-		snapshotCreateCommand(e), snapshotListCommand(e), snapshotRestoreCommand(e, "snapshot ", ""), snapshotDeleteCommand(e))
+		snapshotCreateCommand(e), snapshotListCommand(e), snapshotShowCommand(e), snapshotRenameCommand(e), snapshotRestoreCommand(e, "snapshot ", ""), snapshotDeleteCommand(e))
 }
 
 func restoreCommand(e *env) *cli.Command { return snapshotRestoreCommand(e, "", catSnapshots) }
@@ -94,5 +94,5 @@ func networkCommands(e *env) *cli.Command {
 }
 
 func adminCommands(e *env) *cli.Command {
-	return group("admin", nil, catSetup, "set the host up", adminInitCommand(e), adminSystemdCommand(e), adminBootCommand(e), adminShutdownCommand(e), adminExpireCommand(e))
+	return group("admin", nil, catSetup, "set the host up", adminInitCommand(e), adminSystemdCommand(e), adminBootCommand(e), adminShutdownCommand(e), adminExpireCommand(e), adminSnapshotsCommand(e))
 }

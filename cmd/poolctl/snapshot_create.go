@@ -9,11 +9,24 @@ import (
 )
 
 func snapshotCreateCommand(e *env) *cli.Command {
+	var o pool.SnapshotOptions
 	return &cli.Command{
-		Name: "create", Usage: "create a snapshot of an instance, running or not", ArgsUsage: "NAME [SNAPSHOT]",
-		Description: example("Without SNAPSHOT it is called snap0, snap1 and so on.", "poolctl snapshot create c1 before-upgrade"),
+		Name: "create", Aliases: []string{"add"}, Usage: "create a snapshot of an instance, running or not", ArgsUsage: "NAME [SNAPSHOT]",
+		Description: example("Without SNAPSHOT it is called as the instance's snapshots.pattern says (such as \"before-%d\" or\n"+
+			"\"{{ creation_date|date:'2006-01-02_15-04-05' }}\"), which is snap0, snap1 and so on unless it is set. snapshots.schedule and\n"+
+			"snapshots.retention have them made and deleted by the timer of admin systemd (see admin snapshots).",
+			"poolctl snapshot create c1 before-upgrade", "poolctl snapshot create c1 weekly --expiry 2w --reuse"),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "expiry", Usage: "`WHEN` it may be deleted: a span (\"3d 2H\") or a date", Destination: &o.Expiry},
+			&cli.BoolFlag{Name: "no-expiry", Usage: "keep it for ever, whatever snapshots.expiry of the instance says", Destination: &o.NoExpiry},
+			&cli.BoolFlag{Name: "reuse", Usage: "replace the snapshot of that name", Destination: &o.Reuse},
+		},
 		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) error {
-			name, err := s.CreateSnapshot(ctx, args[0], optional(args, 1))
+			if o.NoExpiry && o.Expiry != "" {
+				return badUsage("snapshot create", "--expiry and --no-expiry exclude each other")
+			}
+			o.Instance, o.Name = args[0], optional(args, 1)
+			name, err := s.CreateSnapshot(ctx, o)
 			if err == nil && len(args) == 1 {
 				e.say("Snapshot name is: %s", name)
 			}

@@ -15,19 +15,21 @@ import (
 // was recovered, and the pool can be used.
 func (t *Tree) Recover(ctx context.Context) error {
 	err := journal.Recover(ctx, t.staging(), map[string]journal.Handler{
-		"":               t.recoverTorn,
-		opImageStage:     t.recoverStage,
-		opImageDelete:    t.recoverImageDelete,
-		opImageReplace:   t.recoverImageReplace,
-		opImageUpdate:    clearHandler,
-		opImageTake:      t.recoverImageTake,
-		opCreate:         t.recoverOwner,
-		opRestore:        clearHandler, // the new volume before the exchange, the old one after it
-		opRebuild:        clearHandler, // as above
-		opPresent:        clearHandler,
-		opInstanceDelete: t.recoverOwner,
-		opSnapshotCreate: t.recoverSnapshotCreate,
-		opSnapshotDelete: t.recoverSnapshotDelete,
+		"":                t.recoverTorn,
+		opImageStage:      t.recoverStage,
+		opImageDelete:     t.recoverImageDelete,
+		opImageReplace:    t.recoverImageReplace,
+		opImageUpdate:     clearHandler,
+		opImageTake:       t.recoverImageTake,
+		opCreate:          t.recoverOwner,
+		opRestore:         clearHandler, // the new volume before the exchange, the old one after it
+		opRebuild:         clearHandler, // as above
+		opPresent:         clearHandler,
+		opInstanceDelete:  t.recoverOwner,
+		opSnapshotCreate:  t.recoverSnapshotCreate,
+		opSnapshotDelete:  t.recoverSnapshotDelete,
+		opSnapshotRename:  t.recoverSnapshotRename,
+		opSnapshotReplace: t.recoverSnapshotReplace,
 
 		opVolumeCreate:          t.recoverOwner,
 		opVolumeDelete:          t.recoverOwner,

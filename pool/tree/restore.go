@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"poolctl/btrfs"
@@ -179,5 +180,11 @@ func (t *Tree) restoredRecord(staged string, present Instance, entries []Snapsho
 		}
 	}
 	restored.Broken = nil
+	for _, config := range []*map[string]string{&restored.Config, &restored.ExpandedConfig} {
+		if _, marked := (*config)[ScheduledKey]; marked {
+			*config = maps.Clone(*config)
+			delete(*config, ScheduledKey)
+		}
+	}
 	return restored
 }

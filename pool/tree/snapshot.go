@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +27,15 @@ const (
 type SnapshotOptions struct {
 	// ExpiresAt is when it may be deleted; zero: never.
 	ExpiresAt time.Time
+	// Scheduled marks it, by ScheduledKey, as one that a schedule made and that retention may delete.
+	Scheduled bool
+	// Still, if not nil, calls do while nothing writes to the instance: all subvolumes in it are taken at one moment then.
+	Still func(do func() error) error
 }
+
+// ScheduledKey is a key in the configuration of a snapshot, "true" where a schedule made it. An instance that is restored to
+// it, or copied from it, does not get it.
+const ScheduledKey = "user.poolctl.scheduled"
 
 // snapshotArgs are the arguments of opSnapshotCreate.
 type snapshotArgs struct {
@@ -44,29 +51,6 @@ func (t *Tree) Snapshots(name string) ([]Snapshot, error) {
 		return nil, err
 	}
 	return in.Snapshots, nil
-}
-
-// NextSnapshotName is the name that a snapshot without one gets, as in Incus: "snap" and the number after the highest one
-// there is, from 0 on.
-func (t *Tree) NextSnapshotName(name string) (string, error) {
-	if err := checkComponent(name); err != nil {
-		return "", err
-	}
-	names, err := readNames(t.snapshotDir(name))
-	if err != nil {
-		return "", fmt.Errorf("cannot list the snapshots of %s: %w", name, err)
-	}
-	next := uint64(0)
-	for _, n := range names {
-		digits, found := strings.CutPrefix(n, "snap")
-		if !found || digits == "" || strings.Trim(digits, "0123456789") != "" {
-			continue
-		}
-		if i, err := strconv.ParseUint(digits, 10, 32); err == nil && i >= next {
-			next = i + 1
-		}
-	}
-	return "snap" + strconv.FormatUint(next, 10), nil
 }
 
 // CreateSnapshot makes the read-only snapshot snap of the instance name, which may be running. A name that is taken is
@@ -97,6 +81,10 @@ func (t *Tree) createSnapshot(ctx context.Context, name, snap string, o Snapshot
 	}
 	args := snapshotArgs{name, in.snapshotOf(snap, time.Now().UTC())}
 	args.Snapshot.ExpiresAt = o.ExpiresAt
+	if o.Scheduled {
+		args.Snapshot.Config = maps.Clone(args.Snapshot.Config)
+		args.Snapshot.Config[ScheduledKey] = "true"
+	}
 	begin := journal.BeginUnsynced
 	if !o.ExpiresAt.IsZero() {
 		begin = journal.Begin // the rest of the entry can be told from the snapshot itself
@@ -106,7 +94,7 @@ func (t *Tree) createSnapshot(ctx context.Context, name, snap string, o Snapshot
 		return err
 	}
 	crash.Point("tree.snapshot.begun")
-	take := taking{from: t.InstancePath(name), dir: t.snapshotDir(name), name: snap, args: args}
+	take := taking{from: t.InstancePath(name), dir: t.snapshotDir(name), name: snap, args: args, still: o.Still}
 	if err := t.takeSnapshot(ctx, e, take); err != nil {
 		return t.undoSnapshot(e, name, err)
 	}
@@ -128,6 +116,15 @@ type taking struct {
 	from      string // the volume
 	dir, name string // the snapshot's directory, which is made when it is missing, and name
 	args      any    // of the journal entry
+	still     func(do func() error) error
+}
+
+// take calls do, while nothing writes if that can be had.
+func (t taking) take(do func() error) error {
+	if t.still == nil {
+		return do()
+	}
+	return t.still(do)
 }
 
 // takeSnapshot makes the snapshot: at its place by one ioctl, or, when the volume has subvolumes in it, in the entry,
@@ -143,9 +140,10 @@ func (t *Tree) takeSnapshot(ctx context.Context, e *journal.Entry, take taking) 
 	}
 	crash.Point("tree.snapshot.dir")
 	if len(nested) == 0 {
-		return btrfs.Snapshot(take.from, path, true)
+		return take.take(func() error { return btrfs.Snapshot(take.from, path, true) })
 	}
-	if err := btrfs.SnapshotTree(ctx, take.from, e.Path(entryVolume), false); err != nil {
+	err = take.take(func() error { return btrfs.SnapshotTree(ctx, take.from, e.Path(entryVolume), false) })
+	if err != nil {
 		return err
 	}
 	// What Recover has to make read-only is no longer to be seen from the entry once the volume has moved.

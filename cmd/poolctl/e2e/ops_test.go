@@ -257,6 +257,20 @@ func snapshotOps() []op {
 	return []op{
 		{name: "snapshot create", args: []string{"snapshot", "create", "c1", "s1"}, prepare: ensure1, verify: verify},
 		{name: "diff", args: []string{"diff", "c1/s0"}, prepare: ensure1, verify: verify},
+		{name: "snapshot rename", args: []string{"snapshot", "rename", "c1", "s0", "s9"}, prepare: ensure1, verify: func(h *host) {
+			if snapshots := h.instances()["c1"].Snapshots; len(snapshots) != 1 {
+				h.t.Errorf("%+v", snapshots)
+			}
+			h.run("snapshot", "rename", "c1", "s9", "s0")
+			verify(h)
+		}},
+		{name: "snapshot create --reuse", args: []string{"snapshot", "create", "c1", "s0", "--reuse"}, prepare: ensure1, every: 3, verify: func(h *host) {
+			if snapshots := h.instances()["c1"].Snapshots; len(snapshots) != 1 {
+				h.t.Errorf("%+v", snapshots)
+			}
+			verify(h)
+		}},
+		{name: "restore --keep", args: []string{"restore", "c1", "s0", "--keep"}, prepare: ensure1, every: 3, verify: verify},
 		{name: "snapshot restore", args: []string{"snapshot", "restore", "c1", "s0"}, prepare: ensure1, verify: verify},
 		{name: "snapshot delete", args: []string{"snapshot", "delete", "c1", "s0"}, prepare: ensure1, verify: func(h *host) {
 			for _, s := range h.instances()["c1"].Snapshots {
