@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,8 +28,9 @@ func changedDevices(was, now map[string]map[string]string) []string {
 
 // checkDevices checks the devices that a change changes, and that the root disk
 // stays in its pool.
-func (s *System) checkDevices(in *lockedInstance, was, now tree.Instance) error {
-	for _, n := range changedDevices(was.ExpandedDevices, now.ExpandedDevices) {
+func (s *System) checkDevices(ctx context.Context, in *lockedInstance, was, now tree.Instance) error {
+	changed := changedDevices(was.ExpandedDevices, now.ExpandedDevices)
+	for _, n := range changed {
 		if dev, there := now.ExpandedDevices[n]; there {
 			if err := checkDeviceName(n); err != nil {
 				return err
@@ -37,6 +39,9 @@ func (s *System) checkDevices(in *lockedInstance, was, now tree.Instance) error 
 				return err
 			}
 		}
+	}
+	if err := s.checkNICs(ctx, now, changed); err != nil {
+		return err
 	}
 	root := rootDevice(now.ExpandedDevices)
 	if root == "" {
@@ -61,12 +66,7 @@ func (s *System) checkDevice(name string, dev map[string]string) (err error) {
 	case isUnixDevice(dev):
 		err = checkUnixDevice(dev)
 	case dev["type"] == "nic":
-		err = checkKeys(dev, "network", "nictype", "parent", "name", "hwaddr")
-		if b := nicBridge(dev); err == nil && b == "" {
-			err = withHint(errors.New("it has no network"), "network=NAME: poolctl network list")
-		} else if err == nil {
-			_, err = s.loadNetwork(b)
-		}
+		err = s.checkNIC(dev)
 	case dev["type"] == "none":
 		err = checkKeys(dev)
 	default:

@@ -71,14 +71,14 @@ func TestDoctorNetworks(t *testing.T) {
 		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "p" + n[1:]}); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = network.Detach(n) })
+		t.Cleanup(func() { _ = network.Detach(network.NIC{HostName: n}, nil) })
 	}
 	finds(t, s, false, want{"warning", object, stray + " is on it", "ip link delete " + stray, ""})
 	finds(t, s, true, want{"warning", object, stray + " is on it", "", "it was removed"})
 	if _, err := netlink.LinkByName(mine); err != nil {
 		t.Errorf("the user's interface: %v", err)
 	}
-	if err := network.Detach(mine); err != nil {
+	if err := network.Detach(network.NIC{HostName: mine}, nil); err != nil {
 		t.Fatal(err)
 	}
 

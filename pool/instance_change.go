@@ -39,7 +39,7 @@ func (s *System) changeInstance(ctx context.Context, what, instance string, chan
 		return err
 	}
 	defer unlock()
-	t, err := s.plannedChange(in, change)
+	t, err := s.plannedChange(ctx, in, change)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ type transition struct {
 }
 
 // plannedChange is what change makes of an instance, once it was checked.
-func (s *System) plannedChange(in *lockedInstance, change func(in *tree.Instance) error) (transition, error) {
+func (s *System) plannedChange(ctx context.Context, in *lockedInstance, change func(in *tree.Instance) error) (transition, error) {
 	t := transition{in: in, was: in.rec}
 	if err := s.reexpand(&t.was); err != nil && t.was.ExpandedDevices == nil {
 		return t, err
@@ -87,7 +87,7 @@ func (s *System) plannedChange(in *lockedInstance, change func(in *tree.Instance
 	if err := checkChangedConfig(t.was.Config, t.now.Config); err != nil {
 		return t, err
 	}
-	return t, s.checkDevices(in, t.was, t.now)
+	return t, s.checkDevices(ctx, in, t.was, t.now)
 }
 
 // checkChangedConfig validates the keys that a change changes. Those that stay

@@ -128,10 +128,9 @@ func (s *System) copiedRecord(p *openedPool, what *tree.CopyOptions, o CopyOptio
 	if err != nil {
 		return tree.Instance{}, err
 	}
-	for name, dev := range expanded {
-		if nicBridge(dev) != "" {
-			key := volatilePrefix + name + hwaddrSuffix
-			config[key] = as.value(key)
+	for _, name := range nicsOf(expanded) {
+		for _, k := range nicIdentity(name, expanded[name]) {
+			config[k] = as.value(k)
 		}
 	}
 	rec := source
@@ -164,31 +163,36 @@ type identity struct {
 
 func newIdentity() *identity { return &identity{values: map[string]string{}} }
 
-// value is the value of one key: a hardware address or a UUID.
+// value is the value of one key: a hardware address, a name on the host or a UUID.
 func (i *identity) value(key string) string {
 	if v, ok := i.values[key]; ok {
 		return v
 	}
-	if strings.HasSuffix(key, hwaddrSuffix) {
+	switch {
+	case strings.HasSuffix(key, hwaddrSuffix):
 		i.values[key] = network.RandomHWAddr()
-	} else {
+	case strings.HasSuffix(key, hostNameSuffix):
+		i.values[key] = network.RandomHostName()
+	default:
 		i.values[key] = newUUID()
 	}
 	return i.values[key]
 }
 
 // adapt puts the identity into the configuration of a copy, or of a snapshot of
-// one, so that nothing makes it a second instance of the source. A hardware
-// address that the user gave a device goes too: a network has room for one.
+// one, so that nothing makes it a second instance of the source. What the user gave
+// a nic that only one can have goes too.
 func (i *identity) adapt(config map[string]string, devices map[string]map[string]string) {
 	for _, dev := range devices {
 		if dev["type"] == "nic" {
-			delete(dev, "hwaddr")
+			for _, k := range []string{"hwaddr", "host_name", "ipv4.address", "ipv6.address"} {
+				delete(dev, k)
+			}
 		}
 	}
 	for key := range config {
-		isHWAddr := strings.HasPrefix(key, volatilePrefix) && strings.HasSuffix(key, hwaddrSuffix)
-		if isHWAddr || key == "volatile.uuid" || key == "volatile.cloud-init.instance-id" {
+		isNICs := strings.HasPrefix(key, volatilePrefix) && (strings.HasSuffix(key, hwaddrSuffix) || strings.HasSuffix(key, hostNameSuffix))
+		if isNICs || key == "volatile.uuid" || key == "volatile.cloud-init.instance-id" {
 			config[key] = i.value(key)
 		}
 	}

@@ -16,7 +16,6 @@ import (
 	"poolctl/pool/state"
 	"poolctl/pool/tree"
 	"poolctl/remotes"
-	"poolctl/runtime/network"
 )
 
 // Create makes an instance from an image, [REMOTE:]IMAGE, and returns its name.
@@ -69,7 +68,7 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 		return "", err
 	}
 	defer unlockProfiles()
-	rec, err := s.newRecord(o, p.rec, profiles, image)
+	rec, err := s.newRecord(ctx, o, p.rec, profiles, image)
 	if err != nil {
 		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
 	}
@@ -195,7 +194,7 @@ func (s *System) cachedImage(ctx context.Context, p *openedPool, c *remotes.Clie
 	}
 	rec, err = p.Image(want.Fingerprint)
 	if errors.Is(err, fs.ErrNotExist) {
-		rec, err = s.download(ctx, p, c, want, src, PullOptions{Progress: o.Progress, size: s.sizeOfNew(o, p.rec)}, true)
+		rec, err = s.download(ctx, p, c, want, src, PullOptions{Progress: o.Progress, size: s.sizeOfNew(ctx, o, p.rec)}, true)
 	} else if err == nil {
 		rec, err = touchImage(p, rec)
 	}
@@ -237,12 +236,12 @@ func (s *System) localImage(ctx context.Context, p *openedPool, ref string, o Cr
 // sizeOfNew is the size that a new instance is going to have; 0 for none. It is
 // for what is refused before an image is downloaded: what is wrong with the
 // options is told when the instance is made.
-func (s *System) sizeOfNew(o CreateOptions, pool state.PoolRecord) int64 {
+func (s *System) sizeOfNew(ctx context.Context, o CreateOptions, pool state.PoolRecord) int64 {
 	profiles := o.Profiles
 	if profiles == nil {
 		profiles = []string{defaultProfile}
 	}
-	rec, err := s.newRecord(o, pool, profiles, tree.ImageRecord{})
+	rec, err := s.newRecord(ctx, o, pool, profiles, tree.ImageRecord{})
 	if err != nil {
 		return 0
 	}
@@ -312,7 +311,7 @@ func touchImage(p *openedPool, rec tree.ImageRecord) (tree.ImageRecord, error) {
 
 // newRecord is the record of a new instance, with the volatile keys that LXD
 // gives one.
-func (s *System) newRecord(o CreateOptions, pool state.PoolRecord, profiles []string, image tree.ImageRecord) (tree.Instance, error) {
+func (s *System) newRecord(ctx context.Context, o CreateOptions, pool state.PoolRecord, profiles []string, image tree.ImageRecord) (tree.Instance, error) {
 	config := map[string]string{
 		"volatile.apply_template":         "create",
 		"volatile.last_state.idmap":       "[]", // unshifted on disk: mapped when it is mounted
@@ -347,13 +346,14 @@ func (s *System) newRecord(o CreateOptions, pool state.PoolRecord, profiles []st
 	if devices, err = s.defaultSize(profiles, config, devices, pool); err != nil {
 		return tree.Instance{}, err
 	}
-	for name, dev := range expanded {
-		if b := nicBridge(dev); b != "" {
-			if _, err := s.dir.LoadNetwork(b); err != nil && dev["network"] != "" {
-				return tree.Instance{}, withHint(fmt.Errorf("network %q of device %s: %w", b, name, ErrNotFound), "poolctl network list shows them")
-			}
-			config["volatile."+name+".hwaddr"] = network.RandomHWAddr()
+	if _, expanded, err = s.expand(profiles, config, devices); err != nil {
+		return tree.Instance{}, err
+	}
+	for _, name := range nicsOf(expanded) {
+		if err := s.checkNIC(expanded[name]); err != nil {
+			return tree.Instance{}, fmt.Errorf("device %s: %w", name, err)
 		}
+		identifyNIC(name, expanded[name], config, config)
 	}
 	expandedConfig, expanded, err := s.expand(profiles, config, devices)
 	if err != nil {
@@ -363,12 +363,13 @@ func (s *System) newRecord(o CreateOptions, pool state.PoolRecord, profiles []st
 	if err != nil {
 		return tree.Instance{}, err
 	}
-	return tree.Instance{
+	rec := tree.Instance{
 		Pool: poolInfo(pool), ProfileInfo: used,
 		Name: o.Name, Description: o.Description, Architecture: image.Architecture, Type: "container", Config: config, Devices: devices,
 		Profiles: profiles, ExpandedConfig: expandedConfig, ExpandedDevices: expanded, CreatedAt: time.Now().UTC(),
 		Ephemeral: o.Ephemeral,
-	}, nil
+	}
+	return rec, s.checkNICs(ctx, rec, nicsOf(expanded))
 }
 
 // poolInfo is what an instance's record tells LXD of its pool.

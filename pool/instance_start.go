@@ -4,18 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
-	"slices"
-	"sort"
 	"strings"
 	"time"
 
 	"poolctl/images"
-	"poolctl/pool/state"
 	"poolctl/pool/tree"
 	"poolctl/runtime"
-	"poolctl/runtime/network"
 )
 
 // Start starts an instance: its networks are brought up, the image's templates
@@ -126,92 +121,6 @@ func (s *System) applyTemplates(ctx context.Context, in *lockedInstance) (err er
 		if err := images.ApplyTemplates(ctx, in.InstancePath(in.rec.Name), t, inst); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// nics brings up the networks of the instance's nic devices and says what the
-// runtime is to plug in.
-func (s *System) nics(ctx context.Context, in *lockedInstance) ([]network.NIC, error) {
-	names := slices.Collect(maps.Keys(in.rec.ExpandedDevices))
-	sort.Strings(names)
-	var out []network.NIC
-	for _, n := range names {
-		dev := in.rec.ExpandedDevices[n]
-		switch dev["type"] {
-		case "nic":
-			nic, err := s.nic(ctx, in, n, dev)
-			if err != nil {
-				return nil, fmt.Errorf("device %s: %w", n, err)
-			}
-			out = append(out, nic)
-		case "disk", "none", "unix-char", "unix-block":
-		default:
-			return nil, fmt.Errorf("device %s: type %q is unknown", n, dev["type"])
-		}
-	}
-	return out, nil
-}
-
-// nic is one nic device on a managed bridge, with its reserved addresses.
-func (s *System) nic(ctx context.Context, in *lockedInstance, name string, dev map[string]string) (network.NIC, error) {
-	nic := network.NIC{Name: dev["name"], HWAddr: dev["hwaddr"], HostName: network.RandomHostName()}
-	if nic.Name == "" {
-		nic.Name = name
-	}
-	bridgeName := nicBridge(dev)
-	if bridgeName == "" {
-		return nic, fmt.Errorf("a nic of type %q is unknown", dev["nictype"])
-	}
-	if nic.HWAddr == "" {
-		nic.HWAddr = in.rec.Config["volatile."+name+".hwaddr"]
-	}
-	if nic.HWAddr == "" {
-		nic.HWAddr = network.RandomHWAddr()
-		rec, err := in.UpdateInstance(in.rec.Name, func(r *tree.Instance) error {
-			r.Config["volatile."+name+".hwaddr"] = nic.HWAddr
-			return s.reexpandKnown(r)
-		})
-		if err != nil {
-			return nic, err
-		}
-		in.rec = rec
-	}
-	rec, err := s.loadNetwork(bridgeName)
-	if err != nil {
-		return nic, err
-	}
-	bridge, err := s.networkUp(ctx, rec)
-	if err != nil {
-		return nic, err
-	}
-	v4, v6, err := reserve(bridge, in.rec.Name, nic.HWAddr, dev)
-	if err != nil {
-		return nic, err
-	}
-	return bridge.Plan(nic, v4, v6), nil
-}
-
-// networkUp makes sure that the bridge and its DHCP server run.
-func (s *System) networkUp(ctx context.Context, rec state.NetworkRecord) (network.Bridge, error) {
-	bridge, err := s.bridge(rec)
-	if err != nil {
-		return bridge, err
-	}
-	return bridge, s.bringUp(ctx, bridge)
-}
-
-// bringUp makes sure of the same, and tells what stops a network that was down.
-func (s *System) bringUp(ctx context.Context, bridge network.Bridge) error {
-	was, err := bridge.IsUp()
-	if err != nil {
-		return err
-	}
-	if err := bridge.Up(ctx); err != nil {
-		return err
-	}
-	if !was {
-		s.tellObstacles(bridge)
 	}
 	return nil
 }

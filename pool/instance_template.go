@@ -46,7 +46,7 @@ func (s *System) openTemplate(ctx context.Context, p *openedPool, o CreateOption
 	if profiles == nil {
 		profiles = []string{defaultProfile}
 	}
-	rec, err := s.newRecord(o, p.rec, profiles, tree.ImageRecord{Architecture: m.Architecture, Properties: m.Properties})
+	rec, err := s.newRecord(ctx, o, p.rec, profiles, tree.ImageRecord{Architecture: m.Architecture, Properties: m.Properties})
 	if err == nil {
 		rec.Limit, err = s.limitOf(ctx, p, rec)
 	}

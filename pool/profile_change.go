@@ -102,7 +102,7 @@ func (s *System) instead(p state.Profile) func(name string) (state.Profile, erro
 
 // applyProfile changes a profile with all its users, or nothing.
 func (s *System) applyProfile(ctx context.Context, from, to state.Profile, users []*lockedInstance) (err error) {
-	transitions, err := s.plannedProfile(to, users)
+	transitions, err := s.plannedProfile(ctx, to, users)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (s *System) applyProfile(ctx context.Context, from, to state.Profile, users
 }
 
 // plannedProfile is what a changed profile makes of its users, once it was checked.
-func (s *System) plannedProfile(to state.Profile, users []*lockedInstance) ([]transition, error) {
+func (s *System) plannedProfile(ctx context.Context, to state.Profile, users []*lockedInstance) ([]transition, error) {
 	var out []transition
 	for _, in := range users {
 		t := transition{in: in, was: in.rec}
@@ -144,7 +144,7 @@ func (s *System) plannedProfile(to state.Profile, users []*lockedInstance) ([]tr
 			continue
 		}
 		if err == nil {
-			err = s.checkDevices(in, t.was, t.now)
+			err = s.checkDevices(ctx, in, t.was, t.now)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("instance %s: %w", in.rec.Name, err)

@@ -123,7 +123,7 @@ func TestProfileChangeIsTakenBack(t *testing.T) {
 	apply := func() {
 		in, err := s.lockInstance(ctx, "c1")
 		ok(t, err)
-		ts, err := s.plannedProfile(to, []*lockedInstance{in})
+		ts, err := s.plannedProfile(t.Context(), to, []*lockedInstance{in})
 		ok(t, err)
 		_, err = s.applyToUsers(ctx, from, to, ts)
 		ok(t, err, in.close())

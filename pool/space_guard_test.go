@@ -200,7 +200,7 @@ func TestGuardOfSizes(t *testing.T) {
 	rec, err := s.dir.LoadPool("p")
 	ok(t, err)
 	o := CreateOptions{Name: "c1", DeviceOverrides: map[string]map[string]string{"root": {"size": "40MiB"}}}
-	if n := s.sizeOfNew(o, rec); n != 40<<20 {
+	if n := s.sizeOfNew(t.Context(), o, rec); n != 40<<20 {
 		t.Errorf("the size of a new instance: %d", n)
 	}
 }

@@ -14,7 +14,6 @@ import (
 
 	"poolctl/runtime/caps"
 	"poolctl/runtime/cgroup"
-	"poolctl/runtime/network"
 	"poolctl/runtime/stage"
 )
 
@@ -297,16 +296,6 @@ func expect(sock int, kind stage.Kind, fd *int) error {
 	}
 	if fd != nil {
 		*fd = got
-	}
-	return nil
-}
-
-// attachNICs plugs in the network.
-func (s *supervisor) attachNICs(ctx context.Context, pid int) error {
-	for _, n := range s.spec.NICs {
-		if err := network.Attach(ctx, n, pid); err != nil {
-			return err
-		}
 	}
 	return nil
 }

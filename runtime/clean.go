@@ -9,22 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"poolctl/runtime/cgroup"
-	"poolctl/runtime/network"
 )
 
 // clean removes what a run of an instance has made outside its run directory:
-// processes, cgroup, host ends of its interfaces. The caller holds the lock.
-func clean(ctx context.Context, st state, path string) error {
+// processes, cgroup, interfaces. The caller holds the lock.
+func clean(ctx context.Context, runDir string, st state, path string) error {
 	var errs []error
 	if fd, err := st.openInit(); err == nil {
 		st.Cgroup = path
 		i := newInstance("", st, fd)
 		errs = append(errs, i.kill(ctx), i.Close())
 	}
-	for _, name := range st.HostNICs {
-		errs = append(errs, network.Detach(name))
-	}
-	errs = append(errs, removeGroup(ctx, path))
+	errs = append(errs, detachNICs(runDir), removeGroup(ctx, path))
 	return errors.Join(errs...)
 }
 
@@ -69,7 +65,7 @@ func finish(ctx context.Context, lock *runLock, st state, path string, exit Exit
 	if rerr != nil {
 		rec = record{} // it ended before it ran
 	}
-	if err := errors.Join(clean(ctx, st, path), removeGroup(ctx, path+monitorSuffix), exit.save(rec.Spec.ExitFile)); err != nil {
+	if err := errors.Join(clean(ctx, lock.dir, st, path), removeGroup(ctx, path+monitorSuffix), exit.save(rec.Spec.ExitFile)); err != nil {
 		return rec, false, errors.Join(err, lock.release())
 	}
 	return rec, true, lock.remove()

@@ -36,7 +36,6 @@ type state struct {
 	SupervisorPID int       `json:"supervisor_pid"`
 	StartedAt     time.Time `json:"started_at,omitzero"`
 	Cgroup        string    `json:"cgroup"`
-	HostNICs      []string  `json:"host_nics,omitempty"` // host ends of the veth pairs
 	Linux32       bool      `json:"linux32,omitempty"`
 	Privileged    bool      `json:"privileged,omitempty"`
 	UIDMap        []IDMap   `json:"uid_map"`
@@ -54,8 +53,8 @@ const (
 
 // runDirFiles are all files of a run directory; the lock goes last.
 func runDirFiles() []string {
-	names := []string{stopFile, filterFile, wait.ConsoleSocket}
-	for _, name := range []string{disksFile, devicesFile, limitsFile, envFile, wait.ConditionsFile, upkeepFile, recordFile, stateFile} {
+	names := []string{stopFile, filterFile, pinFile, wait.ConsoleSocket}
+	for _, name := range []string{disksFile, nicsFile, devicesFile, limitsFile, envFile, wait.ConditionsFile, upkeepFile, recordFile, stateFile} {
 		names = append(names, name, name+newSuffix)
 	}
 	return append(names, lockFile)

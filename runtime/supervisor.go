@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"poolctl/runtime/cgroup"
-	"poolctl/runtime/network"
 	"poolctl/runtime/wait"
 )
 
@@ -164,12 +163,6 @@ func (s *supervisor) prepareLocked() (err error) {
 	if s.state.BootID, err = bootID(); err != nil {
 		return err
 	}
-	for i := range s.spec.NICs {
-		if s.spec.NICs[i].HostName == "" {
-			s.spec.NICs[i].HostName = network.RandomHostName()
-		}
-		s.state.HostNICs = append(s.state.HostNICs, s.spec.NICs[i].HostName)
-	}
 	if err := errors.Join(s.state.save(s.spec.RunDir), s.saveRecord()); err != nil {
 		return err
 	}
@@ -177,6 +170,9 @@ func (s *supervisor) prepareLocked() (err error) {
 		return err
 	}
 	if err := saveDevices(s.spec.RunDir, s.spec.Devices); err != nil {
+		return err
+	}
+	if err := prepareNICs(s.spec.RunDir, s.spec.NICs); err != nil {
 		return err
 	}
 	if err := saveDisks(s.spec.RunDir, byDepth(s.spec.Disks)); err != nil {
@@ -243,7 +239,7 @@ func (s *supervisor) takeRunDir(ctx context.Context) (*runLock, error) {
 			return nil, errors.Join(errors.New("it is running already"), unix.Close(fd), lock.release())
 		}
 	}
-	if err := clean(ctx, st, s.spec.Cgroup); err != nil {
+	if err := clean(ctx, s.spec.RunDir, st, s.spec.Cgroup); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot remove what is left of the last run: %w", err), lock.release())
 	}
 	return lock, nil
@@ -253,7 +249,7 @@ func (s *supervisor) takeRunDir(ctx context.Context) (*runLock, error) {
 func (s *supervisor) cleanUp() error {
 	ctx, cancel := context.WithTimeout(context.Background(), undoTime)
 	defer cancel()
-	err := clean(ctx, s.state, s.spec.Cgroup)
+	err := clean(ctx, s.spec.RunDir, s.state, s.spec.Cgroup)
 	if lerr := s.leaveMonitor(); lerr != nil {
 		err = errors.Join(err, lerr)
 	}

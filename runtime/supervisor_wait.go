@@ -184,7 +184,7 @@ func (s *supervisor) reboot() (*process, error) {
 	if err := s.state.save(s.spec.RunDir); err != nil {
 		return nil, err
 	}
-	if err := clean(ctx, s.state, s.spec.Cgroup); err != nil {
+	if err := clean(ctx, s.spec.RunDir, s.state, s.spec.Cgroup); err != nil {
 		return nil, err
 	}
 	if err := s.console.openLog(s.spec.ConsoleLog); err != nil {

@@ -75,3 +75,9 @@ func IsHostName(name string) bool {
 	digits, ok := strings.CutPrefix(name, hostNamePrefix)
 	return ok && len(digits) == 8 && strings.Trim(digits, "0123456789abcdef") == ""
 }
+
+// ValidateHWAddr checks a hardware address: 48 bits, of one host ("00:16:3e:01:02:03").
+func ValidateHWAddr(s string) error {
+	_, err := parseHWAddr(s)
+	return err
+}

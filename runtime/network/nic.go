@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 
@@ -12,74 +11,178 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NIC is one network interface that an instance is to have: a veth pair, one
-// end on a bridge of the host, the other in the instance's network namespace.
+// Kind is what connects an instance's interface: Incus's nictype.
+type Kind string
+
+// The kinds (https://linuxcontainers.org/incus/docs/main/reference/devices_nic/).
+const (
+	// Bridged is a veth pair with its host end on a bridge; also the empty Kind.
+	Bridged Kind = "bridged"
+	// P2P is a veth pair with its host end on nothing.
+	P2P Kind = "p2p"
+	// Macvlan is another hardware address on an interface of the host's.
+	Macvlan Kind = "macvlan"
+	// Physical is an interface of the host's itself, for as long as the instance
+	// runs.
+	Physical Kind = "physical"
+	// Routed is a veth pair whose addresses the host routes to, and answers for on
+	// another interface.
+	Routed Kind = "routed"
+)
+
+// NIC is one network interface that an instance is to have.
 type NIC struct {
-	// Bridge is the host bridge that the host end joins.
-	Bridge string `json:"bridge"`
+	// Device is the name that the configuration has for it ("eth0").
+	Device string `json:"device"`
+	Kind   Kind   `json:"kind"`
+	// Bridge is the host bridge that the host end of a bridged one joins.
+	Bridge string `json:"bridge,omitempty"`
+	// Parent is the host's interface of a macvlan, physical or routed one; a routed
+	// one may have none.
+	Parent string `json:"parent,omitempty"`
+	// Mode is a macvlan's: bridge (also if empty), vepa, private or passthru.
+	Mode string `json:"mode,omitempty"`
 	// Name is the interface's name inside ("eth0").
 	Name string `json:"name"`
-	// HostName is the host end's name ("veth1a2b3c4d"); empty means a random
-	// one, see RandomHostName.
-	HostName string `json:"host_name"`
+	// HostName is the host end's name ("veth1a2b3c4d") of a veth pair; empty means a
+	// random one, see RandomHostName.
+	HostName string `json:"host_name,omitempty"`
 	// HWAddr is the inner end's hardware address ("00:16:3e:01:02:03"); empty
-	// lets the kernel choose one.
-	HWAddr string `json:"hwaddr"`
-	// MTU in bytes; 0 takes the bridge's.
+	// lets the kernel choose one, or a physical one keep its own.
+	HWAddr string `json:"hwaddr,omitempty"`
+	// MTU in bytes; 0 takes the bridge's or the parent's.
 	MTU int `json:"mtu,omitempty"`
 	// IPv4 and IPv6 are the addresses with the length of their networks; the
 	// zero value sets none.
 	IPv4 netip.Prefix `json:"ipv4"`
 	IPv6 netip.Prefix `json:"ipv6"`
+	// Addresses are all addresses of a routed one, in place of IPv4 and IPv6.
+	Addresses []netip.Addr `json:"addresses,omitempty"`
 	// Gateway4 and Gateway6 are the next hops of the default routes; the zero
 	// value sets no route.
 	Gateway4 netip.Addr `json:"gateway4"`
 	Gateway6 netip.Addr `json:"gateway6"`
+	// Host4 and Host6 are the host end's addresses of a routed one.
+	Host4 netip.Addr `json:"host4"`
+	Host6 netip.Addr `json:"host6"`
+	// Table4 and Table6 are routing tables besides the main one that get the routes
+	// of a routed one's addresses; 0 for none.
+	Table4 int `json:"table4,omitempty"`
+	Table6 int `json:"table6,omitempty"`
+	// Probe4 and Probe6 have a routed one refused when somebody on the parent's
+	// network has one of its addresses.
+	Probe4 bool `json:"probe4,omitempty"`
+	Probe6 bool `json:"probe6,omitempty"`
+	// Routes are networks behind it, which the host is to route to it.
+	Routes []netip.Prefix `json:"routes,omitempty"`
+	// Ingress and Egress are the most bits in a second to and from the instance; 0
+	// for no limit.
+	Ingress uint64 `json:"ingress,omitempty"`
+	Egress  uint64 `json:"egress,omitempty"`
+	// Priority is what the kernel's queues are told of packets from the instance; 0
+	// says nothing.
+	Priority uint32 `json:"priority,omitempty"`
+	// MACFiltering, IPv4Filtering and IPv6Filtering drop what the instance sends
+	// from addresses other than HWAddr, IPv4 and IPv6.
+	MACFiltering  bool `json:"mac_filtering,omitempty"`
+	IPv4Filtering bool `json:"ipv4_filtering,omitempty"`
+	IPv6Filtering bool `json:"ipv6_filtering,omitempty"`
+	// PortIsolation keeps a bridged one from others on the bridge that have it too.
+	PortIsolation bool `json:"port_isolation,omitempty"`
+	// Was is how a physical one was on the host. It is noted before it is moved.
+	Was *HostSettings `json:"was,omitempty"`
 }
-
-// routeMetric is the metric of the default routes set from outside. It is
-// higher than what an image's own tools use (0 for ip route and DHCP clients,
-// 1024 for systemd-networkd and for router advertisements), so that a route
-// which the image adds is preferred and never fails with EEXIST.
-const routeMetric = 2048
 
 // validate checks the names and addresses that come from a configuration.
-func (n NIC) validate() (net.HardwareAddr, error) {
-	if err := ValidateName(n.Bridge); err != nil {
-		return nil, err
+func (n NIC) validate() error {
+	for _, name := range []string{n.Name, n.HostName, n.Bridge, n.Parent} {
+		if name == "" {
+			continue
+		}
+		if err := ValidateName(name); err != nil {
+			return err
+		}
 	}
-	if err := ValidateName(n.Name); err != nil {
-		return nil, err
+	if n.Name == "" {
+		return errors.New("the interface has no name")
 	}
 	if n.Name == "lo" {
-		return nil, errors.New(`invalid interface name "lo": it is the loopback's`)
+		return errors.New(`invalid interface name "lo": it is the loopback's`)
 	}
 	if n.IPv4.IsValid() && !n.IPv4.Addr().Is4() {
-		return nil, fmt.Errorf("invalid IPv4 address %s", n.IPv4)
+		return fmt.Errorf("invalid IPv4 address %s", n.IPv4)
 	}
 	if n.IPv6.IsValid() && (!n.IPv6.Addr().Is6() || n.IPv6.Addr().Is4In6()) {
-		return nil, fmt.Errorf("invalid IPv6 address %s", n.IPv6)
+		return fmt.Errorf("invalid IPv6 address %s", n.IPv6)
 	}
-	if n.HWAddr == "" {
-		return nil, nil
-	}
-	return parseHWAddr(n.HWAddr)
+	_, err := n.hwAddr()
+	return err
 }
 
-// Attach makes the veth pair of n with its inner end directly in the network
-// namespace of the process initPID, joins the host end to the bridge, and sets
-// addresses and default routes inside (the loopback is brought up too). IPv6
-// addresses are usable at once: duplicate address detection is left out, the
-// address being reserved. On failure the pair is removed.
+// attacher makes and removes one kind of interface.
+type attacher interface {
+	// attach makes it, in the network namespace ns; configure does the rest. On
+	// failure nothing is left.
+	attach(ctx context.Context, host, guest *netlink.Handle, n NIC, ns *os.File) (inner netlink.Link, err error)
+	// detach removes what attach has made, as far as it is there; ns is nil when
+	// the namespace is gone.
+	detach(n NIC, ns *os.File) error
+}
+
+var attachers = map[Kind]attacher{"": bridged{}, Bridged: bridged{}, P2P: p2p{}, Macvlan: macvlan{}, Physical: physical{}, Routed: routed{}}
+
+func (n NIC) attacher() (attacher, error) {
+	a, ok := attachers[n.Kind]
+	if !ok {
+		return nil, fmt.Errorf("unknown kind %q", n.Kind)
+	}
+	return a, nil
+}
+
+// place names what n is connected to, for messages.
+func (n NIC) place() string {
+	switch {
+	case n.Bridge != "":
+		return n.Bridge
+	case n.Parent != "":
+		return n.Parent
+	}
+	return "the host"
+}
+
+// Prepare completes n before Attach: the host end has a name, and how a physical one is on
+// the host is noted. The caller keeps the result for Detach, before it calls
+// Attach.
+func Prepare(n NIC) (NIC, error) {
+	if n.HostName == "" && n.Kind != Macvlan && n.Kind != Physical {
+		n.HostName = RandomHostName()
+	}
+	if n.Kind == Physical && n.Was == nil {
+		was, err := hostSettings(n.Parent)
+		if err != nil {
+			return n, fmt.Errorf("cannot attach %s to %s: %w", n.Name, n.place(), err)
+		}
+		n.Was = was
+	}
+	return n, nil
+}
+
+// Attach gives the network namespace of the process initPID the interface n, which
+// Prepare has completed, and sets its addresses and default routes inside (the
+// loopback is brought up too). IPv6 addresses are usable at once: duplicate address
+// detection is left out, the address being reserved. On failure nothing is left.
 func Attach(ctx context.Context, n NIC, initPID int) error {
 	if err := attach(ctx, n, initPID); err != nil {
-		return fmt.Errorf("cannot attach %s to %s: %w", n.Name, n.Bridge, err)
+		return fmt.Errorf("cannot attach %s to %s: %w", n.Name, n.place(), err)
 	}
 	return nil
 }
 
 func attach(ctx context.Context, n NIC, initPID int) (err error) {
-	hw, err := n.validate()
+	if err := n.validate(); err != nil {
+		return err
+	}
+	kind, err := n.attacher()
 	if err != nil {
 		return err
 	}
@@ -93,179 +196,46 @@ func attach(ctx context.Context, n NIC, initPID int) (err error) {
 		return fmt.Errorf("cannot open a netlink socket: %w", err)
 	}
 	defer host.Close()
-
-	name, err := addVeth(host, n, hw, ns)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, Detach(name))
-		}
-	}()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	guest, err := handleAt(ns)
 	if err != nil {
 		return err
 	}
 	defer guest.Close()
-	if err := configure(guest, n); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return ctx.Err()
-}
-
-// addVeth makes the pair and returns the host end's name, up and on the bridge.
-func addVeth(host *netlink.Handle, n NIC, hw net.HardwareAddr, ns *os.File) (_ string, err error) {
-	br, err := host.LinkByName(n.Bridge)
+	inner, err := kind.attach(ctx, host, guest, n, ns)
 	if err != nil {
-		return "", fmt.Errorf("cannot find the bridge (is the network up?): %w", err)
-	}
-	if br.Type() != "bridge" {
-		return "", fmt.Errorf("%s is not a bridge but a %s link", n.Bridge, br.Type())
-	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.MTU = n.MTU
-	if attrs.MTU == 0 {
-		attrs.MTU = br.Attrs().MTU
-	}
-	attrs.MasterIndex = br.Attrs().Index
-	veth := &netlink.Veth{
-		LinkAttrs: attrs, PeerName: n.Name, PeerHardwareAddr: hw,
-		PeerMTU: uint32(attrs.MTU), PeerNamespace: netlink.NsFd(ns.Fd()),
-	}
-	if err := createVeth(host, veth, n.HostName); err != nil {
-		return "", err
-	}
-	name := veth.Name
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, Detach(name))
-		}
-	}()
-	// The host end is a bridge port only: an address of its own would let the
-	// instance reach the host beside the bridge.
-	if err := setSysctl("ipv6", name, "disable_ipv6", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
-	}
-	if err := host.LinkSetUp(veth); err != nil {
-		return "", fmt.Errorf("cannot bring up %s: %w", name, err)
-	}
-	return name, nil
-}
-
-// createVeth adds the link under the wanted name, or under random ones until
-// one is free.
-func createVeth(host *netlink.Handle, veth *netlink.Veth, want string) error {
-	const tries = 10
-	for i := 0; ; i++ {
-		veth.Name = want
-		if want == "" {
-			veth.Name = RandomHostName()
-		} else if err := ValidateName(want); err != nil {
-			return err
-		}
-		before := veth.Name
-		err := host.LinkAdd(veth)
-		if err == nil {
-			return nil
-		}
-		// EEXIST can mean either end's name; only the host end's can be changed.
-		_, lookErr := host.LinkByName(before)
-		if errors.Is(err, unix.EEXIST) && lookErr == nil && want == "" && i < tries {
-			continue
-		}
-		err = fmt.Errorf("cannot make the veth pair %s, %s: %w", before, veth.PeerName, err)
-		// LinkAdd joins the bridge in a second request: without it the link is there.
-		if !errors.Is(err, unix.EEXIST) && lookErr == nil {
-			err = errors.Join(err, Detach(before))
-		}
 		return err
 	}
-}
-
-// configure brings up the loopback and n's inner end, and sets the addresses
-// and routes.
-func configure(guest *netlink.Handle, n NIC) error {
-	lo, err := guest.LinkByName("lo")
-	if err != nil {
-		return fmt.Errorf("cannot find lo inside: %w", err)
-	}
-	if err := guest.LinkSetUp(lo); err != nil {
-		return fmt.Errorf("cannot bring up lo inside: %w", err)
-	}
-	link, err := guest.LinkByName(n.Name)
-	if err != nil {
-		return fmt.Errorf("cannot find %s inside: %w", n.Name, err)
-	}
-	if err := guest.LinkSetUp(link); err != nil {
-		return fmt.Errorf("cannot bring up %s inside: %w", n.Name, err)
-	}
-	for _, a := range []struct {
-		prefix  netip.Prefix
-		gateway netip.Addr
-	}{{n.IPv4, n.Gateway4}, {n.IPv6, n.Gateway6}} {
-		if a.prefix.IsValid() {
-			if err := addAddress(guest, link, a.prefix); err != nil {
-				return err
-			}
-		}
-		if a.gateway.IsValid() {
-			if err := addDefaultRoute(guest, link, a.gateway); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// addAddress sets an address on a link, without duplicate address detection.
-func addAddress(h *netlink.Handle, link netlink.Link, p netip.Prefix) error {
-	addr := &netlink.Addr{IPNet: ipNet(p)}
-	if p.Addr().Is4() {
-		addr.Broadcast = broadcast(p).AsSlice()
-	} else {
-		addr.Flags = unix.IFA_F_NODAD
-	}
-	if err := h.AddrReplace(link, addr); err != nil {
-		return fmt.Errorf("cannot set %s on %s: %w", p, link.Attrs().Name, err)
-	}
-	return nil
-}
-
-func addDefaultRoute(h *netlink.Handle, link netlink.Link, via netip.Addr) error {
-	dst := "0.0.0.0/0"
-	if via.Is6() {
-		dst = "::/0"
-	}
-	r := &netlink.Route{
-		LinkIndex: link.Attrs().Index, Gw: via.AsSlice(),
-		Dst: ipNet(netip.MustParsePrefix(dst)), Priority: routeMetric,
-	}
-	if err := h.RouteReplace(r); err != nil {
-		return fmt.Errorf("cannot set the default route via %s: %w", via, err)
-	}
-	return nil
-}
-
-// Detach removes the veth pair whose host end is hostName. It is not an error
-// when there is none. The pair would go with the instance's network namespace
-// too, but the kernel takes that down later, in the background.
-func Detach(hostName string) error {
-	link, err := netlink.LinkByName(hostName)
-	if isNotFound(err) {
-		return nil
+	if err = configure(guest, n, inner); err == nil {
+		err = ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("cannot detach %s: %w", hostName, err)
+		err = errors.Join(err, Detach(n, ns))
 	}
-	if link.Type() != "veth" {
-		return fmt.Errorf("cannot detach %s: it is a %s link, not a veth", hostName, link.Type())
+	return err
+}
+
+// Detach takes away what Attach has made of n, as far as it is there; ns is the
+// instance's network namespace, nil when that is gone. The host gets back a
+// physical one, with its name, hardware address and MTU.
+func Detach(n NIC, ns *os.File) error {
+	kind, err := n.attacher()
+	if err == nil {
+		err = kind.detach(n, ns)
 	}
-	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("cannot detach %s: %w", hostName, err)
+	if err != nil {
+		return fmt.Errorf("cannot detach %s from %s: %w", n.Name, n.place(), err)
 	}
 	return nil
+}
+
+// DetachFrom is Detach of an interface in the network namespace of a process.
+func DetachFrom(n NIC, initPID int) error {
+	ns, err := openNetNS(initPID)
+	if err != nil {
+		return err
+	}
+	return errors.Join(Detach(n, ns), ns.Close())
 }

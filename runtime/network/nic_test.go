@@ -80,10 +80,10 @@ func TestAttach(t *testing.T) {
 			if err != nil || !cmp.Equal(s.Ports, []string{n.HostName}) {
 				t.Errorf("ports %v, %v", s.Ports, err)
 			}
-			if err := Detach(n.HostName); err != nil {
+			if err := Detach(n, nil); err != nil {
 				t.Error(err)
 			}
-			if err := Detach(n.HostName); err != nil {
+			if err := Detach(n, nil); err != nil {
 				t.Errorf("second Detach: %v", err)
 			}
 			if out, err := in(t, pid, "ip", "link", "show", "eth0"); err == nil {
@@ -221,7 +221,7 @@ func BenchmarkAttach(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StopTimer()
-		if err := Detach(n.HostName); err != nil {
+		if err := Detach(n, nil); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()

@@ -100,7 +100,7 @@ func TestTemplateRefused(t *testing.T) {
 	h.fails(2, `unexpected argument "c1"`, "create", "--template", "busybox", "images:alpine", "c1")
 	h.fails(2, `too few arguments`, "create")
 	h.fails(1, `the size is 1MiB, and an instance takes at least`, "create", "--template", "busybox", "c1", "--device", "root,size=1MiB")
-	h.fails(1, `network "none" of device eth0`, "launch", "--template", "busybox", "c1", "--network", "none")
+	h.fails(1, `device eth0: network "none"`, "launch", "--template", "busybox", "c1", "--network", "none")
 	h.env = append(h.env, "PATH="+t.TempDir())
 	r = h.fails(1, `no busybox on this machine`, "create", "--template", "busybox", "c1")
 	if !strings.Contains(r.stderr, "apt install busybox-static") {

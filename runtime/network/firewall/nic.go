@@ -26,17 +26,25 @@ type NIC struct {
 	// passes. They imply MAC.
 	IPv4, IPv6 bool
 	Allowed    []netip.Prefix
+	// Rate is the most bits in a second that it may send; what is more is dropped. 0
+	// for no limit.
+	Rate uint64
+	// Priority is what the kernel's queues are told of what it sends; 0 says nothing.
+	Priority uint32
 }
 
 // Filters says whether there is something to filter.
 func (n NIC) Filters() bool { return n.MAC || n.IPv4 || n.IPv6 }
 
 // Apply makes the kernel's rules what n says, in one transaction; without
-// anything to filter there are none.
+// anything to filter or to limit there are none.
 func (n NIC) Apply() error {
 	t := table{family: nftables.TableFamilyNetdev, name: tableName(n.Link)}
 	if n.Filters() {
-		t.chains = []*chain{n.chain()}
+		t.chains = append(t.chains, n.chain())
+	}
+	if n.Rate > 0 || n.Priority > 0 {
+		t.chains = append(t.chains, n.limits())
 	}
 	return t.apply()
 }
