@@ -134,6 +134,9 @@ func (s *System) settleDevices(ctx context.Context, in *lockedInstance, live *ru
 			err = errors.Join(err, live.AttachDisk(ctx, d))
 		}
 	}
+	if nics := changedNICs(want, other); len(nics) > 0 {
+		err = errors.Join(err, s.settleNICs(ctx, in, live, want, nics))
+	}
 	s.keepInstanceLimit(ctx, in)
 	return err
 }

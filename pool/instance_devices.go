@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"poolctl/pool/tree"
 )
@@ -134,8 +135,8 @@ func (s *System) changeDevices(ctx context.Context, instance string, change func
 }
 
 // applyDevices makes a change effective before it is recorded, and returns how
-// to take it back. Besides disks, device nodes, and the size of the root disk, nothing can be
-// changed while the instance runs.
+// to take it back. Besides disks, device nodes, nics, and the size of the root disk, nothing
+// can be changed while the instance runs.
 func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now tree.Instance) (undo func(context.Context) error, err error) {
 	running, sizeOnly := s.isRunning(in.rec.Name), true
 	for _, n := range changedDevices(was.ExpandedDevices, now.ExpandedDevices) {
@@ -154,7 +155,7 @@ func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now 
 	if err != nil {
 		return nil, err
 	}
-	unplug, err := s.plugLimited(ctx, in.rec.Name, was.ExpandedDevices, now.ExpandedDevices)
+	unplug, err := s.plugLimited(ctx, in, was.ExpandedDevices, now.ExpandedDevices)
 	if err != nil || before == after {
 		if err == nil && sizeOnly { // the size that it has: with simple quotas the limit may not be right any more
 			s.keepInstanceLimit(ctx, in)
@@ -174,17 +175,28 @@ func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now 
 	}, nil
 }
 
-// plugLimited is plugDisks, and the rates of the disks.
-func (s *System) plugLimited(ctx context.Context, instance string, was, now map[string]map[string]string) (undo func(context.Context) error, err error) {
-	slow, err := s.applyDiskLimits(instance, was, now)
-	if err != nil {
-		return nil, err
+// plugLimited is plugDisks, with the rates of the disks, and plugNICs.
+func (s *System) plugLimited(ctx context.Context, in *lockedInstance, was, now map[string]map[string]string) (undo func(context.Context) error, err error) {
+	var undos []func(context.Context) error
+	undo = func(ctx context.Context) error {
+		var errs []error
+		for _, u := range slices.Backward(undos) {
+			errs = append(errs, u(ctx))
+		}
+		return errors.Join(errs...)
 	}
-	unplug, err := s.plugDisks(ctx, instance, was, now)
-	if err != nil {
-		return nil, errors.Join(err, slow(context.WithoutCancel(ctx)))
+	for _, do := range []func() (func(context.Context) error, error){
+		func() (func(context.Context) error, error) { return s.applyDiskLimits(in.rec.Name, was, now) },
+		func() (func(context.Context) error, error) { return s.plugDisks(ctx, in.rec.Name, was, now) },
+		func() (func(context.Context) error, error) { return s.plugNICs(ctx, in, was, now) },
+	} {
+		u, err := do()
+		if err != nil {
+			return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+		}
+		undos = append(undos, u)
 	}
-	return func(ctx context.Context) error { return errors.Join(unplug(ctx), slow(ctx)) }, nil
+	return undo, nil
 }
 
 // onlySizeDiffers says whether two root disks are the same but for the size and
@@ -200,7 +212,7 @@ func onlySizeDiffers(a, b map[string]string) bool {
 }
 
 // isPlugged says whether a device comes to and goes from an instance that runs: a
-// disk, a device node, or none at all.
+// disk, a device node, a nic, or none at all.
 func isPlugged(dev map[string]string) bool {
-	return dev == nil || dev["type"] == "none" || isMounted(dev)
+	return dev == nil || dev["type"] == "none" || isMounted(dev) || isNIC(dev)
 }

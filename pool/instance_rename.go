@@ -114,11 +114,9 @@ func (s *System) rename(p *openedPool, in renaming) error {
 // name.
 func (s *System) renameReservations(rec tree.Instance) error {
 	var errs []error
-	for name, dev := range rec.ExpandedDevices {
-		hwaddr := dev["hwaddr"]
-		if hwaddr == "" {
-			hwaddr = rec.Config[volatilePrefix+name+hwaddrSuffix]
-		}
+	for _, name := range nicsOf(rec.ExpandedDevices) {
+		dev := rec.ExpandedDevices[name]
+		hwaddr := nicHWAddr(rec.Config, name, dev)
 		net, err := s.dir.LoadNetwork(nicBridge(dev))
 		if hwaddr == "" || err != nil {
 			continue // no nic, or its network is gone with its reservations

@@ -130,20 +130,8 @@ func (s *System) deleteLocked(ctx context.Context, in *lockedInstance) error {
 // and drops its logs.
 func (s *System) releaseAddresses(rec tree.Instance) error {
 	var errs []error
-	for name, dev := range rec.ExpandedDevices {
-		hwaddr := dev["hwaddr"]
-		if hwaddr == "" {
-			hwaddr = rec.Config["volatile."+name+".hwaddr"]
-		}
-		net, err := s.dir.LoadNetwork(nicBridge(dev))
-		if hwaddr == "" || err != nil {
-			continue // no nic, or its network is gone with its reservations
-		}
-		bridge, err := s.bridge(net)
-		if err == nil {
-			err = bridge.Release(hwaddr)
-		}
-		errs = append(errs, err)
+	for _, name := range nicsOf(rec.ExpandedDevices) {
+		errs = append(errs, s.releaseNIC(rec, name, rec.ExpandedDevices[name]))
 	}
 	for _, log := range s.logsOf(rec.Name) {
 		errs = append(errs, ignoreNotExist(os.Remove(log)))

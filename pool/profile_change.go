@@ -171,7 +171,10 @@ func (s *System) applyToUsers(ctx context.Context, from, to state.Profile, trans
 		if err == nil {
 			undos = append(undos, back)
 			crash.Point("pool.profile.plugged")
-			_, err = t.in.UpdateInstance(name, func(r *tree.Instance) error { return reexpandWith(s.instead(to), r) })
+			_, err = t.in.UpdateInstance(name, func(r *tree.Instance) error {
+				dropIdentity(r, t.was.ExpandedDevices, t.now.ExpandedDevices)
+				return reexpandWith(s.instead(to), r)
+			})
 		}
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("instance %s: %w", name, err), undo(context.WithoutCancel(ctx)))

@@ -1,0 +1,205 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"poolctl/pool/tree"
+	"poolctl/runtime"
+	"poolctl/runtime/network"
+)
+
+// isNIC says whether a device is a network interface.
+func isNIC(dev map[string]string) bool { return dev["type"] == "nic" }
+
+// changedNICs names the devices that are a nic before or after a change of them.
+func changedNICs(was, now map[string]map[string]string) []string {
+	return slices.DeleteFunc(changedDevices(was, now), func(n string) bool { return !isNIC(was[n]) && !isNIC(now[n]) })
+}
+
+// plugNICs makes a change of the nics of an instance effective, and returns how to
+// take it back: interfaces are added to, changed in, and taken from an instance that
+// runs, and what is not used any more of addresses is given back.
+func (s *System) plugNICs(ctx context.Context, in *lockedInstance, was, now map[string]map[string]string) (undo func(context.Context) error, err error) {
+	names := changedNICs(was, now)
+	var undos []func(context.Context) error
+	undo = func(ctx context.Context) error {
+		var errs []error
+		for _, u := range slices.Backward(undos) {
+			errs = append(errs, u(ctx))
+		}
+		return errors.Join(errs...)
+	}
+	if len(names) == 0 {
+		return undo, nil
+	}
+	live, err := s.runningInstance(in.rec.Name)
+	if err == nil {
+		undos, err = s.replugNICs(ctx, in, live, now, names)
+		err = errors.Join(err, live.Close())
+	} else if errors.Is(err, runtime.ErrNotRunning) {
+		err = nil
+	}
+	if err != nil {
+		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+	}
+	for _, n := range names {
+		if !isNIC(was[n]) || nicSegment(was[n]) == nicSegment(now[n]) && sameHWAddr(nicHWAddr(in.rec.Config, n, was[n]), nicHWAddr(in.rec.Config, n, now[n])) {
+			continue
+		}
+		if err := s.releaseNIC(in.rec, n, was[n]); err != nil {
+			s.noticef("the address of device %s stays reserved: %s", n, err)
+		}
+	}
+	return undo, nil
+}
+
+// replugNICs makes the named nics of a running instance what now says, and returns
+// how to undo what it did, also when it fails.
+func (s *System) replugNICs(ctx context.Context, in *lockedInstance, live *runtime.Instance, now map[string]map[string]string, names []string) (undos []func(context.Context) error, err error) {
+	had, err := live.NICs()
+	if err != nil {
+		return nil, err
+	}
+	before := maps.Clone(in.rec.Config)
+	undos = append(undos, func(ctx context.Context) error {
+		return errors.Join(s.reserveAgain(had, in.rec.Name, names), s.forgetIdentity(in, before, names))
+	})
+	come, err := s.plannedNICs(ctx, in, now, slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !isNIC(now[n]) }))
+	if err != nil {
+		return undos, err
+	}
+	again := func(do func(live *runtime.Instance) error) {
+		undos = append(undos, func(context.Context) error {
+			live, err := s.runningInstance(in.rec.Name)
+			if errors.Is(err, runtime.ErrNotRunning) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			return errors.Join(do(live), live.Close())
+		})
+	}
+	for _, n := range names { // first all that goes: a name inside may be free then
+		at := slices.IndexFunc(had, func(h network.NIC) bool { return h.Device == n })
+		to := slices.IndexFunc(come, func(c network.NIC) bool { return c.Device == n })
+		if at < 0 {
+			continue
+		}
+		old := had[at]
+		if to >= 0 && old.SameBut(come[to]) {
+			if err := live.UpdateNIC(come[to]); err != nil {
+				return undos, fmt.Errorf("device %s: %w", n, err)
+			}
+			again(func(live *runtime.Instance) error { return live.UpdateNIC(old) })
+			come = slices.Delete(come, to, to+1)
+			continue
+		}
+		again(func(live *runtime.Instance) error { // also when only a part of it is gone
+			old.Was = nil
+			return errors.Join(live.DetachNIC(old.Device), live.AttachNIC(context.WithoutCancel(ctx), old))
+		})
+		if err := live.DetachNIC(n); err != nil {
+			return undos, fmt.Errorf("device %s: %w", n, err)
+		}
+	}
+	for _, c := range come {
+		if err := live.AttachNIC(ctx, c); err != nil {
+			return undos, fmt.Errorf("device %s: %w", c.Device, err)
+		}
+		again(func(live *runtime.Instance) error { return live.DetachNIC(c.Device) })
+	}
+	return undos, nil
+}
+
+// reserveAgain reserves the addresses that named nics of an instance had.
+func (s *System) reserveAgain(had []network.NIC, instance string, names []string) error {
+	var errs []error
+	for _, n := range had {
+		if !slices.Contains(names, n.Device) || n.Bridge == "" {
+			continue
+		}
+		rec, err := s.dir.LoadNetwork(n.Bridge)
+		if err != nil {
+			continue // a bridge of the host's
+		}
+		b, err := s.bridge(rec)
+		if err == nil {
+			_, _, err = b.Reserve(instance, n.HWAddr, n.IPv4.Addr(), n.IPv6.Addr())
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// forgetIdentity takes from the record what named nics were given by identifyNICs that
+// they had not before, with the addresses that were reserved for it.
+func (s *System) forgetIdentity(in *lockedInstance, before map[string]string, names []string) error {
+	var given []string
+	for _, n := range names {
+		for _, k := range []string{volatilePrefix + n + hwaddrSuffix, volatilePrefix + n + hostNameSuffix} {
+			if before[k] == "" && in.rec.Config[k] != "" {
+				given = append(given, k)
+			}
+		}
+	}
+	if len(given) == 0 {
+		return nil
+	}
+	rec, err := in.UpdateInstance(in.rec.Name, func(r *tree.Instance) error {
+		for _, k := range given {
+			delete(r.Config, k)
+		}
+		return s.reexpandKnown(r)
+	})
+	if err == nil {
+		in.rec = rec
+	}
+	return err
+}
+
+// releaseNIC gives back the addresses that are reserved for a nic.
+func (s *System) releaseNIC(rec tree.Instance, name string, dev map[string]string) error {
+	hwaddr := nicHWAddr(rec.Config, name, dev)
+	net, err := s.dir.LoadNetwork(nicBridge(dev))
+	if hwaddr == "" || err != nil {
+		return nil // on no network, or that is gone with its reservations
+	}
+	bridge, err := s.bridge(net)
+	if err != nil {
+		return err
+	}
+	return bridge.Release(hwaddr)
+}
+
+// dropIdentity removes from a record what told nics that it has no more.
+func dropIdentity(r *tree.Instance, was, now map[string]map[string]string) {
+	for _, n := range changedNICs(was, now) {
+		if !isNIC(now[n]) {
+			delete(r.Config, volatilePrefix+n+hwaddrSuffix)
+			delete(r.Config, volatilePrefix+n+hostNameSuffix)
+		}
+	}
+}
+
+// settleNICs has a running instance have of the named devices the nics that want
+// says: those that a change may have touched are made anew.
+func (s *System) settleNICs(ctx context.Context, in *lockedInstance, live *runtime.Instance, want map[string]map[string]string, names []string) error {
+	planned, err := s.plannedNICs(ctx, in, want, slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !isNIC(want[n]) }))
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := live.DetachNIC(n); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for _, p := range planned {
+		errs = append(errs, live.AttachNIC(ctx, p))
+	}
+	return errors.Join(errs...)
+}
