@@ -209,7 +209,9 @@ func (d *doctor) strayPorts(object string, ports []string) {
 		}
 		d.add(Finding{
 			Severity: SeverityWarning, Object: object, Problem: p + " is on it, and no running instance's", Remedy: "ip link delete " + p,
-			does: "it was removed", fix: func(context.Context) error { return network.Detach(network.NIC{Kind: network.Bridged, HostName: p}, nil) },
+			does: "it was removed", fix: func(context.Context) error {
+				return network.Detach(network.NIC{Kind: network.Bridged, HostName: p}, nil)
+			},
 		})
 	}
 }

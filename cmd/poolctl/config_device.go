@@ -15,14 +15,16 @@ import (
 func deviceAddCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "add", Usage: "give an instance a device", ArgsUsage: "NAME DEVICE TYPE [KEY=VALUE...]",
-		Description: example("Types: nic (network, name, hwaddr); disk: the root disk (path=/, pool, size), a volume (pool, source, path) or a\n"+
+		Description: example("Types: nic: an interface on a network (network, ipv4.address, ipv6.address), or nictype=bridged, macvlan,\n"+
+			"physical or routed with parent, or p2p, with name, hwaddr, mtu, limits.ingress, limits.egress (docs/network.md has\n"+
+			"all keys); disk: the root disk (path=/, pool, size), a volume (pool, source, path) or a\n"+
 			"directory or file of the host's (source, path, recursive, shift, propagation=slave: what the host mounts below it\n"+
 			"later appears inside, if the mount there is a shared one), with readonly and required; unix-char and\n"+
 			"unix-block: a device of the host's (source and path, or one of them for both, or major and minor; mode 0660, uid 0\n"+
-			"and gid 0 as inside, required); none (takes away a profile's device of that name). Disks and devices of the host's\n"+
-			"come to and go from an instance that runs; what a program inside has open of a device, it keeps. required=false\n"+
+			"and gid 0 as inside, required); none (takes away a profile's device of that name). Nics, disks and devices of\n"+
+			"the host's come to and go from an instance that runs; what a program inside has open of a device, it keeps. required=false\n"+
 			"leaves out, until the next start, what the host has not.",
-			"poolctl config device add c1 eth1 nic network=poolbr0", "poolctl config device add c1 serial unix-char source=/dev/ttyS0 path=/dev/modem gid=20"),
+			"poolctl config device add c1 eth1 nic network=poolbr0", "poolctl config device add c1 eth1 nic nictype=macvlan parent=eth0", "poolctl config device add c1 serial unix-char source=/dev/ttyS0 path=/dev/modem gid=20"),
 		Action: e.action(3, many, func(ctx context.Context, s *pool.System, args []string) error {
 			config, err := keyValues("config device add", args[3:])
 			if err != nil {
