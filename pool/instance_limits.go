@@ -235,6 +235,9 @@ func (s *System) diskLimits(devices map[string]map[string]string) (map[string]cg
 	var out map[string]cgroup.IORate
 	for _, name := range sortedKeys(devices) {
 		dev := devices[name]
+		if dev["type"] != "disk" { // a nic has limits.max too
+			continue
+		}
 		rate, err := diskRate(dev)
 		if err != nil {
 			return nil, fmt.Errorf("device %s: %w", name, err)

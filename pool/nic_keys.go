@@ -231,7 +231,7 @@ func (f ipFamily) checkHost(v string) error { _, err := f.parse(v); return err }
 
 // addresses reads a list.
 func (f ipFamily) addresses(v string) (out []netip.Addr, err error) {
-	for _, word := range splitList(v) {
+	for _, word := range wordsOf(v) {
 		a, err := f.parse(word)
 		if err != nil {
 			return nil, err
@@ -248,7 +248,7 @@ func (f ipFamily) checkAddresses(v string) error { _, err := f.addresses(v); ret
 
 // routes reads a list of networks.
 func (f ipFamily) routes(v string) (out []netip.Prefix, err error) {
-	for _, word := range splitList(v) {
+	for _, word := range wordsOf(v) {
 		p, err := netip.ParsePrefix(word)
 		if err != nil || !f.is(p.Addr()) {
 			return nil, fmt.Errorf("%q is not an %s network", word, f.name)
@@ -274,4 +274,12 @@ func sameHWAddr(a, b string) bool {
 	x, err1 := net.ParseMAC(a)
 	y, err2 := net.ParseMAC(b)
 	return err1 == nil && err2 == nil && x.String() == y.String()
+}
+
+// wordsOf are the words of a list; none of an empty one.
+func wordsOf(v string) []string {
+	if v == "" {
+		return nil
+	}
+	return splitList(v)
 }

@@ -91,11 +91,14 @@ func TestNICs(t *testing.T) {
 		t.Helper()
 		h.ok("exec", "c1", "--", "sh", "-c", "! ip link show "+name)
 	}
-	subnet := strings.TrimSpace(h.ok("network", "get", h.bridge, "ipv4.address"))
-	three := strings.Join(strings.Split(subnet, ".")[:3], ".")
+	subnet := regexp.MustCompile(`ipv4.address: ([0-9.]+)\.[0-9]+/24`).FindStringSubmatch(h.ok("network", "show", h.bridge))
+	if subnet == nil {
+		t.Fatal("the network has no IPv4 address")
+	}
+	three := subnet[1]
 
 	// On the network, with an address of its own, which an image without a client has too.
-	h.ok("config", "device", "add", "c1", "eth1", "nic", "network=" + h.bridge, "ipv4.address="+three+".77", "limits.max=50Mbit", "security.mac_filtering=true")
+	h.ok("config", "device", "add", "c1", "eth1", "nic", "network="+h.bridge, "ipv4.address="+three+".77", "limits.max=50Mbit", "security.mac_filtering=true")
 	inside(three+`\.77/24`, "ip", "addr", "show", "eth1")
 	inside(`default via .* dev eth0`, "ip", "route")
 	h.matches(three+`\.77 \(eth1\)`, "list", "c1", "--format", "csv", "-c", "4")
@@ -116,7 +119,7 @@ func TestNICs(t *testing.T) {
 		keys []string
 	}{
 		{`192\.0\.2\.1 is not in `, []string{"network=" + h.bridge, "ipv4.address=192.0.2.1"}},
-		{`is the address of network `+h.bridge+` itself`, []string{"network=" + h.bridge, "ipv4.address=" + three + ".1"}},
+		{`is the address of network ` + h.bridge + ` itself`, []string{"network=" + h.bridge, "ipv4.address=" + three + ".1"}},
 		{`is that of device eth1 of c1 already`, []string{"network=" + h.bridge, "ipv4.address=" + three + ".77"}},
 		{`device eth1 is named eth1 inside already`, []string{"network=" + h.bridge, "name=eth1"}},
 		{`hwaddr=zz`, []string{"network=" + h.bridge, "hwaddr=zz"}},
