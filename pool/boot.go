@@ -16,13 +16,14 @@ import (
 // the machine is: those with boot.autostart=true, and of those that do not say so
 // those that ran when the machine stopped. The highest boot.autostart.priority comes
 // first, and boot.autostart.delay is waited for after each. One that cannot be
-// started does not keep the others from it; their errors are joined.
+// started does not keep the others from it; their errors are joined. All networks
+// are brought up before.
 func (s *System) StartAtBoot(ctx context.Context) error {
+	errs := []error{s.networksUp(ctx)}
 	all, err := s.records(ctx)
 	if err != nil {
-		return err
+		return errors.Join(append(errs, err)...)
 	}
-	var errs []error
 	for _, in := range s.bootOrder(all) {
 		if ctx.Err() != nil {
 			return errors.Join(append(errs, ctx.Err())...)
@@ -40,6 +41,20 @@ func (s *System) StartAtBoot(ctx context.Context) error {
 			case <-time.After(delay):
 			}
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// networksUp brings up all networks.
+func (s *System) networksUp(ctx context.Context) error {
+	names, err := s.dir.ListNetworks()
+	errs := []error{err}
+	for _, name := range names {
+		rec, err := s.dir.LoadNetwork(name)
+		if err == nil {
+			_, err = s.networkUp(ctx, rec)
+		}
+		errs = append(errs, ignoreNotExist(err))
 	}
 	return errors.Join(errs...)
 }

@@ -178,7 +178,25 @@ func (d *doctor) network(name string) {
 	default:
 		d.networkRules(object, bridge, f)
 	}
+	d.lostPorts(object, name)
 	d.strayPorts(object, live.Ports)
+}
+
+// lostPorts tells of running instances whose interfaces are not on the bridge.
+func (d *doctor) lostPorts(object, name string) {
+	for _, in := range d.running {
+		for _, n := range d.networksOf(in) {
+			if n.bridge.Name != name {
+				continue
+			}
+			for _, p := range n.missing() {
+				d.add(Finding{
+					Severity: SeverityWarning, Object: object, Problem: fmt.Sprintf("%s of instance %s is not on it", p, in),
+					Remedy: fmt.Sprintf("ip link set %s master %s", p, name), does: "it was joined", fix: n.mend,
+				})
+			}
+		}
+	}
 }
 
 // strayPorts tells of the host ends of veth pairs on a network that no running

@@ -39,6 +39,10 @@ func dnsKeys() []NetworkKey {
 			set:   func(b *network.Bridge, v string) { b.Nameservers, _ = parseNameservers(v) },
 		},
 		{
+			Name: "dns.etc_hosts", Default: "false", About: "whether the managed names are in the host's /etc/hosts, too",
+			check: checkBool, set: func(b *network.Bridge, v string) { b.EtcHosts = isTrue(v) },
+		},
+		{
 			Name: "raw.dnsmasq", About: "lines for the end of dnsmasq's configuration",
 			check: network.ValidateRaw, set: func(b *network.Bridge, v string) { b.RawDnsmasq = v },
 		},

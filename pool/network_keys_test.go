@@ -41,6 +41,7 @@ func TestNetworkKeys(t *testing.T) {
 		"dns.mode":           {[]string{"managed", "dynamic", "none"}, []string{"off"}},
 		"dns.search":         {[]string{"a.example, lxd"}, []string{"a.example,,lxd", "a b"}},
 		"dns.nameservers":    {[]string{"192.0.2.53, fd42::53"}, []string{"resolver", "192.0.2.53,"}},
+		"dns.etc_hosts":      {[]string{"true"}, []string{"x"}},
 		"raw.dnsmasq":        {[]string{"server=/x/10.0.0.1\nport=0"}, []string{"a\x00b"}},
 		"user.anything":      {[]string{"x\ny"}, nil},
 	} {

@@ -32,19 +32,26 @@ func (s *System) Networks(ctx context.Context) ([]Network, error) {
 	}
 	for _, l := range links {
 		if !slices.Contains(names, l.Name) {
-			out = append(out, Network{Name: l.Name, Type: l.Type, Config: map[string]string{}, UsedBy: []string{}, Locations: []string{}})
+			out = append(out, hostNetwork(l))
 		}
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out, nil
 }
 
-// Network shows one managed network.
+// Network shows one network, or another interface of the host.
 func (s *System) Network(ctx context.Context, name string) (Network, error) {
-	rec, err := s.dir.LoadNetwork(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Network{}, withHint(fmt.Errorf("cannot find network %q: %w", name, ErrNotFound), "poolctl network list shows them")
-	} else if err != nil {
+	rec, err := s.managedNetwork(name)
+	if errors.Is(err, ErrNotFound) {
+		if links, linkErr := network.HostLinks(); linkErr == nil {
+			for _, l := range links {
+				if l.Name == name {
+					return hostNetwork(l), nil
+				}
+			}
+		}
+	}
+	if err != nil {
 		return Network{}, err
 	}
 	used, err := s.networkUsers(ctx, name)
@@ -55,6 +62,11 @@ func (s *System) Network(ctx context.Context, name string) (Network, error) {
 		Name: rec.Name, Description: rec.Description, Type: rec.Type, Managed: true, Status: "Created",
 		Config: rec.Config, UsedBy: used, Locations: []string{"none"},
 	}, nil
+}
+
+// hostNetwork is an interface of the host that is not poolctl's.
+func hostNetwork(l network.HostLink) Network {
+	return Network{Name: l.Name, Type: l.Type, Config: map[string]string{}, UsedBy: []string{}, Locations: []string{}}
 }
 
 // loadNetwork reads the record of the network that a nic is to be on.

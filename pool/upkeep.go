@@ -13,11 +13,11 @@ import (
 )
 
 // Hooks are what supervisors do for the instances that are started here: they have
-// the sizes of the instance and of its volumes counted anew (sizeWatch says when),
-// and at its end delete an ephemeral one, or record that it has stopped of itself.
+// the sizes of the instance and of its volumes counted anew (sizeWatch says when) and
+// its networks brought up again (lookAfter), and at its end delete an ephemeral one, or record that it has stopped of itself.
 // They are for runtime.Main.
 func Hooks() runtime.Hooks {
-	return runtime.Hooks{Look: watchSizes, Act: recountSizes, Ended: endedInstance}
+	return runtime.Hooks{Look: lookAfter, Act: actFor, Ended: endedInstance}
 }
 
 // upkeepOf is what the Hooks are told of an instance.

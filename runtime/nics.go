@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -240,4 +241,29 @@ func (i *Instance) UpdateNIC(now network.NIC) error {
 		return errors.Join(err, saveNICs(i.dir, had))
 	}
 	return nil
+}
+
+// MoveNIC moves the interface with a hardware address, when its network has changed.
+// That the instance has none is no error.
+func (i *Instance) MoveNIC(hwaddr string, from, to network.Place) error {
+	had, err := i.NICs()
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(had, func(n network.NIC) bool { return strings.EqualFold(n.HWAddr, hwaddr) })
+	if at < 0 {
+		return nil
+	}
+	now := slices.Clone(had)
+	now[at] = had[at].Moved(from, to)
+	if err := saveNICs(i.dir, now); err != nil {
+		return err
+	}
+	was, is := from, to // but for what the device says otherwise
+	was.IPv4, was.IPv6, was.Gateway4, was.Gateway6 = had[at].IPv4, had[at].IPv6, had[at].Gateway4, had[at].Gateway6
+	is.IPv4, is.IPv6, is.Gateway4, is.Gateway6 = now[at].IPv4, now[at].IPv6, now[at].Gateway4, now[at].Gateway6
+	if had[at].MTU != 0 {
+		is.MTU = was.MTU
+	}
+	return errors.Join(network.Readdress(i.state.InitPID, hwaddr, was, is), now[at].Rule())
 }

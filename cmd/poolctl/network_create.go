@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -12,8 +14,7 @@ func networkCreateCommand(e *env) *cli.Command {
 	var description, kind string
 	return &cli.Command{
 		Name: "create", Usage: "create a bridge", ArgsUsage: "NAME [KEY=VALUE...]",
-		Description: example("Keys: ipv4.address and ipv6.address (an address with its prefix length, auto or none), user.*",
-			"poolctl network create br1 ipv4.address=10.1.2.1/24 ipv6.address=none"),
+		Description: example(networkKeysHelp(), "poolctl network create br1", "poolctl network create br1 ipv4.address=10.1.2.1/24 ipv6.address=none dns.domain=lab"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "description", Usage: "`TEXT` about the network", Destination: &description},
 			&cli.StringFlag{
@@ -38,4 +39,17 @@ func networkCreateCommand(e *env) *cli.Command {
 			return nil
 		}),
 	}
+}
+
+// networkKeysHelp tells of each key.
+func networkKeysHelp() string {
+	var b strings.Builder
+	b.WriteString("Without addresses it gets free subnets and NAT. The keys, besides user.*:\n")
+	for _, k := range pool.NetworkKeys() {
+		fmt.Fprintf(&b, "\n%s: %s", k.Name, k.About)
+		if k.Default != "" {
+			fmt.Fprintf(&b, " (%s)", k.Default)
+		}
+	}
+	return b.String()
 }

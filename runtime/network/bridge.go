@@ -100,6 +100,12 @@ func (b Bridge) Check(ctx context.Context) error {
 	return b.checkRaw(ctx)
 }
 
+// CheckName refuses a name that another interface of the host has.
+func (b Bridge) CheckName() error {
+	_, err := b.link()
+	return err
+}
+
 // Down ends dnsmasq and removes the bridge, its firewall rules and the files of
 // RunDir; the reservations stay. It is idempotent. An interface of that name which is not
 // this network's is left alone.
@@ -141,7 +147,7 @@ func (b Bridge) remove(ctx context.Context) error {
 		}
 		errs = append(errs, firewall.Remove(b.Name))
 	}
-	errs = append(errs, b.removeRaw())
+	errs = append(errs, b.removeRaw(), updateHosts(etcHosts, b.Name, nil))
 	for _, path := range []string{b.pidFile(), b.leaseFile(), b.RunDir} {
 		err := os.Remove(path)
 		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {

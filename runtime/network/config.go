@@ -74,6 +74,8 @@ type Bridge struct {
 	Search []string
 	// Nameservers are the resolvers that instances are told; none means the bridge.
 	Nameservers []netip.Addr
+	// EtcHosts has the names of DNSManaged in the host's /etc/hosts, too.
+	EtcHosts bool
 	// RawDnsmasq is appended to dnsmasq's configuration.
 	RawDnsmasq string
 }

@@ -21,9 +21,12 @@ func (b Bridge) writeNames(all map[string]Reservation) error {
 		if err := os.Remove(b.namesFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		return nil
+		return b.syncEtcHosts(nil)
 	}
 	want := b.formatNames(all)
+	if err := b.syncEtcHosts(want); err != nil {
+		return err
+	}
 	if have, err := os.ReadFile(b.namesFile()); err == nil && bytes.Equal(have, want) {
 		return nil
 	}

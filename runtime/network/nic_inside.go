@@ -80,18 +80,21 @@ func addAddress(h *netlink.Handle, link netlink.Link, p netip.Prefix) error {
 }
 
 func addDefaultRoute(h *netlink.Handle, link netlink.Link, via netip.Addr) error {
+	if err := h.RouteReplace(defaultRoute(link, via)); err != nil {
+		return fmt.Errorf("cannot set the default route via %s: %w", via, err)
+	}
+	return nil
+}
+
+func defaultRoute(link netlink.Link, via netip.Addr) *netlink.Route {
 	dst := "0.0.0.0/0"
 	if via.Is6() {
 		dst = "::/0"
 	}
-	r := &netlink.Route{
+	return &netlink.Route{
 		LinkIndex: link.Attrs().Index, Gw: via.AsSlice(),
 		Dst: ipNet(netip.MustParsePrefix(dst)), Priority: routeMetric + link.Attrs().Index - firstIndex,
 	}
-	if err := h.RouteReplace(r); err != nil {
-		return fmt.Errorf("cannot set the default route via %s: %w", via, err)
-	}
-	return nil
 }
 
 // addRoute has packets to a network leave by a link; table 0 is the main one.

@@ -127,6 +127,21 @@ func (b Bridge) release(hwaddr string) error {
 	return errors.Join(b.writeNames(all), b.reloadDnsmasq())
 }
 
+// RestoreReservations takes back changes of addresses.
+func (b Bridge) RestoreReservations(list []Reservation) error {
+	unlock, err := b.lockHosts()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, r := range list {
+		if err := b.writeReservation(r); err != nil {
+			return fmt.Errorf("cannot restore the reservations of network %s: %w", b.Name, err)
+		}
+	}
+	return nil
+}
+
 // syncReservations makes the reservations those of the network as it is now, after
 // a change of its subnets or of what is known of names.
 func (b Bridge) syncReservations() error {
