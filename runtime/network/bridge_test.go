@@ -118,6 +118,29 @@ func TestUpRepairs(t *testing.T) {
 	}
 }
 
+// TestUpAfterKill: a dnsmasq that has lost its arguments but not yet its sockets is
+// waited for, and the next one has its addresses.
+func TestUpAfterKill(t *testing.T) {
+	b := testBridge(t)
+	for range 30 {
+		mustUp(t, b)
+		p, err := b.servingDnsmasq()
+		if err != nil || p == nil {
+			t.Fatalf("no dnsmasq: %v", err)
+		}
+		if err := p.signal(t.Context(), unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		cmdline := fmt.Sprintf("/proc/%d/cmdline", p.pid)
+		p.Close()
+		for { // as quickly as it can be seen
+			if text, err := os.ReadFile(cmdline); err != nil || len(text) == 0 {
+				break
+			}
+		}
+	}
+}
+
 // TestUpChanged: other subnets replace the addresses and dnsmasq's arguments.
 func TestUpChanged(t *testing.T) {
 	b := testBridge(t)

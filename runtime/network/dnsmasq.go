@@ -58,6 +58,8 @@ func (b Bridge) ensureDnsmasq(ctx context.Context) error {
 		if err := b.stopDnsmasq(ctx); err != nil {
 			return err
 		}
+	} else if err := b.awaitDying(ctx); err != nil {
+		return err
 	}
 	path, err := findDnsmasqProgram()
 	if err != nil {

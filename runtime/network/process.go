@@ -54,18 +54,51 @@ func (b Bridge) findDnsmasq() (*process, error) {
 // servingDnsmasq finds the network's dnsmasq by its pid file alone: nil also when
 // it runs but has not come so far yet as to write that.
 func (b Bridge) servingDnsmasq() (*process, error) {
-	data, err := os.ReadFile(b.pidFile())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	pid, err := b.notedPID()
+	if err != nil || pid == 0 {
 		return nil, err
 	}
-	// Whatever else is in the file names no process.
-	if pid, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && pid > 0 {
-		return b.checkProcess(pid)
+	return b.checkProcess(pid)
+}
+
+// notedPID is what the pid file says; 0 when it names no process.
+func (b Bridge) notedPID() (int, error) {
+	data, err := os.ReadFile(b.pidFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
 	}
-	return nil, nil
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid < 0 {
+		return 0, nil
+	}
+	return pid, nil
+}
+
+// awaitDying waits for a dnsmasq that is about to end, at most stopTimeout: the kernel
+// takes its arguments first and closes its sockets later (kernel/exit.c, do_exit),
+// and until then another one cannot have the same addresses.
+func (b Bridge) awaitDying(ctx context.Context) error {
+	pid, err := b.notedPID()
+	if err != nil || pid == 0 {
+		return err
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil // it has ended
+	}
+	p := &process{pid: pid, fd: fd}
+	defer p.Close()
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	name, err1 := os.ReadFile(filepath.Join(dir, "comm"))
+	cmdline, err2 := os.ReadFile(filepath.Join(dir, "cmdline"))
+	if err1 != nil || err2 != nil || len(cmdline) > 0 || string(name) != "dnsmasq\n" || !trustedOwner(dir) {
+		return nil
+	}
+	_, err = p.wait(ctx, stopTimeout)
+	return err
 }
 
 // checkProcess returns the process if it is the network's dnsmasq.

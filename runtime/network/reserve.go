@@ -65,7 +65,7 @@ func (b Bridge) reserve(instance, hwaddr string, fixed4, fixed6 netip.Addr) (wan
 		return want, err
 	}
 	defer unlock()
-	all, err := b.readReservations(true)
+	all, _, err := b.readReservations(true)
 	if err != nil {
 		return want, err
 	}
@@ -120,7 +120,7 @@ func (b Bridge) release(hwaddr string) error {
 	if err := syncDir(b.hostsDir()); err != nil {
 		return err
 	}
-	all, err := b.readReservations(true)
+	all, _, err := b.readReservations(true)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (b Bridge) syncReservations() error {
 		return err
 	}
 	defer unlock()
-	all, err := b.readReservations(true)
+	all, texts, err := b.readReservations(true)
 	if err != nil {
 		return err
 	}
@@ -160,8 +160,7 @@ func (b Bridge) syncReservations() error {
 		if err != nil {
 			return err
 		}
-		have, err := os.ReadFile(filepath.Join(b.hostsDir(), hwaddr))
-		if err == nil && bytes.Equal(have, want.format(b.DNSMode == DNSManaged)) {
+		if bytes.Equal(texts[hwaddr], want.format(b.DNSMode == DNSManaged)) {
 			continue
 		}
 		if err := b.writeReservation(want); err != nil {
@@ -178,19 +177,19 @@ func (b Bridge) syncReservations() error {
 // moved is a reservation on the network as it is now. An address in its subnets
 // stays, also outside the ranges: the instance may have asked for it.
 func (b Bridge) moved(r Reservation, all map[string]Reservation) (Reservation, error) {
+	old4, old6 := r.IPv4, r.IPv6
+	stays4 := old4.IsValid() && b.IPv4.IsValid() && b.isHost(old4) && old4 != b.IPv4.Addr()
+	stays6 := old6.IsValid() && b.IPv6.IsValid() && b.IPv6.Contains(old6) && old6 != b.IPv6.Addr()
+	if stays4 && stays6 {
+		return r, nil
+	}
 	others := maps.Clone(all)
 	delete(others, r.HWAddr)
-	old4, old6 := r.IPv4, r.IPv6
 	hw, err := parseHWAddr(r.HWAddr)
-	if err != nil {
-		return r, err
+	if err == nil && !stays4 {
+		r.IPv4, err = b.chooseIPv4(r.HWAddr, netip.Addr{}, old4, others)
 	}
-	if !old4.IsValid() || !b.IPv4.IsValid() || !b.isHost(old4) || old4 == b.IPv4.Addr() {
-		if r.IPv4, err = b.chooseIPv4(r.HWAddr, netip.Addr{}, old4, others); err != nil {
-			return r, err
-		}
-	}
-	if !old6.IsValid() || !b.IPv6.IsValid() || !b.IPv6.Contains(old6) || old6 == b.IPv6.Addr() {
+	if err == nil && !stays6 {
 		r.IPv6, err = b.chooseIPv6(hw, netip.Addr{}, old6, others)
 	}
 	return r, err
@@ -198,7 +197,7 @@ func (b Bridge) moved(r Reservation, all map[string]Reservation) (Reservation, e
 
 // Reservations lists the reservations in no particular order.
 func (b Bridge) Reservations() ([]Reservation, error) {
-	all, err := b.readReservations(false)
+	all, _, err := b.readReservations(false)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the reservations of network %s: %w", b.Name, err)
 	}
@@ -222,39 +221,43 @@ func (b Bridge) lockHosts() (func(), error) {
 	return func() { _ = l.Close() }, nil // closing the file gives up the lock, whatever it returns
 }
 
-// readReservations reads all reservations, by hardware address. With clean, for
-// which the lock must be held, it removes what a killed process left half
-// written.
-func (b Bridge) readReservations(clean bool) (map[string]Reservation, error) {
+// readReservations reads all reservations and their files, by hardware address. With
+// clean, for which the lock must be held, it removes what a killed process or a power
+// loss left half written.
+func (b Bridge) readReservations(clean bool) (all map[string]Reservation, texts map[string][]byte, err error) {
 	entries, err := os.ReadDir(b.hostsDir())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+		return nil, nil, err
 	}
-	all := map[string]Reservation{}
+	all, texts = map[string]Reservation{}, map[string][]byte{}
 	for _, e := range entries {
 		path := filepath.Join(b.hostsDir(), e.Name())
-		if strings.HasPrefix(e.Name(), ".") {
-			if clean && strings.HasPrefix(e.Name(), tempPrefix) {
-				if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-					return nil, err
-				}
-			}
+		left := strings.HasPrefix(e.Name(), tempPrefix)
+		if !left && strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		data, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
+		var data []byte
+		if !left {
+			data, err = os.ReadFile(path)
+			// A file system may have a renamed file before its content.
+			left = err == nil && len(bytes.Trim(data, "\x00")) == 0
 		}
-		if err != nil {
-			return nil, err
+		if left && clean {
+			err = os.Remove(path)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, nil, err
+		}
+		if left || err != nil {
+			continue
 		}
 		r, err := parseReservation(data)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read %s: %w", path, err)
+			return nil, nil, fmt.Errorf("cannot read %s: %w", path, err)
 		}
-		all[r.HWAddr] = r
+		all[r.HWAddr], texts[r.HWAddr] = r, data
 	}
-	return all, nil
+	return all, texts, nil
 }
 
 // writeReservation replaces one reservation's file.
@@ -262,7 +265,10 @@ func (b Bridge) writeReservation(r Reservation) error {
 	return replaceFile(b.hostsDir(), r.HWAddr, r.format(b.DNSMode == DNSManaged))
 }
 
-// replaceFile replaces a file of a directory: written aside, synced, then renamed.
+// replaceFile replaces a file of a directory: written aside, then renamed. Nothing
+// waits for the disk, which would be most of what a start spends on the network: a
+// reservation that a power loss takes, readReservations leaves out, and the next
+// start makes it again, with the same addresses unless another has got them since.
 func replaceFile(dir, name string, data []byte) (err error) {
 	f, err := os.CreateTemp(dir, tempPrefix)
 	if err != nil {
@@ -275,14 +281,10 @@ func replaceFile(dir, name string, data []byte) (err error) {
 	}()
 	_, err = f.Write(data)
 	// dnsmasq reads it without root's rights.
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return os.Rename(f.Name(), filepath.Join(dir, name))
 }
 
 func syncDir(dir string) error {

@@ -170,8 +170,8 @@ func TestReserveLeased(t *testing.T) {
 	}
 }
 
-// TestReserveLeftovers: a half-written file of a killed process goes away; a
-// damaged reservation is named and nothing is given twice.
+// TestReserveLeftovers: a half-written file of a killed process goes away, and one whose
+// content a power loss took; a damaged reservation is named and nothing is given twice.
 func TestReserveLeftovers(t *testing.T) {
 	b := idleBridge(t)
 	if _, _, err := b.Reserve("web", "00:16:3e:01:02:03", netip.Addr{}, netip.Addr{}); err != nil {
@@ -181,17 +181,23 @@ func TestReserveLeftovers(t *testing.T) {
 	if err := os.WriteFile(left, []byte("00:16"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	empty, zeros := filepath.Join(b.hostsDir(), "00:16:3e:01:02:10"), filepath.Join(b.hostsDir(), "00:16:3e:01:02:11")
+	if err := errors.Join(os.WriteFile(empty, nil, 0o600), os.WriteFile(zeros, make([]byte, 40), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	if list, err := b.Reservations(); err != nil || len(list) != 1 {
 		t.Error(list, err)
 	}
 	if _, _, err := b.Reserve("db", "00:16:3e:01:02:04", netip.Addr{}, netip.Addr{}); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s stays: %v", left, err)
+	for _, path := range []string{left, empty, zeros} {
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s stays: %v", path, err)
+		}
 	}
 	damaged := filepath.Join(b.hostsDir(), "00:16:3e:01:02:03")
-	if err := os.WriteFile(damaged, nil, 0o644); err != nil {
+	if err := os.WriteFile(damaged, []byte("00:16"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := b.Reserve("third", "00:16:3e:01:02:05", netip.Addr{}, netip.Addr{}); err == nil || !strings.Contains(err.Error(), damaged) {
