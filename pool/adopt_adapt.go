@@ -113,12 +113,12 @@ func (h newHome) mask(own, wanted, expanded map[string]map[string]string) {
 	}
 }
 
-// device is a device as it is to be here, a disk or device node of the host's hidden; byProfiles
+// device is a device as it is to be here, a disk or device node of the host's, or a proxy, hidden; byProfiles
 // is what the profiles here have by its name. note tells of a network that is not here.
 func (h newHome) device(dev, byProfiles map[string]string) (now map[string]string, note string) {
 	now = maps.Clone(dev)
 	switch dev["type"] {
-	case "unix-char", "unix-block":
+	case "unix-char", "unix-block", "proxy": // what opens the host, or ports of it
 		return hideDisk(dev), ""
 	case "disk":
 		if isHostDisk(dev) {

@@ -17,7 +17,7 @@ const hiddenPrefix = "user.was."
 func isHostDisk(dev map[string]string) bool { return isDisk(dev) && dev["pool"] == "" }
 
 // hideDisk is what an adopted instance has in the place of a disk or device node of
-// the host's: nothing, and what it was. Its paths were those of another host, or who filled
+// the host's, or of a proxy: nothing, and what it was. Its paths were those of another host, or who filled
 // the pool wants to get at this one's files.
 func hideDisk(dev map[string]string) map[string]string {
 	out := map[string]string{"type": "none"}
@@ -27,14 +27,14 @@ func hideDisk(dev map[string]string) map[string]string {
 	return out
 }
 
-// hiddenDisks names the disks and device nodes among devices that hideDisk has hidden.
+// hiddenDisks names the disks, device nodes and proxies among devices that hideDisk has hidden.
 func hiddenDisks(devices map[string]map[string]string) []string {
 	var out []string
 	for _, n := range sortedKeys(devices) {
 		if devices[n]["type"] != "none" {
 			continue
 		}
-		if was := devices[n][hiddenPrefix+"type"]; was == "disk" || isUnixDevice(map[string]string{"type": was}) {
+		if was := devices[n][hiddenPrefix+"type"]; was == "disk" || was == "proxy" || isUnixDevice(map[string]string{"type": was}) {
 			out = append(out, n)
 		}
 	}

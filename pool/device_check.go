@@ -43,6 +43,9 @@ func (s *System) checkDevices(ctx context.Context, in *lockedInstance, was, now 
 	if err := s.checkNICs(ctx, now, changed); err != nil {
 		return err
 	}
+	if err := checkProxies(now.ExpandedDevices, changed); err != nil {
+		return err
+	}
 	root := rootDevice(now.ExpandedDevices)
 	if root == "" {
 		return errors.New("it would have no root disk: a disk with path=/")
@@ -65,6 +68,8 @@ func (s *System) checkDevice(name string, dev map[string]string) (err error) {
 		err = checkDisk(dev)
 	case isUnixDevice(dev):
 		err = checkUnixDevice(dev)
+	case isProxy(dev):
+		_, err = proxyOf(name, dev)
 	case dev["type"] == "nic":
 		err = s.checkNIC(dev)
 	case dev["type"] == "none":

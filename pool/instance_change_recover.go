@@ -138,5 +138,5 @@ func (s *System) settleDevices(ctx context.Context, in *lockedInstance, live *ru
 		err = errors.Join(err, s.settleNICs(ctx, in, live, want, nics))
 	}
 	s.keepInstanceLimit(ctx, in)
-	return err
+	return errors.Join(err, settleProxies(ctx, live, want, other))
 }

@@ -135,8 +135,8 @@ func (s *System) changeDevices(ctx context.Context, instance string, change func
 }
 
 // applyDevices makes a change effective before it is recorded, and returns how
-// to take it back. Besides disks, device nodes, nics, and the size of the root disk, nothing
-// can be changed while the instance runs.
+// to take it back. Besides disks, device nodes, nics, proxies, and the size of the root
+// disk, nothing can be changed while the instance runs.
 func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now tree.Instance) (undo func(context.Context) error, err error) {
 	running, sizeOnly := s.isRunning(in.rec.Name), true
 	for _, n := range changedDevices(was.ExpandedDevices, now.ExpandedDevices) {
@@ -175,7 +175,7 @@ func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now 
 	}, nil
 }
 
-// plugLimited is plugDisks, with the rates of the disks, and plugNICs.
+// plugLimited is plugDisks, with the rates of the disks, plugNICs and plugProxies.
 func (s *System) plugLimited(ctx context.Context, in *lockedInstance, was, now map[string]map[string]string) (undo func(context.Context) error, err error) {
 	var undos []func(context.Context) error
 	undo = func(ctx context.Context) error {
@@ -196,6 +196,12 @@ func (s *System) plugLimited(ctx context.Context, in *lockedInstance, was, now m
 		}
 		undos = append(undos, u)
 	}
+	// After the nics, whose addresses those with nat are for; also when it is taken back.
+	u, err := s.plugProxies(ctx, in.rec.Name, was, now)
+	if err != nil {
+		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+	}
+	undos = append([]func(context.Context) error{u}, undos...)
 	return undo, nil
 }
 
@@ -212,7 +218,7 @@ func onlySizeDiffers(a, b map[string]string) bool {
 }
 
 // isPlugged says whether a device comes to and goes from an instance that runs: a
-// disk, a device node, a nic, or none at all.
+// disk, a device node, a nic, a proxy, or none at all.
 func isPlugged(dev map[string]string) bool {
-	return dev == nil || dev["type"] == "none" || isMounted(dev) || isNIC(dev)
+	return dev == nil || dev["type"] == "none" || isMounted(dev) || isNIC(dev) || isProxy(dev)
 }

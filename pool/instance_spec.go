@@ -35,11 +35,18 @@ func (s *System) specOf(ctx context.Context, in *lockedInstance) (spec runtime.S
 	if err != nil {
 		return spec, err
 	}
+	proxies, err := proxiesOf(in.rec.ExpandedDevices)
+	if err == nil {
+		err = s.proxiesFree(name, proxies)
+	}
+	if err != nil {
+		return spec, err
+	}
 	return runtime.Spec{
 		Name: name, Hostname: name, Rootfs: filepath.Join(in.InstancePath(name), "rootfs"), RunDir: s.instanceRunDir(name),
 		Cgroup: s.cgroups + "/" + name, UIDMap: uids, GIDMap: gids, Env: environmentOf(config),
 		Filter: filter, Privileged: isTrue(config[privilegedKey]), Nesting: isTrue(config[nestingKey]),
-		Limits: limits, Sysctls: sysctlsOf(config),
+		Limits: limits, Sysctls: sysctlsOf(config), Proxies: proxies,
 		DiskUIDMap: diskUIDs, DiskGIDMap: diskGIDs,
 		LogFile: s.logFile(name), ConsoleLog: s.consoleLog(name), About: about,
 		ExitFile: s.exitFile(name), AutoRestart: isTrue(config[autoRestartKey]), TellEnd: in.rec.Ephemeral,

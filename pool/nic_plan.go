@@ -17,7 +17,7 @@ import (
 func (s *System) nics(ctx context.Context, in *lockedInstance) ([]network.NIC, error) {
 	for n, dev := range in.rec.ExpandedDevices {
 		switch dev["type"] {
-		case "nic", "disk", "none", "unix-char", "unix-block":
+		case "nic", "disk", "none", "unix-char", "unix-block", "proxy":
 		default:
 			return nil, fmt.Errorf("device %s: type %q is unknown", n, dev["type"])
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // clean removes what a run of an instance has made outside its run directory:
-// processes, cgroup, interfaces. The caller holds the lock.
+// processes, cgroup, interfaces, proxy devices. The caller holds the lock.
 func clean(ctx context.Context, runDir string, st state, path string) error {
 	var errs []error
 	if fd, err := st.openInit(); err == nil {
@@ -20,7 +20,7 @@ func clean(ctx context.Context, runDir string, st state, path string) error {
 		i := newInstance("", st, fd)
 		errs = append(errs, i.kill(ctx), i.Close())
 	}
-	errs = append(errs, detachNICs(runDir), removeGroup(ctx, path))
+	errs = append(errs, endProxies(ctx, runDir), detachNICs(runDir), removeGroup(ctx, path))
 	return errors.Join(errs...)
 }
 

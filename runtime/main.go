@@ -19,7 +19,7 @@ const (
 func reexecuted() string {
 	if len(os.Args) > 0 {
 		switch os.Args[0] {
-		case wait.Name, wait.UpkeepName, wait.StopperName, stageName, mountsName, joinName:
+		case wait.Name, wait.UpkeepName, wait.StopperName, wait.ProxiesName, stageName, mountsName, joinName:
 			return os.Args[0]
 		}
 	}
@@ -48,6 +48,8 @@ func Main(hooks Hooks) {
 		os.Exit(runUpkeep(hooks))
 	case wait.StopperName:
 		os.Exit(runStopper())
+	case wait.ProxiesName:
+		os.Exit(runProxies())
 	case stageName:
 		stage.Run()
 		os.Exit(1)

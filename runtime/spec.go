@@ -9,6 +9,7 @@ import (
 
 	"poolctl/runtime/cgroup"
 	"poolctl/runtime/network"
+	"poolctl/runtime/proxy"
 	"poolctl/runtime/seccomp"
 	"poolctl/runtime/stage"
 )
@@ -58,6 +59,8 @@ type Spec struct {
 	Devices []cgroup.Device `json:"devices,omitempty"`
 	// Disks are mounted before init runs.
 	Disks []Disk `json:"disks,omitempty"`
+	// Proxies pass connections on as soon as init runs.
+	Proxies []proxy.Device `json:"proxies,omitempty"`
 	// Limits are set before init runs.
 	Limits Limits `json:"limits,omitzero"`
 	// Sysctls are settings of the kernel that are the instance's own, by their
@@ -109,7 +112,7 @@ func (s Spec) validate() error {
 	if s.Privileged && (!slices.Equal(s.UIDMap, HostIDMap()) || !slices.Equal(s.GIDMap, HostIDMap())) {
 		return errors.New("invalid id map: a privileged instance has the host's ids")
 	}
-	if err := errors.Join(s.validateDiskMaps(), s.validateDisks(), s.Limits.validate(), stage.ValidateSysctls(s.Sysctls)); err != nil {
+	if err := errors.Join(s.validateDiskMaps(), s.validateDisks(), validateProxies(s.Proxies), s.Limits.validate(), stage.ValidateSysctls(s.Sysctls)); err != nil {
 		return err
 	}
 	return validateEnv(s.Env)

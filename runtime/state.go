@@ -53,8 +53,8 @@ const (
 
 // runDirFiles are all files of a run directory; the lock goes last.
 func runDirFiles() []string {
-	names := []string{stopFile, filterFile, pinFile, wait.ConsoleSocket}
-	for _, name := range []string{disksFile, nicsFile, devicesFile, limitsFile, envFile, wait.ConditionsFile, upkeepFile, recordFile, stateFile} {
+	names := []string{stopFile, filterFile, pinFile, wait.ConsoleSocket, proxiesLock}
+	for _, name := range []string{disksFile, nicsFile, devicesFile, limitsFile, envFile, proxiesFile, wait.ProxiesFile, wait.ConditionsFile, upkeepFile, recordFile, stateFile} {
 		names = append(names, name, name+newSuffix)
 	}
 	return append(names, lockFile)

@@ -95,6 +95,9 @@ func supervise(hooks Hooks) int {
 	if err != nil {
 		return answer(starter, errors.Join(err, s.cleanUp()))
 	}
+	if err := s.startProxies(ctx, init.pidfd); err != nil {
+		return answer(starter, errors.Join(err, init.kill(), s.cleanUp()))
+	}
 	answer(starter, nil)
 	if err := s.enterMonitor(); err != nil {
 		s.log.Printf("cannot leave the starter's cgroup: %v", err)
@@ -176,6 +179,9 @@ func (s *supervisor) prepareLocked() (err error) {
 		return err
 	}
 	if err := saveDisks(s.spec.RunDir, byDepth(s.spec.Disks)); err != nil {
+		return err
+	}
+	if err := saveProxies(s.spec.RunDir, newProxies(s.spec.Proxies)); err != nil {
 		return err
 	}
 	if err := saveLimits(s.spec.RunDir, s.spec.Limits); err != nil {

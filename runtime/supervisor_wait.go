@@ -190,7 +190,13 @@ func (s *supervisor) reboot() (*process, error) {
 	if err := s.console.openLog(s.spec.ConsoleLog); err != nil {
 		s.log.Print(err)
 	}
-	return s.boot(ctx)
+	init, err := s.boot(ctx)
+	if err == nil {
+		if perr := s.startProxies(ctx, init.pidfd); perr != nil { // the process that waits has it tried again
+			s.log.Print(perr)
+		}
+	}
+	return init, err
 }
 
 // finish is the end of the instance.

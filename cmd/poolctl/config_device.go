@@ -21,10 +21,13 @@ func deviceAddCommand(e *env) *cli.Command {
 			"directory or file of the host's (source, path, recursive, shift, propagation=slave: what the host mounts below it\n"+
 			"later appears inside, if the mount there is a shared one), with readonly and required; unix-char and\n"+
 			"unix-block: a device of the host's (source and path, or one of them for both, or major and minor; mode 0660, uid 0\n"+
-			"and gid 0 as inside, required); none (takes away a profile's device of that name). Nics, disks and devices of\n"+
-			"the host's come to and go from an instance that runs; what a program inside has open of a device, it keeps. required=false\n"+
-			"leaves out, until the next start, what the host has not.",
-			"poolctl config device add c1 eth1 nic network=poolbr0", "poolctl config device add c1 eth1 nic nictype=macvlan parent=eth0", "poolctl config device add c1 serial unix-char source=/dev/ttyS0 path=/dev/modem gid=20"),
+			"and gid 0 as inside, required); proxy: passes connections on from listen to connect, tcp:ADDRESS:PORTS,\n"+
+			"udp:ADDRESS:PORTS or unix:PATH each, from the host into the instance or with bind=instance back (uid, gid, mode,\n"+
+			"security.uid, security.gid, proxy_protocol, nat); none (takes away a profile's device of that name). Nics, proxies,\n"+
+			"disks and devices of the host's come to and go from an instance that runs; what a program inside has open of a device,\n"+
+			"it keeps. required=false leaves out, until the next start, what the host has not.",
+			"poolctl config device add c1 eth1 nic network=poolbr0", "poolctl config device add c1 eth1 nic nictype=macvlan parent=eth0", "poolctl config device add c1 serial unix-char source=/dev/ttyS0 path=/dev/modem gid=20",
+			"poolctl config device add c1 ssh proxy listen=tcp:0.0.0.0:8022 connect=tcp:127.0.0.1:22"),
 		Action: e.action(3, many, func(ctx context.Context, s *pool.System, args []string) error {
 			config, err := keyValues("config device add", args[3:])
 			if err != nil {

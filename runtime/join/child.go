@@ -278,3 +278,31 @@ func (p *plan) exec() syscall.Errno {
 	}
 	return result
 }
+
+// scriptMain is the child of Calls and Execute. It never returns.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func scriptMain(s *script) {
+	afterForkInChild()
+	var opened uintptr
+	for i := range s.calls {
+		c := &s.calls[i]
+		if c.OnOpened {
+			c.Args[0] = opened
+		}
+		r, _, errno := syscall.RawSyscall6(c.Nr, c.Args[0], c.Args[1], c.Args[2], c.Args[3], c.Args[4], c.Args[5])
+		if errno != 0 && !c.Try {
+			s.failed, s.errno = uintptr(i)+1, errno
+			break
+		}
+		c.Result = r
+		if c.Opens {
+			opened = r
+		}
+	}
+	for {
+		raw(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	}
+}

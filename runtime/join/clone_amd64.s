@@ -38,3 +38,7 @@ TEXT ·cloneChild(SB),NOSPLIT,$0-40
 // func cloneGrandchild(args *cloneArgs, size uintptr, p *plan) (pid, errno uintptr)
 TEXT ·cloneGrandchild(SB),NOSPLIT,$0-40
 	CLONE(·grandchildMain)
+
+// func cloneScript(args *cloneArgs, size uintptr, s *script) (pid, errno uintptr)
+TEXT ·cloneScript(SB),NOSPLIT,$0-40
+	CLONE(·scriptMain)

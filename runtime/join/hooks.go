@@ -41,3 +41,8 @@ func cloneChild(args *cloneArgs, size uintptr, p *plan) (pid, errno uintptr)
 //
 //go:noescape
 func cloneGrandchild(args *cloneArgs, size uintptr, p *plan) (pid, errno uintptr)
+
+// cloneScript is the same for scriptMain.
+//
+//go:noescape
+func cloneScript(args *cloneArgs, size uintptr, s *script) (pid, errno uintptr)

@@ -25,7 +25,7 @@ const sysPidfdOpen = 434
 
 // start executes the program as a child, which ends with this process.
 func (p *process) start(c *child, name string, values int) {
-	if p.children >= maxChildren && p.Client < 0 && p.pending < 0 && p.upkeep.pidfd < 0 && p.stopper.pidfd < 0 {
+	if p.children >= maxChildren && p.Client < 0 && p.pending < 0 && p.upkeep.pidfd < 0 && p.stopper.pidfd < 0 && p.proxies.restart.pidfd < 0 {
 		p.again()
 	}
 	args := []string{name, p.Name, p.RunDir}

@@ -17,6 +17,8 @@
 //     (console.go, with the protocol);
 //   - looks whether the upkeep has something to do (conditions.go) and has it
 //     done by a child;
+//   - sees when the process of a proxy device has ended (proxies.go), and has a child
+//     start another one;
 //   - passes SIGTERM, a host that shuts down, on to the instance, by a child.
 //
 // When the instance's init has ended it executes the supervisor proper again,

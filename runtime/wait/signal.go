@@ -15,7 +15,11 @@ func signalEnable(sig uint32)
 //go:linkname signalReceive os/signal.signal_recv
 func signalReceive() uint32
 
-// catchTerm returns an eventfd that becomes readable at a SIGTERM. The signals
+// changedByte is the one in which an eventfd counts what was not SIGTERM.
+const changedByte = 4
+
+// catchTerm returns an eventfd that becomes readable at a SIGTERM, and at
+// ProxiesChanged, which is counted in another byte of it. The signals
 // that come with the end of a terminal or session, and those of a kill by group,
 // are ignored.
 func catchTerm() int {
@@ -27,14 +31,18 @@ func catchTerm() int {
 		return -1
 	}
 	go func() {
-		one := [8]byte{1}
+		term, changed := [8]byte{1}, [8]byte{changedByte: 1}
 		for {
-			if signalReceive() == uint32(syscall.SIGTERM) {
-				_, _ = syscall.Write(int(fd), one[:]) // it counts
+			switch signalReceive() {
+			case uint32(syscall.SIGTERM):
+				_, _ = syscall.Write(int(fd), term[:]) // it counts
+			case uint32(ProxiesChanged):
+				_, _ = syscall.Write(int(fd), changed[:])
 			}
 		}
 	}()
 	signalEnable(uint32(syscall.SIGTERM))
+	signalEnable(uint32(ProxiesChanged))
 	return int(fd)
 }
 

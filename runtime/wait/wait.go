@@ -36,9 +36,10 @@ type process struct {
 	// busy is set when something was done that took memory.
 	busy bool
 	conditions
-	in    input
-	owner int // process of the Client
-	size  int64
+	proxies proxies
+	in      input
+	owner   int // process of the Client
+	size    int64
 }
 
 // pollFD is struct pollfd (man ppoll).
@@ -62,6 +63,8 @@ const (
 	atPending
 	atUpkeep
 	atStopper
+	atProxies
+	atRestart
 	places
 )
 
@@ -74,11 +77,13 @@ var theProcess process
 func Run(c Config, signals int) {
 	p := &theProcess
 	*p = process{Config: c, signals: signals, pending: -1, upkeep: child{pidfd: -1}, stopper: child{pidfd: -1}, busy: true}
+	p.proxies.all, p.proxies.restart.pidfd, p.proxies.booted = -1, -1, now()
 	p.Inherit(false)
 	setName("poolctl-superv") // in place of "exe"; 15 bytes at most
 	p.openClient()
 	p.openLog()
 	p.load()
+	p.loadProxies()
 	if p.Down != 0 {
 		p.start(&p.stopper, StopperName, 0)
 	}
@@ -98,6 +103,8 @@ func (p *process) once() {
 	fds[atPending] = pollFD{fd: int32(p.pending), events: pollIn}
 	fds[atUpkeep] = pollFD{fd: int32(p.upkeep.pidfd), events: pollIn}
 	fds[atStopper] = pollFD{fd: int32(p.stopper.pidfd), events: pollIn}
+	fds[atProxies] = pollFD{fd: int32(p.proxies.all), events: pollIn}
+	fds[atRestart] = pollFD{fd: int32(p.proxies.restart.pidfd), events: pollIn}
 	if p.in.n > 0 { // no more before that has been taken
 		fds[atClient].fd, fds[atConsole].events = -1, pollIn|pollOut
 	}
@@ -140,25 +147,43 @@ func (p *process) once() {
 	if fds[atStopper].revents != 0 {
 		p.stopper.reap()
 	}
+	if fds[atProxies].revents != 0 {
+		p.proxies.ended()
+	}
+	if fds[atRestart].revents != 0 {
+		p.proxies.restart.reap()
+		p.loadProxies()
+	}
+	p.lookAfter()
 	p.look()
 }
 
 // timeout is how long to wait for something to happen, in milliseconds; -1 for
 // ever.
 func (p *process) timeout() int {
+	limit := -1
 	switch {
 	case p.busy:
-		return idle
+		limit = idle
 	case p.looking():
-		return tick
+		limit = tick
 	}
-	return -1
+	if s := p.proxies.wait(now()); s >= 0 && (limit < 0 || s*1000 < int64(limit)) {
+		limit = int(s) * 1000
+	}
+	return limit
 }
 
 // signal has the instance asked to stop: the host shuts down.
 func (p *process) signal() {
 	var count [8]byte
 	if n, err := syscall.Read(p.signals, count[:]); n <= 0 || err != nil {
+		return
+	}
+	if count[changedByte] != 0 {
+		p.loadProxies()
+	}
+	if count[0] == 0 {
 		return
 	}
 	p.Down, p.busy = 1, true
@@ -171,6 +196,7 @@ func (p *process) signal() {
 func (p *process) end() {
 	p.upkeep.end()
 	p.stopper.end()
+	p.proxies.restart.end()
 	p.drain()
 	closeFD(&p.pending)
 	p.goOn(Ended)
