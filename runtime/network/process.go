@@ -86,19 +86,25 @@ func (b Bridge) awaitDying(ctx context.Context) error {
 		return err
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
 		return nil // it has ended
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open process %d: %w", pid, err)
 	}
 	p := &process{pid: pid, fd: fd}
 	defer p.Close()
-	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	if isDying(filepath.Join("/proc", strconv.Itoa(pid))) {
+		_, err = p.wait(ctx, stopTimeout)
+	}
+	return err
+}
+
+// isDying says whether a process is a dnsmasq without arguments any more.
+func isDying(dir string) bool {
 	name, err1 := os.ReadFile(filepath.Join(dir, "comm"))
 	cmdline, err2 := os.ReadFile(filepath.Join(dir, "cmdline"))
-	if err1 != nil || err2 != nil || len(cmdline) > 0 || string(name) != "dnsmasq\n" || !trustedOwner(dir) {
-		return nil
-	}
-	_, err = p.wait(ctx, stopTimeout)
-	return err
+	return err1 == nil && err2 == nil && len(cmdline) == 0 && string(name) == "dnsmasq\n" && trustedOwner(dir)
 }
 
 // checkProcess returns the process if it is the network's dnsmasq.
