@@ -22,9 +22,7 @@ func (n NIC) rules() (firewall.NIC, error) {
 	for _, p := range n.prefixes() {
 		r.Allowed = append(r.Allowed, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
 	}
-	for _, p := range n.Routes { // what is behind it sends too
-		r.Allowed = append(r.Allowed, p)
-	}
+	r.Allowed = append(r.Allowed, n.Routes...) // what is behind it sends too
 	if r.Filters() && hw == nil {
 		return r, fmt.Errorf("%s cannot be filtered: it has no hardware address", n.Name)
 	}

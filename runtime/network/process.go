@@ -70,11 +70,10 @@ func (b Bridge) notedPID() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || pid < 0 {
-		return 0, nil
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && pid > 0 {
+		return pid, nil
 	}
-	return pid, nil
+	return 0, nil // whatever else is in the file names no process
 }
 
 // awaitDying waits for a dnsmasq that is about to end, at most stopTimeout: the kernel

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +14,8 @@ import (
 	"poolctl/fixtures"
 )
 
-// TestSSH: `ssh user@ADDRESS` from the host into Debian, over IPv4 and IPv6, with a key, and a host key that was made in the
-// instance and is checked.
+// TestSSH: `ssh user@ADDRESS` from the host into Debian, over IPv4 and IPv6 and through a proxy device, with a key, and a
+// host key that was made in the instance and is checked.
 func TestSSH(t *testing.T) {
 	h := newHost(t).withPool().withRemote(serve(t, debianMirror, fixtures.ServeOptions{}))
 	h.ok("launch", "m:debian", "deb")
@@ -37,16 +38,36 @@ func TestSSH(t *testing.T) {
 	if err := os.WriteFile(known, []byte("* "+hostKey[0]+" "+hostKey[1]+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	port := freeTCPPort(t)
+	h.ok("config", "device", "add", "deb", "ssh", "proxy", "listen=tcp:127.0.0.1:"+port, "connect=tcp:127.0.0.1:22")
+	places := [][2]string{{"127.0.0.1", port}}
 	for _, column := range []string{"4", "6"} {
 		address, _, _ := strings.Cut(h.ok("list", "deb", "--format", "csv", "-c", column), " ")
-		out, code := h.ssh(address, key, known, "id -un; hostname; cat; exit 7")
+		places = append(places, [2]string{address, "22"})
+	}
+	for _, at := range places {
+		out, code := h.ssh(at, key, known, "id -un; hostname; cat; exit 7")
 		if code != 7 || !strings.HasPrefix(out, "user\ndeb\nthrough ssh\n") {
-			t.Errorf("ssh user@%s: exit code %d: %s", address, code, out)
+			t.Errorf("ssh user@%s: exit code %d: %s", at, code, out)
 		}
-		if out, code := h.ssh(address, other, known, "true"); code != 255 || !strings.Contains(out, "Permission denied (publickey") {
-			t.Errorf("ssh user@%s with another key: exit code %d: %s", address, code, out)
+		if out, code := h.ssh(at, other, known, "true"); code != 255 || !strings.Contains(out, "Permission denied (publickey") {
+			t.Errorf("ssh user@%s with another key: exit code %d: %s", at, code, out)
 		}
 	}
+}
+
+// freeTCPPort is a port of 127.0.0.1 that nobody listens on.
+func freeTCPPort(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err := errors.Join(err, l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // sshKey makes a key pair without a passphrase.
@@ -59,14 +80,14 @@ func (h *host) sshKey(name string) string {
 	return path
 }
 
-// ssh runs a command as user on an address that answers with a known key, and returns what it and ssh write.
-func (h *host) ssh(address, key, known, command string) (string, int) {
+// ssh runs a command as user at an address and port that answer with a known key, and returns what it and ssh write.
+func (h *host) ssh(at [2]string, key, known, command string) (string, int) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 30*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "ssh", "-F", "none", "-i", key, "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none",
 		"-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile="+known,
-		"-o", "GlobalKnownHostsFile=none", "user@"+address, command)
+		"-o", "GlobalKnownHostsFile=none", "-p", at[1], "user@"+at[0], command)
 	cmd.Stdin = strings.NewReader("through ssh\n")
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
