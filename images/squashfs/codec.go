@@ -8,6 +8,7 @@ import (
 
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
+	"github.com/mikelolasagasti/xz"
 )
 
 // What is wrong with a compressed block.
@@ -34,13 +35,18 @@ func newDecoder(c Compression, blockSize int) (decoder, error) {
 	case Gzip:
 		return &zlibDecoder{}, nil
 	case LZMA:
-		return &lzmaDecoder{}, nil
+		return pureDecoder(lzmaDecode), nil
 	case LZO:
 		return pureDecoder(lzoDecode), nil
 	case LZ4:
 		return pureDecoder(lz4Decode), nil
 	case XZ:
-		return &xzDecoder{}, nil
+		z, err := xz.NewReader(nil, maxDictionary)
+		if err != nil {
+			return nil, err
+		}
+		z.Multistream(false)
+		return &xzDecoder{z: z}, nil
 	case Zstd:
 		// The limit of memory is that of one block's content; of its window, too.
 		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
@@ -80,6 +86,22 @@ func (g *zlibDecoder) decode(dst, src []byte) (int, error) {
 }
 
 func (g *zlibDecoder) close() {}
+
+// xzDecoder decodes .xz streams in Go.
+type xzDecoder struct {
+	z   *xz.Reader
+	src bytes.Reader
+}
+
+func (x *xzDecoder) decode(dst, src []byte) (int, error) {
+	x.src.Reset(src)
+	if err := x.z.Reset(&x.src); err != nil {
+		return 0, err
+	}
+	return readBlock(x.z, dst)
+}
+
+func (x *xzDecoder) close() {}
 
 // readBlock reads r to its end, where its checksum is verified, into dst.
 func readBlock(r io.Reader, dst []byte) (int, error) {

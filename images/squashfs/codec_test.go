@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -126,64 +124,32 @@ func FuzzDecoders(f *testing.F) {
 	})
 }
 
-// TestXZForms: of the streams that xz(1) makes those with other filters, checks or several
-// blocks decode as well, and what is around or within the stream and does not belong there is found.
-func TestXZForms(t *testing.T) {
-	want := append(contents()[0], contents()[3][:20_000]...)
-	plain := xzProgram(t, want, "--check=crc32")
-	forms := map[string][]byte{
-		"as mksquashfs": plain, "crc64": xzProgram(t, want, "--check=crc64"), "no check": xzProgram(t, want, "--check=none"),
-		"sha256": xzProgram(t, want, "--check=sha256"), "bcj": xzProgram(t, want, "--check=crc32", "--x86", "--lzma2"),
-		"blocks":      xzProgram(t, want, "--check=crc32", "--block-size=20000"),
-		"with length": xzProgram(t, want, "--check=crc32", "--threads=2", "--block-size=200000"),
-		"lc and lp":   xzProgram(t, want, "--check=crc32", "--lzma2=lc=1,lp=3,pb=0"),
-		"stored":      xzProgram(t, noise(100_000), "--check=crc32"),
+// TestXZLength: the index says the length, and nothing may be around the stream.
+func TestXZLength(t *testing.T) {
+	testtree.NeedRoot(t)
+	want := contents()[0]
+	src := compressed(t, "xz", want)
+	if n, err := xzLength(src); err != nil || n != uint64(len(want)) {
+		t.Errorf("%d, %v", n, err)
 	}
-	for name, src := range forms {
-		content := want
-		if name == "stored" {
-			content = noise(100_000)
-		}
-		dst := make([]byte, 131072)
-		x := &xzDecoder{}
-		if n, err := x.decode(dst, src); err != nil || !bytes.Equal(dst[:n], content) {
-			t.Errorf("%s: %d bytes, %v", name, n, err)
-		}
-		if own := name != "crc64" && name != "no check" && name != "sha256" && name != "bcj" && name != "blocks"; own != (x.other == nil) {
-			t.Errorf("%s: decoded here: %v", name, own)
-		}
-	}
-	for i := range plain {
-		bad := bytes.Clone(plain)
-		bad[i] ^= 0x10
-		// The first byte for the range coder, which has to be 0, the library does not look at.
-		dst := make([]byte, 131072)
-		if n, err := new(xzDecoder).decode(dst, bad); err == nil && (i != 30 || !bytes.Equal(dst[:n], want)) {
-			t.Fatalf("byte %d of %d changed: %d bytes", i, len(plain), n)
+	for name, b := range map[string][]byte{
+		"two streams": append(bytes.Clone(src), src...), "padding": append(bytes.Clone(src), 0, 0, 0, 0),
+		"cut": src[:len(src)-1], "headless": src[4:], "empty": nil, "only ends": append(bytes.Clone(src[:12]), src[len(src)-12:]...),
+	} {
+		if n, err := xzLength(b); err == nil {
+			t.Errorf("%s: %d", name, n)
 		}
 	}
 }
 
-// xzProgram is what xz(1) makes of content.
-func xzProgram(t *testing.T, content []byte, args ...string) []byte {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "xz", append([]string{"-c", "-q"}, args...)...)
-	cmd.Stdin = bytes.NewReader(content)
-	b, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("xz %v: %v", args, err)
-	}
-	return b
+func FuzzXZLength(f *testing.F) {
+	testtree.NeedRoot(f)
+	f.Add(compressed(f, "xz", contents()[0]))
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = xzLength(b) })
 }
 
-// noise cannot be compressed.
-func noise(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.NewChaCha8([32]byte{1}).Read(b) // never fails
-	return b
-}
-
-// TestXZLies: a stream whose index tells another length than it has does not pass.
+// TestXZLies: a stream whose index tells another length than it has does not
+// pass, neither through the xz program nor without it.
 func TestXZLies(t *testing.T) {
 	testtree.NeedRoot(t)
 	tree := shell(t, "yes 1 | head -c 131072 > a; yes 2 | head -c 131072 > b; yes 3 | head -c 131072 > c")
@@ -203,9 +169,12 @@ func TestXZLies(t *testing.T) {
 			t.Fatal("another length of the index")
 		}
 		binary.LittleEndian.PutUint32(index[size-4:], crc32.ChecksumIEEE(index[:size-4]))
-		r := bytes.NewReader(lie)
-		if _, err := (&Unpacker{}).Unpack(t.Context(), r, r, openDir(t, t.TempDir())); (err == nil) != (length == 131072) {
-			t.Errorf("length %d: %v", length, err)
+		for _, pure := range []bool{false, true} {
+			r := bytes.NewReader(lie)
+			_, err := (&Unpacker{pureGo: pure}).Unpack(t.Context(), r, r, openDir(t, t.TempDir()))
+			if (err == nil) != (length == 131072) {
+				t.Errorf("length %d, pure %v: %v", length, pure, err)
+			}
 		}
 	}
 }
@@ -215,70 +184,37 @@ func TestXZLies(t *testing.T) {
 func TestDamagedBlocks(t *testing.T) {
 	testtree.NeedRoot(t)
 	for name := range compressions() {
-		tree := filepath.Join(t.TempDir(), "tree")
-		openDir(t, tree)
-		for i, content := range contents() {
-			if err := os.WriteFile(fmt.Sprint(tree, "/", i), content, 0o600); err != nil {
+		for _, pure := range []bool{false, true} {
+			if pure && name != "xz" {
+				continue
+			}
+			tree := filepath.Join(t.TempDir(), "tree")
+			openDir(t, tree)
+			for i, content := range contents() {
+				if err := os.WriteFile(fmt.Sprint(tree, "/", i), content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b, err := os.ReadFile(pack(t, tree, "-comp", name))
+			if err != nil {
 				t.Fatal(err)
 			}
-		}
-		b, err := os.ReadFile(pack(t, tree, "-comp", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := ParseSuper(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := uint64(200); i < s.InodeTable; i += 1 + s.InodeTable/9 {
-			bad := bytes.Clone(b)
-			bad[i] ^= 0x55
-			r := bytes.NewReader(bad)
-			_, err := (&Unpacker{}).Unpack(t.Context(), r, r, openDir(t, t.TempDir()))
-			if checked := name == "gzip" || name == "xz"; checked && err == nil {
-				t.Errorf("%s: byte %d changed: accepted", name, i)
+			s, err := ParseSuper(b)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if err != nil && errors.Is(err, context.Canceled) {
-				t.Errorf("%s: byte %d: %v", name, i, err)
-			}
-		}
-	}
-}
-
-// BenchmarkXZ decodes blocks of a program, which are about what most of an image is; the
-// xz program does the same beside it, as one process for all of them.
-func BenchmarkXZ(b *testing.B) {
-	testtree.NeedRoot(b)
-	program, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		b.Fatal(err)
-	}
-	var blocks [][]byte
-	size := 0
-	for ; len(program) > 0 && len(blocks) < 40; program = program[min(len(program), 131072):] {
-		blocks = append(blocks, compressed(b, "xz", program[:min(len(program), 131072)]))
-		size += min(len(program), 131072)
-	}
-	b.Run("decoder", func(b *testing.B) {
-		b.SetBytes(int64(size))
-		d, dst := &xzDecoder{}, make([]byte, 131072)
-		for b.Loop() {
-			for _, src := range blocks {
-				if _, err := d.decode(dst, src); err != nil {
-					b.Fatal(err)
+			for i := uint64(200); i < s.InodeTable; i += 1 + s.InodeTable/9 {
+				bad := bytes.Clone(b)
+				bad[i] ^= 0x55
+				r := bytes.NewReader(bad)
+				_, err := (&Unpacker{pureGo: pure}).Unpack(t.Context(), r, r, openDir(t, t.TempDir()))
+				if checked := name == "gzip" || name == "xz"; checked && err == nil {
+					t.Errorf("%s: byte %d changed: accepted", name, i)
+				}
+				if err != nil && errors.Is(err, context.Canceled) {
+					t.Errorf("%s: byte %d: %v", name, i, err)
 				}
 			}
 		}
-	})
-	b.Run("program", func(b *testing.B) {
-		b.SetBytes(int64(size))
-		all := bytes.Join(blocks, nil)
-		for b.Loop() {
-			cmd := exec.CommandContext(b.Context(), "xz", "-dcT1")
-			cmd.Stdin = bytes.NewReader(all)
-			if err := cmd.Run(); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	}
 }

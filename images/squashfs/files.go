@@ -44,9 +44,10 @@ type openFile struct {
 	old   *restore.Old // of the base, open as long as fd
 	place *list.Element
 
-	mu   sync.Mutex // held while it is opened, and for same
-	made bool
-	same restore.Runs // what old has, to be cloned before it is closed
+	mu     sync.Mutex // held while it is opened, and for same and unsent
+	made   bool
+	same   restore.Runs // what old has, to be cloned before it is closed
+	unsent int64        // bytes written since the last StartWriteback
 }
 
 func newFiles(root *os.File, t *tree, base *restore.Base) *files {
@@ -67,7 +68,16 @@ func (f *files) write(node uint32, off int64, b []byte) error {
 		o.same.Add(off, off+int64(len(b)))
 		o.mu.Unlock()
 	} else if err = f.writeAt(o.fd, node, off, b); err == nil {
-		restore.WritebackBehind(o.fd, off+int64(len(b)))
+		o.mu.Lock()
+		o.unsent += int64(len(b))
+		due := o.unsent >= restore.WritebackStride
+		if due {
+			o.unsent = 0
+		}
+		o.mu.Unlock()
+		if due {
+			restore.StartWriteback(o.fd, int64(f.tree.nodes[node].size))
+		}
 	}
 	return f.release(o, err)
 }

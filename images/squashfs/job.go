@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync"
 )
 
 // readAhead bounds the compressed bytes that have come in and are not decoded
@@ -30,11 +31,13 @@ type pipeline struct {
 	files  *files
 	jobs   chan *job
 	free   chan []byte // buffers for compressed blocks, nil where there is none yet
+
+	collecting sync.Mutex // for the worker that takes jobs for the program xz
 }
 
 // extract reads the data blocks from r, which is at offset pos of the squashfs,
 // and writes the files. It returns the offset that r is at then.
-func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files) (uint64, error) {
+func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files, xz string) (uint64, error) {
 	n := min(max(readAhead/int(t.super.BlockSize), 4), 128)
 	p := &pipeline{tree: t, files: f, jobs: make(chan *job, n), free: make(chan []byte, n)}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
@@ -43,10 +46,13 @@ func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files) (
 		p.free <- nil
 	}
 	workers := runtime.GOMAXPROCS(0)
+	if t.super.Compression == XZ && xz != "" {
+		workers = min(2*workers, maxShards) // while one writes what it has the program decodes for another
+	}
 	done := make(chan struct{}, workers)
 	for range workers {
 		go func() {
-			if err := p.work(); err != nil {
+			if err := p.work(xz); err != nil {
 				p.cancel(err)
 			}
 			done <- struct{}{}
@@ -115,7 +121,10 @@ func cutShort(err error) error {
 }
 
 // work decodes and writes blocks until there are no more.
-func (p *pipeline) work() error {
+func (p *pipeline) work(xz string) error {
+	if p.tree.super.Compression == XZ && xz != "" {
+		return p.workXZ(xz)
+	}
 	d, err := newDecoder(p.tree.super.Compression, int(p.tree.super.BlockSize))
 	if err != nil {
 		return err

@@ -1,14 +1,11 @@
 package squashfs
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // Sizes of LZMA's model (LZMA specification, lzma-specification.txt of the LZMA
 // SDK, public domain).
 const (
 	lzmaHeader     = 13 // properties, dictionary size, length
-	lzmaStart      = 5  // bytes that the range decoder begins with
 	lzmaStates     = 12
 	lzmaPosStates  = 16
 	lzmaLenStates  = 4
@@ -16,41 +13,41 @@ const (
 	lzmaFullDist   = 128
 	lzmaAlignBits  = 4
 	lzmaMatchMin   = 2
-	lzmaLiteral    = 0x300 // probabilities of a literal
-	lzmaProbInit   = 1024  // one half of 1<<11
+	lzmaProbInit   = 1024 // one half of 1<<11
+	lzmaTop        = 1 << 24
 	lzmaNoLength   = ^uint64(0)
 	lzmaMaxContext = 4 // lc + lp; more would only cost memory, and nothing writes it
 )
 
-// lzmaDecoder decodes files in the format LZMA_alone, which is what a squashfs with
-// lzma holds.
-type lzmaDecoder struct{ z lzma }
-
-func (l *lzmaDecoder) close() {}
-
-func (l *lzmaDecoder) decode(dst, src []byte) (int, error) {
-	z := &l.z
-	if len(src) < lzmaHeader+lzmaStart {
+// lzmaDecode decodes a file in the format LZMA_alone, which is what a squashfs
+// with lzma holds, into dst and returns its length.
+func lzmaDecode(dst, src []byte) (int, error) {
+	if len(src) < lzmaHeader+5 {
 		return 0, errDamaged
 	}
+	props := src[0]
 	size := binary.LittleEndian.Uint64(src[5:])
-	if !z.setProperties(src[0]) {
+	if props >= 9*5*5 || src[lzmaHeader] != 0 {
 		return 0, errDamaged
 	}
-	known := size != lzmaNoLength
-	if known {
-		if size > uint64(len(dst)) {
-			return 0, errTooLong
-		}
-		dst = dst[:size]
+	if size != lzmaNoLength && size > uint64(len(dst)) {
+		return 0, errTooLong
 	}
+	lc, lp, pb := uint(props%9), uint(props/9%5), uint(props/45)
+	if lc+lp > lzmaMaxContext {
+		return 0, errDamaged
+	}
+	z := &lzma{dst: dst, src: src, s: lzmaHeader + 5, rng: ^uint32(0), lc: lc, lpMask: 1<<lp - 1, pbMask: 1<<pb - 1}
+	z.code = binary.BigEndian.Uint32(src[lzmaHeader+1:])
+	if size != lzmaNoLength {
+		z.dst = dst[:size]
+	}
+	z.literal = make([]uint16, 0x300<<(lc+lp))
 	z.reset()
-	if !z.begin(src[lzmaHeader:]) {
-		return 0, errDamaged
+	if err := z.run(size != lzmaNoLength); err != nil {
+		return 0, err
 	}
-	z.dst, z.d = dst, 0
-	err := z.run(true, known)
-	return z.d, err
+	return z.d, nil
 }
 
 // lzmaLen is the model of a length.
@@ -60,12 +57,12 @@ type lzmaLen struct {
 	high            [256]uint16
 }
 
-// lzma is the state of a decoder. What it decodes is its dictionary as well: there is
-// no other.
+// lzma is the state of a decoder.
 type lzma struct {
-	dst, src []byte
-	d        int
-	coder    rangeCoder
+	dst, src  []byte
+	d, s      int
+	rng, code uint32
+	over      bool // read past the end
 
 	lc             uint
 	lpMask, pbMask int
@@ -78,21 +75,7 @@ type lzma struct {
 	positions                     [1 + lzmaFullDist - lzmaEndPos]uint16
 	align                         [1 << lzmaAlignBits]uint16
 	matchLen, repLen              lzmaLen
-	literal                       [lzmaLiteral << lzmaMaxContext]uint16
-	literals                      int // that are in use
-}
-
-// setProperties takes the byte of lc, lp and pb, and says whether they can be.
-func (z *lzma) setProperties(b byte) bool {
-	if b >= 9*5*5 {
-		return false
-	}
-	lc, lp, pb := uint(b%9), uint(b/9%5), uint(b/45)
-	if lc+lp > lzmaMaxContext {
-		return false
-	}
-	z.lc, z.lpMask, z.pbMask, z.literals = lc, 1<<lp-1, 1<<pb-1, lzmaLiteral<<(lc+lp)
-	return true
+	literal                       []uint16
 }
 
 // reset sets all probabilities to one half.
@@ -106,7 +89,7 @@ func (z *lzma) reset() {
 		fill(z.isMatch[i][:])
 		fill(z.isRep0Long[i][:])
 	}
-	for _, p := range [][]uint16{z.isRep[:], z.isRep0[:], z.isRep1[:], z.isRep2[:], z.positions[:], z.align[:], z.literal[:z.literals]} {
+	for _, p := range [][]uint16{z.isRep[:], z.isRep0[:], z.isRep1[:], z.isRep2[:], z.positions[:], z.align[:], z.literal} {
 		fill(p)
 	}
 	for i := range z.slots {
@@ -120,115 +103,77 @@ func (z *lzma) reset() {
 		}
 		fill(l.high[:])
 	}
-	z.state, z.reps = 0, [4]uint32{}
 }
 
-// begin takes the first bytes of an input, and says whether they can be.
-func (z *lzma) begin(src []byte) bool {
-	if len(src) < lzmaStart || src[0] != 0 {
-		return false
-	}
-	z.src = src
-	z.coder = rangeCoder{rng: ^uint32(0), code: binary.BigEndian.Uint32(src[1:]), at: lzmaStart}
-	return true
-}
-
-// run decodes until dst is full. Where there may be a marker at the end, that ends it:
-// it has to come if it is not known that dst is as long as what is to come.
-func (z *lzma) run(marker, known bool) error {
-	dst, src, coder, state, d := z.dst, z.src, z.coder, z.state, z.d
-	for d < len(dst) || marker {
-		if d == len(dst) && known {
-			if coder = coder.normalized(src); coder.code == 0 {
-				break
-			}
+// run decodes until dst is full, if the length is known, or to the end marker.
+func (z *lzma) run(known bool) error {
+	for {
+		if known && z.d == len(z.dst) && z.code == 0 {
+			return nil
 		}
-		if coder.at > uint(len(src)) {
+		if z.over {
 			return errDamaged
 		}
-		pos := d & z.pbMask
-		var match bool
-		if coder, match = coder.normalized(src).bit(&z.isMatch[state][pos]); !match {
-			if d == len(dst) {
-				return full(known)
+		pos := z.d & z.pbMask
+		if z.bit(&z.isMatch[z.state][pos]) == 0 {
+			if z.d == len(z.dst) {
+				return z.full(known)
 			}
-			var b uint32
-			if probs := z.literalAt(d); state >= 7 {
-				coder, b = coder.matched(src, probs, uint32(dst[d-int(z.reps[0])-1]))
-			} else {
-				coder, b = coder.tree(src, probs[:0x100])
-			}
-			dst[d] = byte(b)
-			d++
-			state = lzmaAfterLiteral(state)
+			z.putLiteral()
 			continue
 		}
-		z.coder, z.state = coder, state
-		n := z.match(pos)
-		coder, state = z.coder, z.state
-		back := z.reps[0]
-		if marker && back == ^uint32(0) {
-			if known && d != len(dst) {
+		n, end, err := z.matchLength(pos)
+		switch {
+		case err != nil:
+			return err
+		case end:
+			if z.over || known && z.d != len(z.dst) {
 				return errDamaged
 			}
-			break
-		}
-		if uint(back) >= uint(d) {
+			return nil
+		case int64(z.reps[0]) >= int64(z.d):
 			return errDamaged
+		case n > len(z.dst)-z.d:
+			return z.full(known)
 		}
-		if n > len(dst)-d {
-			return full(known)
-		}
-		repeatMatch(dst, d, int(back)+1, n)
-		d += n
-	}
-	if coder.at > uint(len(src)) {
-		return errDamaged
-	}
-	z.coder, z.state, z.d = coder, state, d
-	return nil
-}
-
-// repeatMatch is copyMatch, faster for the short ones that most are: in steps of 8 bytes,
-// the last of which may write behind the end what is written over later.
-func repeatMatch(dst []byte, at, distance, n int) {
-	if distance < 8 || len(dst)-at < n+8 {
-		copyMatch(dst, at, distance, n)
-		return
-	}
-	for end := at + n; at < end; at += 8 {
-		binary.LittleEndian.PutUint64(dst[at:], binary.LittleEndian.Uint64(dst[at-distance:]))
+		copyMatch(z.dst, z.d, int(z.reps[0])+1, n)
+		z.d += n
 	}
 }
 
-// full is what more data than there may be means: where its length was told it
-// contradicts that.
-func full(known bool) error {
-	if known {
+// full is what more data than there may be means: after a length in the header
+// it contradicts that.
+func (z *lzma) full(known bool) error {
+	if known || z.over {
 		return errDamaged
 	}
 	return errTooLong
 }
 
-// literalAt is the model of the literal at a place.
-func (z *lzma) literalAt(d int) *[lzmaLiteral]uint16 {
-	previous := 0
-	if d > 0 {
-		previous = int(z.dst[d-1])
+// matchLength decodes the rest of a match: its distance into reps[0], and gives
+// its length. end is the marker of the end.
+func (z *lzma) matchLength(pos int) (n int, end bool, err error) {
+	if z.bit(&z.isRep[z.state]) == 0 {
+		z.reps[3], z.reps[2], z.reps[1] = z.reps[2], z.reps[1], z.reps[0]
+		n = z.length(&z.matchLen, pos)
+		z.state = lzmaNext(z.state, 7, 10)
+		z.reps[0] = z.distance(n)
+		return n + lzmaMatchMin, z.reps[0] == ^uint32(0), nil
 	}
-	context := (d&z.lpMask)<<z.lc + previous>>(8-z.lc)
-	return (*[lzmaLiteral]uint16)(z.literal[lzmaLiteral*context:])
-}
-
-// lzmaAfterLiteral is the state after a literal.
-func lzmaAfterLiteral(state int) int {
-	switch {
-	case state < 4:
-		return 0
-	case state < 10:
-		return state - 3
+	if z.d == 0 {
+		return 0, false, errDamaged
 	}
-	return state - 6
+	if z.bit(&z.isRep0[z.state]) == 0 {
+		if z.bit(&z.isRep0Long[z.state][pos]) == 0 {
+			z.state = lzmaNext(z.state, 9, 11)
+			return 1, false, nil
+		}
+	} else {
+		z.repeat()
+	}
+	n = z.length(&z.repLen, pos)
+	z.state = lzmaNext(z.state, 8, 11)
+	return n + lzmaMatchMin, false, nil
 }
 
 // lzmaNext is the state after a match: one for after a literal, one for after
@@ -240,78 +185,143 @@ func lzmaNext(state, literal, other int) int {
 	return other
 }
 
-// match decodes the rest of a match: its distance less one into reps[0], and gives its
-// length.
-func (z *lzma) match(pos int) int {
-	coder, src, state := z.coder, z.src, z.state
-	coder, repeated := coder.normalized(src).bit(&z.isRep[state])
-	if !repeated {
-		z.reps[3], z.reps[2], z.reps[1] = z.reps[2], z.reps[1], z.reps[0]
-		coder, n := z.matchLen.decode(coder, src, pos)
-		z.coder, z.reps[0] = z.distance(coder, src, n)
-		z.state = lzmaNext(state, 7, 10)
-		return n + lzmaMatchMin
-	}
-	coder, older := coder.normalized(src).bit(&z.isRep0[state])
-	if older {
-		coder = z.repeat(coder)
-	} else {
-		var long bool
-		if coder, long = coder.normalized(src).bit(&z.isRep0Long[state][pos]); !long {
-			z.coder, z.state = coder, lzmaNext(state, 9, 11)
-			return 1
-		}
-	}
-	coder, n := z.repLen.decode(coder, src, pos)
-	z.coder, z.state = coder, lzmaNext(state, 8, 11)
-	return n + lzmaMatchMin
-}
-
 // repeat moves an older distance to the front.
-func (z *lzma) repeat(coder rangeCoder) rangeCoder {
+func (z *lzma) repeat() {
 	i := 1
-	coder, more := coder.normalized(z.src).bit(&z.isRep1[z.state])
-	if more {
+	if z.bit(&z.isRep1[z.state]) != 0 {
 		i = 2
-		if coder, more = coder.normalized(z.src).bit(&z.isRep2[z.state]); more {
+		if z.bit(&z.isRep2[z.state]) != 0 {
 			i = 3
 		}
 	}
 	distance := z.reps[i]
 	copy(z.reps[1:i+1], z.reps[:i])
 	z.reps[0] = distance
-	return coder
 }
 
-func (l *lzmaLen) decode(coder rangeCoder, src []byte, pos int) (rangeCoder, int) {
-	coder, more := coder.normalized(src).bit(&l.choice)
-	if !more {
-		coder, leaf := coder.tree(src, l.low[pos][:])
-		return coder, int(leaf) - len(l.low[pos])
+// bit decodes one bit by an adaptive probability.
+func (z *lzma) bit(prob *uint16) uint32 {
+	p := uint32(*prob)
+	bound := (z.rng >> 11) * p
+	var b uint32
+	if z.code < bound {
+		z.rng = bound
+		*prob = uint16(p + (2048-p)>>5)
+	} else {
+		z.rng -= bound
+		z.code -= bound
+		*prob = uint16(p - p>>5)
+		b = 1
 	}
-	if coder, more = coder.normalized(src).bit(&l.choice2); !more {
-		coder, leaf := coder.tree(src, l.mid[pos][:])
-		return coder, 8 + int(leaf) - len(l.mid[pos])
+	z.normalize()
+	return b
+}
+
+func (z *lzma) normalize() {
+	if z.rng >= lzmaTop {
+		return
 	}
-	coder, leaf := coder.tree(src, l.high[:])
-	return coder, 16 + int(leaf) - len(l.high)
+	z.rng <<= 8
+	z.code <<= 8
+	if z.s < len(z.src) {
+		z.code |= uint32(z.src[z.s])
+		z.s++
+	} else {
+		z.over = true
+	}
+}
+
+// direct decodes bits of probability one half.
+func (z *lzma) direct(n int) uint32 {
+	var v uint32
+	for range n {
+		z.rng >>= 1
+		v <<= 1
+		if z.code >= z.rng {
+			z.code -= z.rng
+			v |= 1
+		}
+		z.normalize()
+	}
+	return v
+}
+
+// tree decodes n bits by a binary tree of probabilities.
+func (z *lzma) tree(probs []uint16, n int) uint32 {
+	m := uint32(1)
+	for range n {
+		m = m<<1 | z.bit(&probs[m])
+	}
+	return m - 1<<n
+}
+
+// reverse is tree from the lowest bit on.
+func (z *lzma) reverse(probs []uint16, n int) uint32 {
+	m, v := uint32(1), uint32(0)
+	for i := range n {
+		b := z.bit(&probs[m])
+		m = m<<1 | b
+		v |= b << i
+	}
+	return v
+}
+
+func (z *lzma) length(l *lzmaLen, pos int) int {
+	if z.bit(&l.choice) == 0 {
+		return int(z.tree(l.low[pos][:], 3))
+	}
+	if z.bit(&l.choice2) == 0 {
+		return 8 + int(z.tree(l.mid[pos][:], 3))
+	}
+	return 16 + int(z.tree(l.high[:], 8))
 }
 
 // distance decodes the distance of a match whose length is n + 2, less one.
-func (z *lzma) distance(coder rangeCoder, src []byte, n int) (rangeCoder, uint32) {
-	slots := &z.slots[min(n, lzmaLenStates-1)]
-	coder, leaf := coder.tree(src, slots[:])
-	slot := leaf - uint32(len(slots))
+func (z *lzma) distance(n int) uint32 {
+	slot := z.tree(z.slots[min(n, lzmaLenStates-1)][:], 6)
 	if slot < 4 {
-		return coder, slot
+		return slot
 	}
 	bits := int(slot>>1) - 1
 	d := (2 | slot&1) << bits
 	if slot < lzmaEndPos {
-		coder, low := coder.reverse(src, z.positions[d-slot:], bits)
-		return coder, d + low
+		return d + z.reverse(z.positions[d-slot:], bits)
 	}
-	coder, high := coder.direct(src, bits-lzmaAlignBits)
-	coder, low := coder.reverse(src, z.align[:], lzmaAlignBits)
-	return coder, d + high<<lzmaAlignBits + low
+	d += z.direct(bits-lzmaAlignBits) << lzmaAlignBits
+	return d + z.reverse(z.align[:], lzmaAlignBits)
+}
+
+func (z *lzma) putLiteral() {
+	previous := 0
+	if z.d > 0 {
+		previous = int(z.dst[z.d-1])
+	}
+	context := (z.d&z.lpMask)<<z.lc + previous>>(8-z.lc)
+	probs := z.literal[0x300*context:]
+	m := uint32(1)
+	if z.state >= 7 && int64(z.reps[0]) < int64(z.d) { // after a match: the byte at its distance helps
+		match := uint32(z.dst[z.d-int(z.reps[0])-1])
+		for m < 0x100 {
+			hint := match >> 7 & 1
+			match <<= 1
+			b := z.bit(&probs[(1+hint)<<8+m])
+			m = m<<1 | b
+			if hint != b {
+				break
+			}
+		}
+	}
+	for m < 0x100 {
+		m = m<<1 | z.bit(&probs[m])
+	}
+	z.dst[z.d] = byte(m)
+	z.d++
+	switch {
+	case z.state < 4:
+		z.state = 0
+	case z.state < 10:
+		z.state -= 3
+	default:
+		z.state -= 6
+	}
 }

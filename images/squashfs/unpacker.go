@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 
 	"poolctl/images/internal/restore"
 )
@@ -23,6 +24,8 @@ type Unpacker struct {
 	Base *restore.Base
 	// Pass, when not nil, is asked before content is written.
 	Pass restore.Pass
+
+	pureGo bool // for tests: as where there is no xz program
 }
 
 // Result says what was unpacked.
@@ -123,7 +126,7 @@ func (u *Unpacker) unpack(ctx context.Context, super Super, tail []byte, r io.Re
 		return Result{}, err
 	}
 	tree.inodes = nil // nothing looks at it any more
-	if pos, err = tree.extract(ctx, r, pos, f); err != nil {
+	if pos, err = tree.extract(ctx, r, pos, f, u.xz()); err != nil {
 		return Result{}, err
 	}
 	if err := passTail(r, int64(super.InodeTable-pos), tail, sum); err != nil {
@@ -134,6 +137,15 @@ func (u *Unpacker) unpack(ctx context.Context, super Super, tail []byte, r io.Re
 		err = tree.finishDirs(ctx, f)
 	}
 	return Result{Size: int64(super.BytesUsed), DevicesLeftOut: left}, err
+}
+
+// xz is the path of the xz program, "" where there is none.
+func (u *Unpacker) xz() string {
+	path, err := exec.LookPath("xz")
+	if err != nil || u.pureGo {
+		return ""
+	}
+	return path
 }
 
 // readOptions reads the compressor's options, a block of metadata that is never
