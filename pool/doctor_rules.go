@@ -31,6 +31,30 @@ func (d *doctor) networkRules(object string, bridge network.Bridge, f Finding) {
 	}
 }
 
+// nicRules tells of filters and limits of running instances' interfaces that are not
+// there as they should be.
+func (d *doctor) nicRules() {
+	for _, in := range d.running {
+		nics, err := d.runningNICs(in)
+		if err != nil {
+			continue // it has just ended
+		}
+		for _, n := range nics {
+			kept, err := n.RulesKept()
+			if err != nil {
+				d.failed("instance "+in, err)
+			} else if !kept {
+				d.add(Finding{
+					Severity: SeverityWarning, Object: "instance " + in,
+					Problem: "the firewall rules of " + n.Device + " are not there as they should be: its filters and limits fail",
+					Remedy:  "poolctl doctor --fix", does: "its rules were set",
+					fix: func(context.Context) error { return n.Rule() },
+				})
+			}
+		}
+	}
+}
+
 // strayRules tells of firewall rules that were made for interfaces which are gone.
 func (d *doctor) strayRules() {
 	links, err := firewall.Strays()
@@ -44,6 +68,18 @@ func (d *doctor) strayRules() {
 			Remedy: "poolctl doctor --fix takes them away", does: "they were taken away",
 			fix: func(context.Context) error { return firewall.RemoveStray(link) },
 		})
+	}
+}
+
+// tellObstaclesOf tells what of other programs' stops the packets of a network; nothing of
+// another interface.
+func (s *System) tellObstaclesOf(name string) {
+	rec, err := s.dir.LoadNetwork(name)
+	if err != nil {
+		return
+	}
+	if bridge, err := s.bridge(rec); err == nil {
+		s.tellObstacles(bridge)
 	}
 }
 

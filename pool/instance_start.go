@@ -68,6 +68,9 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if err := in.WithHeadroom(name, func() error { return s.applyTemplates(ctx, in) }); err != nil {
 		return fullError(err, in.rec)
 	}
+	if err := in.WithHeadroom(name, func() error { return s.keepResolver(ctx, in, spec.NICs) }); err != nil {
+		s.noticef("%s has no resolver from outside: %s", name, err) // one that cannot be told still runs
+	}
 	spec.Disks = disks
 	if err := runtime.Start(ctx, spec); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"maps"
 
 	"poolctl/pool/crash"
+	"poolctl/pool/journal"
 	"poolctl/pool/state"
 )
 
@@ -82,6 +83,14 @@ func (s *System) ReplaceNetwork(ctx context.Context, name string, was, now Netwo
 }
 
 func (s *System) changeNetwork(ctx context.Context, name string, change func(*state.NetworkRecord) error) error {
+	if err := s.changeNetworkLocked(ctx, name, change); err != nil {
+		return err
+	}
+	s.renewResolvers(ctx, name) // not under the lock: it takes those of instances
+	return nil
+}
+
+func (s *System) changeNetworkLocked(ctx context.Context, name string, change func(*state.NetworkRecord) error) error {
 	unlock, err := s.dir.LockState(ctx)
 	if err != nil {
 		return err
@@ -139,12 +148,16 @@ func (s *System) applyNetwork(ctx context.Context, from, to state.NetworkRecord)
 	if err != nil {
 		return err
 	}
+	entry, err := journal.Begin(ctx, s.journalDir(), opNetworkSet, networkSetting{From: from, To: to, Kept: kept})
+	if err != nil {
+		return err
+	}
 	if err = s.switchNetwork(ctx, is, want, nil); err == nil {
 		crash.Point("network.set.applied")
 		err = s.dir.SaveNetwork(to)
 	}
 	if err != nil {
-		return errors.Join(err, s.switchNetwork(context.WithoutCancel(ctx), want, is, kept))
+		err = errors.Join(err, s.switchNetwork(context.WithoutCancel(ctx), want, is, kept))
 	}
-	return nil
+	return errors.Join(err, entry.Done())
 }

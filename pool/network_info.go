@@ -12,6 +12,9 @@ import (
 // host.
 func (s *System) NetworkInfo(_ context.Context, name string) (network.LinkState, error) {
 	info, err := network.ReadLink(name)
+	if err == nil {
+		s.tellObstaclesOf(name)
+	}
 	if !errors.Is(err, network.ErrNoLink) {
 		return info, err
 	}

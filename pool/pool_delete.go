@@ -189,6 +189,7 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opAdopt:         s.recoverAdopt,
 		opHostFiles:     s.recoverHostFiles,
 		opSet:           s.recoverSet,
+		opNetworkSet:    s.recoverNetworkSet,
 		opChange:        s.recoverChange,
 		opProfile:       s.recoverProfile,
 		opRename:        s.recoverRename,

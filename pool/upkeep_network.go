@@ -10,10 +10,12 @@ import (
 	"poolctl/pool/state"
 	"poolctl/runtime"
 	"poolctl/runtime/network"
+	"poolctl/runtime/network/firewall"
 )
 
 // Running instances see to their networks: their supervisors notice within seconds
-// that a bridge or its dnsmasq is gone, whoever ended it, and bring it up again.
+// that a bridge, its dnsmasq or its rules are gone, whoever ended them, and bring it up
+// again.
 
 // networkWait is how long that waits for a command that changes networks.
 const networkWait = 2 * time.Second
@@ -30,6 +32,8 @@ func lookAfter(about string, saved json.RawMessage, highest []uint64) (runtime.L
 		out.Due = out.Due || due
 		out.Conditions = append(out.Conditions, conditions...)
 	}
+	due, conditions := s.lookNICRules(of.Instance)
+	out.Due, out.Conditions = out.Due || due, append(out.Conditions, conditions...)
 	return out, nil
 }
 
@@ -47,13 +51,9 @@ type runningNetwork struct {
 
 // networksOf are the networks of a running instance.
 func (s *System) networksOf(instance string) []runningNetwork {
-	in, err := s.runningInstance(instance)
+	nics, err := s.runningNICs(instance)
 	if err != nil {
 		return nil // it has ended
-	}
-	nics, err := in.NICs()
-	if err = errors.Join(err, in.Close()); err != nil {
-		return nil
 	}
 	var out []runningNetwork
 	at := map[string]int{}
@@ -85,7 +85,8 @@ func (n runningNetwork) look() (due bool, conditions []runtime.Condition) {
 	if err != nil {
 		return false, []runtime.Condition{runtime.Always(time.Minute)} // doctor tells of it
 	}
-	due = !p.Alive || len(n.missing()) > 0
+	due, conditions = watchTables(n.bridge.Tables())
+	due = due || !p.Alive || len(n.missing()) > 0
 	index, pid := uint64(p.Index), uint64(p.PID) //nolint:gosec // neither is negative
 	if p.Index == 0 {
 		index = runtime.NumberAbsent
@@ -122,7 +123,11 @@ func (n runningNetwork) mend(ctx context.Context) error {
 	}
 	var errs []error
 	for _, p := range n.missing() {
-		errs = append(errs, network.Join(p, n.bridge.Name))
+		err := network.Join(p, n.bridge.Name)
+		if err == nil && len(n.bridge.Forwards) > 0 {
+			err = firewall.Hairpin(p)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -139,6 +144,9 @@ func mendNetworks(ctx context.Context, about string) error {
 			continue
 		}
 		errs = append(errs, s.mendNetwork(ctx, of.Instance, n.bridge.Name))
+	}
+	if due, _ := s.lookNICRules(of.Instance); due {
+		errs = append(errs, s.mendNICRules(ctx, of.Instance))
 	}
 	return errors.Join(errs...)
 }

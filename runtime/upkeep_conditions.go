@@ -56,6 +56,12 @@ func SubvolumeChanges(path string, sec uint64, nsec uint32) Condition {
 	return Condition{kind: 's', a: sec, b: uint64(nsec), path: path}
 }
 
+// TableGone is met when there is no nftables table of that name in a family
+// (NFPROTO_INET, ...; linux/netfilter.h).
+func TableGone(family byte, name string) Condition {
+	return Condition{kind: 'w', a: uint64(family), path: name}
+}
+
 // Always is met after a time.
 func Always(after time.Duration) Condition {
 	return Condition{kind: 't', path: "/"}.After(after)

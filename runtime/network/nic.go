@@ -89,6 +89,9 @@ type NIC struct {
 	IPv6Filtering bool `json:"ipv6_filtering,omitempty"`
 	// PortIsolation keeps a bridged one from others on the bridge that have it too.
 	PortIsolation bool `json:"port_isolation,omitempty"`
+	// Hairpin lets a bridged one reach itself by what is published of it, where that
+	// needs it (firewall.Hairpin).
+	Hairpin bool `json:"hairpin,omitempty"`
 	// Was is how a physical one was on the host. It is noted before it is moved.
 	Was *HostSettings `json:"was,omitempty"`
 }

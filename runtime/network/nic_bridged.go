@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
+
+	"poolctl/runtime/network/firewall"
 )
 
 type bridged struct{}
@@ -34,6 +36,11 @@ func (bridged) attach(_ context.Context, host, guest *netlink.Handle, n NIC, ns 
 	}
 	if n.PortIsolation {
 		if err := isolate(host, veth, true); err != nil {
+			return nil, err
+		}
+	}
+	if n.Hairpin {
+		if err := firewall.Hairpin(veth.Name); err != nil {
 			return nil, err
 		}
 	}

@@ -42,3 +42,28 @@ func (n NIC) applyRules() error {
 	}
 	return err
 }
+
+// Tables are those of nftables with n's rules.
+func (n NIC) Tables() []firewall.Table {
+	r, err := n.rules()
+	if err != nil || !n.ruled() {
+		return nil // Attach has refused it
+	}
+	return r.Tables()
+}
+
+// RulesKept says whether the host's firewall has n's rules as they are to be.
+func (n NIC) RulesKept() (bool, error) {
+	if !n.ruled() {
+		return true, nil
+	}
+	r, err := n.rules()
+	kept := false
+	if err == nil {
+		kept, err = r.Applied()
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot check the firewall rules of %s: %w", n.HostName, err)
+	}
+	return kept, nil
+}

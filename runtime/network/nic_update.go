@@ -15,7 +15,7 @@ func (n NIC) SameBut(now NIC) bool {
 	for _, x := range []*NIC{&n, &now} {
 		x.MTU, x.Ingress, x.Egress, x.Priority, x.Routes = 0, 0, 0, 0, nil
 		x.MACFiltering, x.IPv4Filtering, x.IPv6Filtering, x.PortIsolation = false, false, false, false
-		x.Was = nil
+		x.Was, x.Hairpin = nil, false // the network sees to it when forwards come and go
 	}
 	return reflect.DeepEqual(n, now)
 }

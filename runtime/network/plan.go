@@ -6,7 +6,7 @@ import "net/netip"
 // with the length of their networks, and the bridge's own addresses as the next
 // hops. An address that is not valid leaves its family out.
 func (b Bridge) Plan(n NIC, v4, v6 netip.Addr) NIC {
-	n.Bridge = b.Name
+	n.Bridge, n.Hairpin = b.Name, len(b.Forwards) > 0
 	if v4.IsValid() && b.IPv4.IsValid() {
 		n.IPv4, n.Gateway4 = netip.PrefixFrom(v4, b.IPv4.Bits()), b.gateway4()
 	}

@@ -56,6 +56,9 @@ func (b Bridge) RulesKept() (bool, error) {
 	return kept, nil
 }
 
+// Tables are those of nftables with the network's rules.
+func (b Bridge) Tables() []firewall.Table { return b.rules().Tables() }
+
 // Obstacles are the chains of other programs that drop the network's packets.
 func (b Bridge) Obstacles() ([]firewall.Obstacle, error) {
 	list, err := b.rules().Obstacles()

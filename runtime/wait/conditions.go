@@ -18,6 +18,7 @@ import (
 //	l   the number of links of the file is not A
 //	f   the file is not inode A of nanosecond B (of its change, modulo 1e9)
 //	s   the subvolume of btrfs was changed, since A seconds and B nanoseconds
+//	w   there is no nftables table PATH of the family A (NFPROTO_*)
 //	t   always
 const ConditionsFile = "conditions"
 
@@ -150,6 +151,8 @@ func (l *condition) met(peak *uint64) bool {
 	case 's':
 		sec, nsec := changeOf(l.path)
 		return sec != l.a || nsec != l.b
+	case 'w':
+		return tableGone(l.a, l.path)
 	}
 	return l.kind == 't'
 }

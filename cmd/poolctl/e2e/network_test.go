@@ -157,7 +157,7 @@ func TestNetworkClients(t *testing.T) {
 	h.ok("launch", "debian", "debian")
 	h.ok("launch", "bb", "plain")
 	h.ok("exec", "alpine", "--", "udhcpc", "-i", "eth0", "-n", "-q")
-	h.ok("exec", "debian", "--", "sh", "-c",
+	h.eventually("", "exec", "debian", "--", "sh", "-c", // systemd may still boot
 		"printf '[Match]\\nName=eth0\\n[Network]\\nDHCP=yes\\n' > /etc/systemd/network/eth0.network && systemctl restart systemd-networkd")
 	for _, name := range []string{"alpine", "debian"} {
 		address, _, _ := strings.Cut(h.ok("list", name, "--format", "csv", "-c", "4"), " ")
@@ -177,4 +177,33 @@ func TestNetworkClients(t *testing.T) {
 		h.eventually(`bytes from`, "exec", "alpine", "--", "ping", "-6", "-c1", "-W2", name+".lxd")
 	}
 	h.ok("delete", "--force", "alpine", "debian", "plain")
+}
+
+// TestResolverFromOutside: instances without a client find each other by name, also after their network has changed; what
+// they write themselves stays.
+func TestResolverFromOutside(t *testing.T) {
+	h := newHost(t).withPool()
+	br := h.bridge
+	h.withRemote(serve(t, smallMirror, fixtures.ServeOptions{}))
+	h.ok("image", "pull", "m:busybox", "--alias", "bb")
+	h.ok("launch", "bb", "c1")
+	h.ok("launch", "bb", "c2")
+	ask := func() {
+		t.Helper()
+		for _, name := range []string{"c2", "c2.lxd"} {
+			h.eventually(`bytes from`, "exec", "c1", "--", "ping", "-4", "-c1", "-W2", name)
+			h.eventually(`bytes from`, "exec", "c1", "--", "ping", "-6", "-c1", "-W2", name)
+		}
+	}
+	ask()
+	h.ok("network", "set", br, "ipv4.address=auto", "ipv6.address=auto")
+	ask()
+	h.ok("network", "set", br, "dns.nameservers=192.0.2.53,2001:db8::53", "dns.search=one.test,two.test")
+	h.matches(`^# Written by poolctl.*\nsearch one.test two.test\nnameserver 192.0.2.53\nnameserver 2001:db8::53\n$`, "exec", "c1", "--", "cat", "/etc/resolv.conf")
+	h.ok("exec", "c1", "--", "sh", "-c", "echo nameserver 192.0.2.54 > /etc/resolv.conf")
+	h.ok("network", "unset", br, "dns.nameservers")
+	h.matches(`^nameserver 192.0.2.54\n$`, "exec", "c1", "--", "cat", "/etc/resolv.conf")
+	h.ok("restart", "--force", "c1")
+	h.matches(`^nameserver 192.0.2.54\n$`, "exec", "c1", "--", "cat", "/etc/resolv.conf")
+	h.ok("delete", "--force", "c1", "c2")
 }

@@ -38,7 +38,9 @@ func (n NIC) Filters() bool { return n.MAC || n.IPv4 || n.IPv6 }
 
 // Apply makes the kernel's rules what n says, in one transaction; without
 // anything to filter or to limit there are none.
-func (n NIC) Apply() error {
+func (n NIC) Apply() error { return n.table().apply() }
+
+func (n NIC) table() table {
 	t := table{family: nftables.TableFamilyNetdev, name: tableName(n.Link)}
 	if n.Filters() {
 		t.chains = append(t.chains, n.chain())
@@ -46,7 +48,7 @@ func (n NIC) Apply() error {
 	if n.Rate > 0 || n.Priority > 0 {
 		t.chains = append(t.chains, n.limits())
 	}
-	return t.apply()
+	return t
 }
 
 // Bytes of frames: Ethernet, ARP (RFC 826), IPv6 neighbour discovery (RFC 4861).

@@ -76,8 +76,10 @@ func TestObstacles(t *testing.T) {
 		"ufw":       {ufw, "ufw", []string{"ip filter FORWARD", "ip filter INPUT"}},
 		"firewalld": {firewalld, "firewalld", []string{"inet firewalld filter_FORWARD"}},
 		"iptables":  {"iptables -P FORWARD DROP", "", []string{"ip filter FORWARD"}},
-		"nft": {"nft add table inet mine\nnft add chain inet mine other { type filter hook forward priority 5; policy drop; }", "",
-			[]string{"inet mine other"}},
+		"nft": {
+			"nft add table inet mine\nnft add chain inet mine other { type filter hook forward priority 5; policy drop; }", "",
+			[]string{"inet mine other"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Cleanup(func() { run(t, "nft", "flush ruleset"); w.apply(t) })
