@@ -330,6 +330,11 @@ func (s *System) newRecord(ctx context.Context, o CreateOptions, pool state.Pool
 	if devices == nil {
 		devices = map[string]map[string]string{}
 	}
+	for _, name := range sortedKeys(devices) {
+		if err := errors.Join(checkDeviceName(name), s.checkDevice(name, devices[name])); err != nil {
+			return tree.Instance{}, err
+		}
+	}
 	if o.Network != "" {
 		devices["eth0"] = map[string]string{"type": "nic", "name": "eth0", "network": o.Network}
 	}
@@ -338,7 +343,14 @@ func (s *System) newRecord(ctx context.Context, o CreateOptions, pool state.Pool
 		return tree.Instance{}, err
 	}
 	if root := rootDevice(expanded); root == "" || expanded[root]["pool"] != pool.Name {
-		devices["root"] = map[string]string{"type": "disk", "path": "/", "pool": pool.Name}
+		own := map[string]string{"type": "disk", "path": "/"}
+		if devices[root] != nil { // given for it: only the pool is another
+			own = maps.Clone(devices[root])
+		} else {
+			root = "root"
+		}
+		own["pool"] = pool.Name
+		devices[root] = own
 	}
 	if devices, err = s.overrideDevices(profiles, config, devices, o.DeviceOverrides); err != nil {
 		return tree.Instance{}, err

@@ -12,6 +12,9 @@ import (
 	"poolctl/remotes"
 )
 
+// EmptyTemplate is the template of an empty root filesystem.
+const EmptyTemplate = "none"
+
 // Templates lists what CreateOptions.Template can be.
 func Templates() []string { return rootfs.Names() }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -62,11 +64,20 @@ func finish(parent string, commands []*cli.Command) {
 	}
 }
 
+// badNumber is how package flag tells of a value that is no number, or too large.
+var badNumber = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^invalid value ((?s:".*")) for flag -([\w-]+): (?:parse error|value out of range)$`)
+})
+
 // onUsageError turns what the cli package says of a flag's value into a usage
 // error.
 func onUsageError(command string) cli.OnUsageErrorFunc {
 	return func(_ *cli.Context, err error, _ bool) error {
-		return &args.UsageError{Command: command, Message: err.Error()}
+		message := err.Error()
+		if m := badNumber().FindStringSubmatch(message); m != nil {
+			message = fmt.Sprintf("--%s: %s is not a number that it can be", m[2], m[1])
+		}
+		return &args.UsageError{Command: command, Message: message}
 	}
 }
 

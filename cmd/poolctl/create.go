@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -14,7 +16,7 @@ type createOptions struct {
 	storage, network, description string
 	template                      string
 	config, profiles, devices     cli.StringSlice
-	noProfiles, ephemeral         bool
+	noProfiles, ephemeral, empty  bool
 }
 
 func (o *createOptions) flags() []cli.Flag {
@@ -28,6 +30,7 @@ func (o *createOptions) flags() []cli.Flag {
 			Name: "template", Destination: &o.template,
 			Usage: "`TEMPLATE` that makes its root in the place of an image: " + strings.Join(pool.Templates(), ", "),
 		},
+		&cli.BoolFlag{Name: "empty", Usage: "the same as --template none", Destination: &o.empty},
 		&cli.BoolFlag{Name: "no-profiles", Usage: "apply no profile", Destination: &o.noProfiles},
 		&cli.BoolFlag{Name: "ephemeral", Aliases: []string{"e"}, Usage: "delete it when it stops", Destination: &o.ephemeral},
 		&cli.StringFlag{Name: "description", Usage: "`TEXT` about the instance", Destination: &o.description},
@@ -37,16 +40,22 @@ func (o *createOptions) flags() []cli.Flag {
 // action is e.action for IMAGE [NAME], which is [NAME] with a template.
 func (o *createOptions) action(e *env, run func(ctx context.Context, s *pool.System, args []string) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		if o.template == "" {
+		switch {
+		case o.empty && o.template != "":
+			return badUsage(c.Command.Name, "--empty and --template exclude each other")
+		case o.empty:
+			o.template = pool.EmptyTemplate
+		case o.template == "":
 			return e.action(1, 2, run)(c)
 		}
 		return e.action(0, 1, run)(c)
 	}
 }
 
-// options puts the flags and IMAGE [NAME] together, or [NAME] with a template;
-// command is named in errors.
-func (o *createOptions) options(command string, args []string) (pool.CreateOptions, error) {
+// options puts the flags, what a file on the input says, and IMAGE [NAME]
+// together, or [NAME] with a template; command is named in errors. Flags go before
+// the file.
+func (o *createOptions) options(command string, stdin *os.File, args []string) (pool.CreateOptions, error) {
 	config, err := keyValues(command, o.config.Value())
 	if err != nil {
 		return pool.CreateOptions{}, err
@@ -55,22 +64,35 @@ func (o *createOptions) options(command string, args []string) (pool.CreateOptio
 	if err != nil {
 		return pool.CreateOptions{}, err
 	}
+	if o.noProfiles && len(o.profiles.Value()) > 0 {
+		return pool.CreateOptions{}, badUsage(command, "--profile and --no-profiles exclude each other")
+	}
+	put, err := putOnInput(stdin)
+	if err != nil {
+		return pool.CreateOptions{}, fmt.Errorf("cannot create an instance of what is on the input: %w", err)
+	}
 	out := pool.CreateOptions{
-		DeviceOverrides: devices, Template: o.template,
-		Pool: o.storage, Network: o.network, Config: config,
-		Description: o.description, Ephemeral: o.ephemeral, Profiles: o.profiles.Value(),
+		DeviceOverrides: devices, Template: o.template, Devices: put.Devices,
+		Pool: o.storage, Network: o.network, Config: merged(put.Config, config),
+		Description: put.Description, Ephemeral: o.ephemeral || put.Ephemeral, Profiles: put.Profiles,
 	}
 	if o.template == "" {
 		out.Image, args = args[0], args[1:]
 	}
 	out.Name = optional(args, 0)
+	for _, dev := range put.Devices {
+		if out.Pool == "" && dev["type"] == "disk" && dev["path"] == "/" {
+			out.Pool = dev["pool"]
+		}
+	}
+	if o.description != "" {
+		out.Description = o.description
+	}
 	switch {
-	case o.noProfiles && len(out.Profiles) > 0:
-		return out, badUsage(command, "--profile and --no-profiles exclude each other")
 	case o.noProfiles:
 		out.Profiles = []string{}
-	case len(out.Profiles) == 0:
-		out.Profiles = nil
+	case len(o.profiles.Value()) > 0:
+		out.Profiles = o.profiles.Value()
 	}
 	return out, nil
 }
@@ -80,10 +102,10 @@ func createCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "create", Aliases: []string{"init"}, Category: catInstances, Usage: "create an instance from an image", ArgsUsage: "{[REMOTE:]IMAGE | --template TEMPLATE} [NAME]",
 		Description: example("An image of a remote is pulled if it is not in the pool yet. With --template there is no image: busybox is a small system\n"+
-			"of the host's static busybox with a login on the console, none an empty root.", "poolctl create images:alpine/3.20 c1", "poolctl create --template busybox bb"),
+			"of the host's static busybox with a login on the console, none an empty root. "+inputHelp, "poolctl create images:alpine/3.20 c1", "poolctl create --template busybox bb", "poolctl create images:alpine/3.20 c2 < c2.yaml"),
 		Flags: o.flags(),
 		Action: o.action(e, func(ctx context.Context, s *pool.System, args []string) error {
-			opts, err := o.options("create", args)
+			opts, err := o.options("create", e.stdin, args)
 			if err != nil {
 				return err
 			}

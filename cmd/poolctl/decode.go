@@ -24,6 +24,9 @@ var (
 	})
 )
 
+// errEmptyText is what decodeEdited says of a text with nothing but comments.
+var errEmptyText = errors.New("the text is empty")
+
 // decodeEdited reads YAML that somebody has written, which has no fields at its
 // top but those.
 func decodeEdited(text []byte, into any, fields ...string) error {
@@ -31,7 +34,7 @@ func decodeEdited(text []byte, into any, fields ...string) error {
 	d.KnownFields(true)
 	err := d.Decode(into)
 	if errors.Is(err, io.EOF) {
-		return errors.New("the text is empty")
+		return errEmptyText
 	}
 	if typeErr, ok := errors.AsType[*yaml.TypeError](err); ok && len(typeErr.Errors) > 0 {
 		return typeProblem(typeErr.Errors[0], reflect.TypeOf(into).Elem().String(), fields)

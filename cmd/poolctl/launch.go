@@ -12,10 +12,10 @@ func launchCommand(e *env) *cli.Command {
 	o, console := &createOptions{}, false
 	return &cli.Command{
 		Name: "launch", Category: catInstances, Usage: "create an instance from an image and start it", ArgsUsage: "{[REMOTE:]IMAGE | --template TEMPLATE} [NAME]",
-		Description: example("", "poolctl launch images:alpine/3.20 c1", "poolctl launch --template busybox bb", "poolctl launch --ephemeral images:alpine/3.20"),
+		Description: example(inputHelp, "poolctl launch images:alpine/3.20 c1", "poolctl launch --template busybox bb", "poolctl launch --ephemeral images:alpine/3.20"),
 		Flags:       append(o.flags(), consoleFlag(&console)),
 		Action: o.action(e, func(ctx context.Context, s *pool.System, args []string) error {
-			opts, err := o.options("launch", args)
+			opts, err := o.options("launch", e.stdin, args)
 			if err != nil {
 				return err
 			}

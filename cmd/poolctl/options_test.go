@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,14 +57,80 @@ func TestCreatePoolOptions(t *testing.T) {
 
 func TestCreateOptions(t *testing.T) {
 	o := createOptions{storage: "p", network: "n", description: "d", config: *cli.NewStringSlice("a=b", "c=")}
-	got, err := o.options("create", []string{"img"})
+	got, err := o.options("create", os.Stdin, []string{"img"})
 	want := pool.CreateOptions{Image: "img", Pool: "p", Network: "n", Description: "d", Config: map[string]string{"a": "b", "c": ""}}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	o = createOptions{noProfiles: true}
-	if got, err = o.options("create", []string{"img", "c1"}); err != nil || got.Profiles == nil || len(got.Profiles) != 0 || got.Name != "c1" {
+	if got, err = o.options("create", os.Stdin, []string{"img", "c1"}); err != nil || got.Profiles == nil || len(got.Profiles) != 0 || got.Name != "c1" {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestCreateOptionsOnInput gives a file, of which only the beginning is for create.
+func TestCreateOptionsOnInput(t *testing.T) {
+	file := func(text string) *os.File {
+		path := filepath.Join(t.TempDir(), "c.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		return f
+	}
+	const text = "config: {user.a: x, user.b: y, volatile.eth0.hwaddr: 00:16:3e:00:00:01}\ndevices: {d: {type: none}}\nephemeral: true\nprofiles: [p1]\ndescription: of the file\n"
+	o := createOptions{config: *cli.NewStringSlice("user.a=b")}
+	got, err := o.options("create", file(text), []string{"img", "c1"})
+	want := pool.CreateOptions{
+		Image: "img", Name: "c1", Description: "of the file", Config: map[string]string{"user.a": "b", "user.b": "y"}, Profiles: []string{"p1"}, Ephemeral: true,
+		Devices: map[string]map[string]string{"d": {"type": "none"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	o = createOptions{description: "d", profiles: *cli.NewStringSlice("p2"), config: *cli.NewStringSlice("user.a=b")}
+	if got, err = o.options("create", file(text), []string{"img"}); err != nil || got.Description != "d" || len(got.Profiles) != 1 || got.Profiles[0] != "p2" {
+		t.Errorf("flags over the file: %+v, %v", got, err)
+	}
+	for _, empty := range []string{"", "\n", "# nothing\n"} {
+		if got, err = (&createOptions{}).options("create", file(empty), []string{"img"}); err != nil || got.Profiles != nil || len(got.Config) > 0 {
+			t.Errorf("%q: %+v, %v", empty, got, err)
+		}
+	}
+	for _, bad := range []string{"web1\nweb2\n", "confg: {}\n", "stateful: true\n", "config: [\n", "#" + strings.Repeat("x", maxValue)} {
+		if _, err = (&createOptions{}).options("create", file(bad), []string{"img"}); err == nil {
+			t.Errorf("%.20q is taken", bad)
+		}
+	}
+	// The shell has read a line of it: the rest is the shell's.
+	list := file("web1\nweb2\n")
+	if _, err := list.Seek(5, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = (&createOptions{}).options("create", list, []string{"img", "web1"}); err != nil {
+		t.Error(err)
+	}
+	if rest, err := io.ReadAll(list); err != nil || string(rest) != "web2\n" {
+		t.Errorf("left in the list: %q, %v", rest, err)
+	}
+}
+
+func TestFlagIsNoNumber(t *testing.T) {
+	for line, want := range map[string]string{
+		"exec --user root c1 -- id":          `--user: "root" is not a number that it can be`,
+		"exec --group=-1 c1 -- id":           `--group: "-1" is not a number that it can be`,
+		"stop --timeout 1e99999 c1":          `--timeout: "1e99999" is not a number that it can be`,
+		"top --refresh 99999999999999999999": `--refresh: "99999999999999999999" is not a number that it can be`,
+	} {
+		e, _, _ := testEnv(t)
+		err := e.main(t.Context(), append([]string{"poolctl", "--root", t.TempDir()}, strings.Fields(line)...))
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", line, err, want)
+		}
 	}
 }
 

@@ -56,6 +56,49 @@ func TestTemplateBusybox(t *testing.T) {
 	h.ok("image", "delete", "of-bb")
 }
 
+// TestCreateOfFile gives what config show printed of one instance to another, in another pool's stead; what a file says
+// is checked as the flags are.
+func TestCreateOfFile(t *testing.T) {
+	h := newHost(t).withPool()
+	of := func(text string, args ...string) result {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "c.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := h.command(t.Context(), args...)
+		cmd.Args = append([]string{"sh", "-c", `exec "$0" "$@" < ` + path, h.program}, args...)
+		cmd.Path = "/bin/sh"
+		return h.finish(cmd, "")
+	}
+	h.ok("create", "--empty", "c1", "--config", "user.k=v", "--device", "root,size=64MiB", "--description", "the first")
+	text := h.ok("config", "show", "c1")
+	if r := of(text, "create", "--empty", "c2", "-c", "user.l=w"); r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	got := h.ok("config", "show", "c2")
+	for _, want := range []string{"user.k: v\n", "user.l: w\n", "size: 64MiB\n", "description: the first\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+	if a, b := h.ok("config", "get", "c1", "volatile.uuid"), h.ok("config", "get", "c2", "volatile.uuid"); a == b {
+		t.Errorf("both are %q", a)
+	}
+	for bad, want := range map[string]string{
+		"config: {limits.cpu: abc}\n":                            `cannot create instance "?c3"?: limits.cpu=abc`,
+		"devices: {d: {type: disk, path: /x}}\n":                 `cannot create instance c3: device d: it has no source`,
+		"devices: {p: {type: proxy}}\n":                          `cannot create instance c3: device p: there is no type proxy: .*\nhint: poolctl network forward`,
+		"profiles: [nosuch]\n":                                   `cannot create instance c3: cannot find profile "nosuch"`,
+		"confg: {}\n":                                            `cannot create an instance of what is on the input: line 1: unknown field "confg"`,
+		"devices: {root: {type: disk, path: /, pool: nosuch}}\n": `nosuch`,
+	} {
+		h.failed(of(bad, "create", "--empty", "c3"), 1, want)
+	}
+	h.fails(2, `--empty and --template exclude each other`, "create", "--empty", "--template", "none", "c3")
+	h.ok("delete", "c1", "c2")
+}
+
 // TestTemplateNone makes an empty root, which becomes a system by what is put into it.
 func TestTemplateNone(t *testing.T) {
 	h := newHost(t).withPool()
