@@ -19,7 +19,7 @@ func filePullCommand(e *env) *cli.Command {
 		Name: "pull", Usage: "copy files out of instances", ArgsUsage: "INSTANCE/PATH... TARGET",
 		Description: example("TARGET is a directory when it ends with a slash, is one, or several are pulled; \"-\" is standard output. The files\n"+
 			"become those of whoever pulls them, with their modes but without set-id bits. With --recursive directories are copied with\n"+
-			"all that is in them, below TARGET.",
+			"all that is in them, below TARGET, which is made if it is missing.",
 			"poolctl file pull c1/etc/os-release -", "poolctl file pull --recursive c1/var/log logs/"),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Usage: "copy directories too", Destination: &p.recursive},
@@ -37,10 +37,14 @@ func filePullCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return each(ctx, sources, func(ctx context.Context, word string) error {
+			err = each(ctx, sources, func(ctx context.Context, word string) error {
 				g := guestPathOf(word)
 				return withFiles(ctx, s, "pull", g, func(files *pool.Files) error { return p.pull(ctx, files, g, target, into) })
 			})
+			if err != nil && p.made {
+				_ = os.Remove(target) // unless something has come into it
+			}
+			return err
 		}),
 	}
 }
@@ -49,6 +53,7 @@ func filePullCommand(e *env) *cli.Command {
 type filePull struct {
 	e                     *env
 	recursive, createDirs bool
+	made                  bool // the target is a directory that was not there before
 }
 
 // isDir says whether the files go into the target, and makes what is missing.
@@ -57,11 +62,18 @@ func (p *filePull) isDir(sources []string, target string) (bool, error) {
 		return false, nil
 	}
 	info, err := os.Stat(target)
-	into := err == nil && info.IsDir() || strings.HasSuffix(target, "/") || p.recursive
+	into := err == nil && info.IsDir() || strings.HasSuffix(target, "/") || p.recursive || errors.Is(err, fs.ErrNotExist) && len(sources) > 1
 	if len(sources) > 1 && !into {
 		return false, badUsage("file pull", "several files cannot become one: %s is not a directory", target)
 	}
 	if !p.createDirs {
+		if errors.Is(err, fs.ErrNotExist) && (p.recursive || len(sources) > 1) { // it cannot be meant as a file
+			if err := os.Mkdir(target, 0o755); err != nil { //nolint:gosec // as mkdir would make it
+				return into, &noDirectoryError{target, err}
+			}
+			p.made = true
+			return into, nil
+		}
 		return into, nil
 	}
 	dir := target
@@ -97,3 +109,22 @@ func (p *filePull) pull(ctx context.Context, files *pool.Files, g guestPath, tar
 	}
 	return files.PullTree(ctx, g.path, target)
 }
+
+// noDirectoryError is a directory to pull into that could not be made.
+type noDirectoryError struct {
+	dir   string
+	cause error
+}
+
+func (e *noDirectoryError) Error() string {
+	var pathErr *fs.PathError
+	if errors.As(e.cause, &pathErr) {
+		return "cannot make the directory " + e.dir + ": " + pathErr.Err.Error()
+	}
+	return e.cause.Error()
+}
+
+func (e *noDirectoryError) Unwrap() error { return e.cause }
+
+// Hint is the line to print below the error.
+func (e *noDirectoryError) Hint() string { return "--create-dirs makes those above it too" }

@@ -76,6 +76,16 @@ func TestFiles(t *testing.T) {
 					t.Errorf("%s: %q, %v", path, got, err)
 				}
 			}
+			missing := filepath.Join(out, "missing")
+			h.fails(1, `cannot pull `+c+`/nosuch: no such file`, "file", "pull", "-r", c+"/nosuch", missing)
+			if _, err := os.Stat(missing); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("a failed pull has left %v", err)
+			}
+			h.ok("file", "pull", "-r", c+"/srv/deep", missing)
+			if got, err := os.ReadFile(filepath.Join(missing, "deep/note")); err != nil || string(got) != "edited" {
+				t.Errorf("%q, %v", got, err)
+			}
+			h.fails(1, `cannot make the directory `+missing+`/a/b: no such file.*\nhint: --create-dirs`, "file", "pull", "-r", c+"/srv/deep", missing+"/a/b")
 			h.fails(1, `cannot create `+c+`/srv/abs: .*exists`, "file", "create", c+"/srv/abs")
 			h.fails(1, `cannot delete `+c+`/srv: directory not empty`, "file", "delete", c+"/srv")
 			h.fails(1, `is a directory: --recursive`, "file", "pull", c+"/srv", out)
