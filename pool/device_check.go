@@ -74,8 +74,6 @@ func (s *System) checkDevice(name string, dev map[string]string) (err error) {
 		err = s.checkNIC(dev)
 	case dev["type"] == "none":
 		err = checkKeys(dev)
-	case dev["type"] == "proxy":
-		err = withHint(errors.New("there is no type proxy: nothing runs that could pass connections on"), "poolctl network forward publishes ports of the host for instances")
 	default:
 		err = withHint(fmt.Errorf("type %q is unknown", dev["type"]), "the types are %s", deviceTypes())
 	}

@@ -15,7 +15,7 @@ type RebuildOptions struct {
 	Name  string
 	Image string // [REMOTE:]IMAGE; "" = the one that it was made of
 	Empty bool   // an empty root instead of an image
-	Force bool   // stop it first when it runs, and start it again
+	Force bool   // stop it first when it runs, and start it again unless Empty
 	// Progress is called while the image is pulled.
 	Progress func(Progress)
 }
@@ -57,7 +57,7 @@ func (s *System) Rebuild(ctx context.Context, o RebuildOptions) (err error) {
 		}
 	}
 	err = s.rebuildStopped(ctx, in, image)
-	if running {
+	if running && !o.Empty { // there is nothing to start
 		again := context.WithoutCancel(ctx)
 		if rec, rerr := in.Instance(o.Name); rerr == nil {
 			in.rec = rec

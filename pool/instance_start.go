@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -102,6 +104,9 @@ func (s *System) applyTemplates(ctx context.Context, in *lockedInstance) (err er
 	inst := images.TemplateInstance{
 		Name: in.rec.Name, Type: "container", Architecture: in.rec.Architecture, Ephemeral: in.rec.Ephemeral,
 		Config: in.rec.ExpandedConfig, Devices: in.rec.ExpandedDevices, Properties: map[string]string{},
+	}
+	if _, err := os.Lstat(filepath.Join(in.InstancePath(in.rec.Name), "metadata.yaml")); errors.Is(err, fs.ErrNotExist) {
+		return nil // an empty root, ours or LXD's
 	}
 	view, err := openRootView(filepath.Join(in.InstancePath(in.rec.Name), "rootfs"), in.rec.Config)
 	if err != nil {

@@ -16,7 +16,7 @@ func rebuildCommand(e *env) *cli.Command {
 			"poolctl rebuild images:alpine/3.20 c1", "poolctl rebuild --empty c1"),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "empty", Usage: "an empty root, without an image", Destination: &empty},
-			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "stop it first if it runs, and start it again", Destination: &force},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "stop it first if it runs, and start it again unless --empty", Destination: &force},
 		},
 		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) (err error) {
 			o := pool.RebuildOptions{Name: args[len(args)-1], Empty: empty, Force: force}
