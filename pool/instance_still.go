@@ -62,8 +62,10 @@ func (s *System) recoverStill(_ context.Context, e *journal.Entry) error {
 		return err
 	}
 	live, err := s.runningInstance(args.Instance)
-	if err != nil {
-		return nil // it has ended
+	if errors.Is(err, runtime.ErrNotRunning) {
+		return nil
+	} else if err != nil {
+		return err
 	}
 	return errors.Join(live.Resume(), live.Close())
 }

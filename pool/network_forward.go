@@ -12,10 +12,11 @@ import (
 	"poolctl/pool/state"
 )
 
-// NetworkForward and NetworkForwardPort are an address of the host that is
-// published for instances on a network.
 type (
-	NetworkForward     = state.NetworkForward
+	// NetworkForward is an address of the host that is published for instances on
+	// a network.
+	NetworkForward = state.NetworkForward
+	// NetworkForwardPort is where one or more of its ports lead.
 	NetworkForwardPort = state.NetworkForwardPort
 )
 

@@ -164,9 +164,9 @@ func (s *System) forgetIdentity(in *lockedInstance, before map[string]string, na
 // releaseNIC gives back the addresses that are reserved for a nic.
 func (s *System) releaseNIC(rec tree.Instance, name string, dev map[string]string) error {
 	hwaddr := nicHWAddr(rec.Config, name, dev)
-	net, err := s.dir.LoadNetwork(nicBridge(dev))
-	if hwaddr == "" || err != nil {
-		return nil // on no network, or that is gone with its reservations
+	net, lerr := s.dir.LoadNetwork(nicBridge(dev))
+	if hwaddr == "" || lerr != nil { // on no network, or that is gone with its reservations
+		return nil
 	}
 	bridge, err := s.bridge(net)
 	if err != nil {

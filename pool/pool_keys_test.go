@@ -23,7 +23,7 @@ func TestPoolKeyValues(t *testing.T) {
 		{"volume.security.unmapped", "true", "x"},
 		{"volume.snapshots.expiry", "3d|1m 2w|1M 2H 3d 4w 5m 6y", "3|d|3x|1d 2d|-1d|0d| "},
 		{"volume.snapshots.pattern", "snap%d|{{ creation_date|date:'2006-01-02' }}", ""},
-		{"volume.snapshots.schedule", "@daily|@hourly, @weekly|0 6 * * *|*/10 1-5 1,15 jan-mar mon|59 23 31 12 6", "@never|* * * *|60 * * * *|* 24 * * *|* * 0 * *|* * * 13 *|* * * * 8|*/0 * * * *|5-1 * * * *|a * * * *|@daily,@weekly"},
+		{"volume.snapshots.schedule", "@never|@daily|@hourly, @weekly|0 6 * * *|*/10 1-5 1,15 jan-mar mon|59 23 31 12 6", "* * * *|60 * * * *|* 24 * * *|* * 0 * *|* * * 13 *|* * * * 8|*/0 * * * *|5-1 * * * *|a * * * *|@daily,@weekly"},
 		{"user.anything at all", "x", ""},
 	} {
 		k, err := findPoolKey(c.key)

@@ -75,7 +75,7 @@ func onUsageError(command string) cli.OnUsageErrorFunc {
 	return func(_ *cli.Context, err error, _ bool) error {
 		message := err.Error()
 		if m := badNumber().FindStringSubmatch(message); m != nil {
-			message = fmt.Sprintf("--%s: %s is not a number that it can be", m[2], m[1])
+			message = fmt.Sprintf("invalid value %s for --%s: not a number, or one out of range", m[1], m[2])
 		}
 		return &args.UsageError{Command: command, Message: message}
 	}

@@ -20,8 +20,8 @@ const inputHelp = "A file on the\ninput (< FILE, not a pipe) is YAML like that o
 // end, and in `while read NAME; do poolctl create IMAGE $NAME; done < LIST` the
 // rest of the list is for the shell.
 func putOnInput(stdin *os.File) (pool.InstancePut, error) {
-	info, err := stdin.Stat()
-	if err != nil || !info.Mode().IsRegular() { // it may be closed
+	info, serr := stdin.Stat()
+	if serr != nil || !info.Mode().IsRegular() { // it may be closed
 		return pool.InstancePut{}, nil
 	}
 	if at, err := stdin.Seek(0, io.SeekCurrent); err != nil || at != 0 {

@@ -121,10 +121,10 @@ func TestCreateOptionsOnInput(t *testing.T) {
 
 func TestFlagIsNoNumber(t *testing.T) {
 	for line, want := range map[string]string{
-		"exec --user root c1 -- id":          `--user: "root" is not a number that it can be`,
-		"exec --group=-1 c1 -- id":           `--group: "-1" is not a number that it can be`,
-		"stop --timeout 1e99999 c1":          `--timeout: "1e99999" is not a number that it can be`,
-		"top --refresh 99999999999999999999": `--refresh: "99999999999999999999" is not a number that it can be`,
+		"exec --user root c1 -- id":          `invalid value "root" for --user: not a number, or one out of range`,
+		"exec --group=-1 c1 -- id":           `invalid value "-1" for --group: not a number, or one out of range`,
+		"stop --timeout 1e99999 c1":          `invalid value "1e99999" for --timeout: not a number, or one out of range`,
+		"top --refresh 99999999999999999999": `invalid value "99999999999999999999" for --refresh: not a number, or one out of range`,
 	} {
 		e, _, _ := testEnv(t)
 		err := e.main(t.Context(), append([]string{"poolctl", "--root", t.TempDir()}, strings.Fields(line)...))

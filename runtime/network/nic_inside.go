@@ -1,7 +1,6 @@
 package network
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -105,15 +104,6 @@ func addRoute(h *netlink.Handle, link netlink.Link, dst netip.Prefix, table int)
 	}
 	if err := h.RouteAdd(r); err != nil {
 		return fmt.Errorf("cannot add a route to %s by %s: %w", dst, link.Attrs().Name, err)
-	}
-	return nil
-}
-
-// dropRoute takes such a route away; that it is not there is no error.
-func dropRoute(h *netlink.Handle, link netlink.Link, dst netip.Prefix) error {
-	err := h.RouteDel(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(dst)})
-	if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("cannot remove the route to %s by %s: %w", dst, link.Attrs().Name, err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -59,7 +60,7 @@ func rate(t *testing.T, pid int, n NIC, gateway string, toGuest bool) float64 {
 			k, err := to.Read(buf)
 			bytes += k
 			if err != nil {
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					t.Error(err)
 				}
 				return bytes
