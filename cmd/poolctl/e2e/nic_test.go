@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -191,6 +192,10 @@ func TestNICs(t *testing.T) {
 	}
 	h.eventually(`STOPPED`, "list", "c1")
 	h.ok("list")
+	// The supervisor that took the place of the killed one cleans up: nobody waits for it.
+	for end := time.Now().Add(10 * time.Second); hostNetwork(t, parent, peer) != before && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
 	if after := hostNetwork(t, parent, peer); after != before {
 		t.Errorf("after a kill:\n%s\nbefore:\n%s", after, before)
 	}
