@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 
+	"poolctl/pool/state"
 	"poolctl/pool/tree"
 	"poolctl/runtime"
 	"poolctl/runtime/network"
@@ -164,9 +166,15 @@ func (s *System) forgetIdentity(in *lockedInstance, before map[string]string, na
 // releaseNIC gives back the addresses that are reserved for a nic.
 func (s *System) releaseNIC(rec tree.Instance, name string, dev map[string]string) error {
 	hwaddr := nicHWAddr(rec.Config, name, dev)
-	net, lerr := s.dir.LoadNetwork(nicBridge(dev))
-	if hwaddr == "" || lerr != nil { // on no network, or that is gone with its reservations
+	on := nicBridge(dev)
+	if hwaddr == "" || on == "" {
 		return nil
+	}
+	net, err := s.dir.LoadNetwork(on)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, state.ErrInvalidName) {
+		return nil // a bridge of the host's, or the network is gone with its reservations
+	} else if err != nil {
+		return err
 	}
 	bridge, err := s.bridge(net)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"poolctl/pool"
 )
 
@@ -20,9 +22,11 @@ const inputHelp = "A file on the\ninput (< FILE, not a pipe) is YAML like that o
 // end, and in `while read NAME; do poolctl create IMAGE $NAME; done < LIST` the
 // rest of the list is for the shell.
 func putOnInput(stdin *os.File) (pool.InstancePut, error) {
-	info, serr := stdin.Stat()
-	if serr != nil || !info.Mode().IsRegular() { // it may be closed
+	info, err := stdin.Stat()
+	if errors.Is(err, unix.EBADF) || err == nil && !info.Mode().IsRegular() { // it may be closed
 		return pool.InstancePut{}, nil
+	} else if err != nil {
+		return pool.InstancePut{}, fmt.Errorf("cannot read the input: %w", err)
 	}
 	if at, err := stdin.Seek(0, io.SeekCurrent); err != nil || at != 0 {
 		return pool.InstancePut{}, err
