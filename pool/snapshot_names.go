@@ -1,14 +1,14 @@
 package pool
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/flosch/pongo2/v6"
-
+	"poolctl/images/template"
 	"poolctl/pool/tree"
 )
 
@@ -19,11 +19,11 @@ const defaultPattern = "snap%d"
 // a pongo2 template that knows creation_date, with %d as the number after the
 // highest one of those there are. Without %d, a name that is taken gets "-0", "-1"
 // and so on appended, as in Incus.
-func nextSnapshotName(pattern string, now time.Time, names []string) (string, error) {
+func nextSnapshotName(ctx context.Context, pattern string, now time.Time, names []string) (string, error) {
 	if pattern == "" {
 		pattern = defaultPattern
 	}
-	name, err := renderPattern(pattern, now)
+	name, err := renderPattern(ctx, pattern, now)
 	if err != nil {
 		return "", err
 	}
@@ -49,28 +49,19 @@ func nextSnapshotName(pattern string, now time.Time, names []string) (string, er
 
 // checkPattern takes what nextSnapshotName can make a name of.
 func checkPattern(pattern string) error {
-	_, err := nextSnapshotName(pattern, time.Now(), nil)
+	_, err := nextSnapshotName(context.Background(), pattern, time.Now(), nil)
 	return err
 }
 
-// renderPattern fills a pattern in. Tags that read files are not known in it.
-func renderPattern(pattern string, now time.Time) (string, error) {
+// renderPattern fills a pattern in, as a template of an image is: within limits, since
+// the pattern may be that of an instance or a pool that comes from elsewhere.
+func renderPattern(ctx context.Context, pattern string, now time.Time) (string, error) {
 	if !strings.ContainsAny(pattern, "{}") {
 		return pattern, nil
 	}
-	set := pongo2.NewSet("pattern", pongo2.MustNewLocalFileSystemLoader(""))
-	for _, tag := range []string{"extends", "include", "import", "ssi"} {
-		if err := set.BanTag(tag); err != nil {
-			return "", err
-		}
-	}
-	t, err := set.FromString("{% autoescape off %}" + pattern + "{% endautoescape %}")
-	if err != nil {
-		return "", fmt.Errorf("cannot read the pattern: %w", err)
-	}
-	out, err := t.Execute(pongo2.Context{"creation_date": now})
+	out, err := template.Render(ctx, []byte(pattern), template.Data{CreationDate: now})
 	if err != nil {
 		return "", fmt.Errorf("cannot fill in the pattern: %w", err)
 	}
-	return out, nil
+	return string(out), nil
 }

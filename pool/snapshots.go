@@ -55,7 +55,7 @@ func (s *System) snapshotLocked(ctx context.Context, in *lockedInstance, o Snaps
 	}
 	name := o.Name
 	if err == nil && name == "" {
-		name, err = nextSnapshotName(config[snapshotPatternKey], now, instanceSnapshotNames(in.rec))
+		name, err = nextSnapshotName(ctx, config[snapshotPatternKey], now, instanceSnapshotNames(in.rec))
 	}
 	if err != nil {
 		return "", fmt.Errorf("cannot create a snapshot of %s: %w", o.Instance, err)

@@ -38,7 +38,7 @@ func (s *System) CreateVolumeSnapshot(ctx context.Context, o VolumeSnapshotOptio
 		expires = addExpiry(now, span)
 	}
 	if name = o.Name; name == "" {
-		if name, err = nextSnapshotName(v.vol.Config[snapshotPatternKey], now, snapshotNames(v.vol)); err != nil {
+		if name, err = nextSnapshotName(ctx, v.vol.Config[snapshotPatternKey], now, snapshotNames(v.vol)); err != nil {
 			return "", fmt.Errorf("cannot create a snapshot of volume %s: %w", v.vol.Name, err)
 		}
 	}

@@ -372,7 +372,7 @@ func TestVolumeNextName(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for pattern, want := range map[string]string{"": "snap3", "a%db": "a0b", "fixed": "fixed", "snap1": "snap1-0", "{{creation_date|date:\"2006-01-02\"}}": "2026-01-02"} {
 		v := tree.Volume{Config: map[string]string{"snapshots.pattern": pattern}, Snapshots: []tree.VolumeSnapshot{{Name: "snap1"}, {Name: "snap2"}, {Name: "snapx"}}}
-		if got, err := nextSnapshotName(v.Config[snapshotPatternKey], now, snapshotNames(v)); got != want || err != nil {
+		if got, err := nextSnapshotName(t.Context(), v.Config[snapshotPatternKey], now, snapshotNames(v)); got != want || err != nil {
 			t.Errorf("%q: %q, %v; want %q", pattern, got, err, want)
 		}
 	}

@@ -2,6 +2,7 @@ package template
 
 import (
 	"strings"
+	"time"
 
 	"github.com/flosch/pongo2/v6"
 )
@@ -15,6 +16,8 @@ type Data struct {
 	Config     map[string]string            `json:"config"`
 	Devices    map[string]map[string]string `json:"devices"`
 	Properties map[string]string            `json:"properties"`
+	// CreationDate is what a snapshot's pattern knows, and nothing else.
+	CreationDate time.Time `json:"creation_date,omitzero"`
 }
 
 // context makes pongo2's context. "container" is the older name of "instance".
@@ -24,6 +27,9 @@ func (d *Data) context() pongo2.Context {
 			return pongo2.AsValue(strings.TrimRight(v, "\r\n"))
 		}
 		return pongo2.AsValue(fallback.String())
+	}
+	if !d.CreationDate.IsZero() {
+		return pongo2.Context{"creation_date": d.CreationDate}
 	}
 	return pongo2.Context{
 		"trigger":    d.Trigger,

@@ -71,7 +71,7 @@ type noLoader struct{}
 
 func (noLoader) Abs(_, name string) string { return name }
 func (noLoader) Get(string) (io.Reader, error) {
-	return nil, errors.New("templates of images cannot refer to other files")
+	return nil, errors.New("templates cannot refer to other files")
 }
 
 // execute renders in this process. pongo2 panics on some inputs: that is an error
