@@ -298,7 +298,7 @@ func FuzzVolumeRecord(f *testing.F) {
 		}
 		again, err := encodeVolumeRecord(rec)
 		if err != nil {
-			t.Skip() // a year that JSON has no form for
+			return // a year that JSON has no form for
 		}
 		if got, err := decodeVolumeRecord(again); err != nil || got.Description != rec.Description || len(got.Snapshots) != len(rec.Snapshots) || !slices.Equal(slices.Sorted(maps.Keys(got.Config)), slices.Sorted(maps.Keys(rec.Config))) {
 			t.Errorf("%+v, %v; want %+v", got, err, rec)
