@@ -101,7 +101,7 @@ func (s *System) Doctor(ctx context.Context, o DoctorOptions) ([]Finding, error)
 		d.network(name)
 	}
 	d.strayNetworks(networks)
-	d.nicRules()
+	d.instanceRules()
 	d.strayRules()
 	d.strayDisks(pools)
 	d.strayMountPoints(pools)

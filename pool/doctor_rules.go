@@ -31,11 +31,11 @@ func (d *doctor) networkRules(object string, bridge network.Bridge, f Finding) {
 	}
 }
 
-// nicRules tells of filters and limits of running instances' interfaces that are not
-// there as they should be.
-func (d *doctor) nicRules() {
+// instanceRules tells of filters and limits of running instances' interfaces, and of what
+// their proxy devices publish, that are not there as they should be.
+func (d *doctor) instanceRules() {
 	for _, in := range d.running {
-		nics, err := d.runningNICs(in)
+		nics, published, err := d.runningRules(in)
 		if err != nil {
 			continue // it has just ended
 		}
@@ -44,15 +44,27 @@ func (d *doctor) nicRules() {
 			if err != nil {
 				d.failed("instance "+in, err)
 			} else if !kept {
-				d.add(Finding{
-					Severity: SeverityWarning, Object: "instance " + in,
-					Problem: "the firewall rules of " + n.Device + " are not there as they should be: its filters and limits fail",
-					Remedy:  "poolctl doctor --fix", does: "its rules were set",
-					fix: func(context.Context) error { return n.Rule() },
-				})
+				d.lostRules(in, "the firewall rules of "+n.Device+" are not there as they should be: its filters and limits fail",
+					func(context.Context) error { return n.Rule() })
+			}
+		}
+		for _, p := range published {
+			kept, err := p.Applied()
+			if err != nil {
+				d.failed("instance "+in, err)
+			} else if !kept {
+				d.lostRules(in, "the firewall rules of its proxy devices are not there as they should be: their ports lead nowhere",
+					func(ctx context.Context) error { return d.mendProxyRules(ctx, in) })
 			}
 		}
 	}
+}
+
+func (d *doctor) lostRules(instance, problem string, fix func(context.Context) error) {
+	d.add(Finding{
+		Severity: SeverityWarning, Object: "instance " + instance, Problem: problem, Remedy: "poolctl doctor --fix",
+		does: "its rules were set", fix: fix,
+	})
 }
 
 // strayRules tells of firewall rules that were made for interfaces which are gone.

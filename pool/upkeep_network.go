@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"syscall"
 	"time"
 
@@ -32,8 +33,15 @@ func lookAfter(about string, saved json.RawMessage, highest []uint64) (runtime.L
 		out.Due = out.Due || due
 		out.Conditions = append(out.Conditions, conditions...)
 	}
-	due, conditions := s.lookNICRules(of.Instance)
+	due, conditions := s.lookInstanceRules(of.Instance)
 	out.Due, out.Conditions = out.Due || due, append(out.Conditions, conditions...)
+	for _, file := range runtime.NetworkFiles(s.instanceRunDir(of.Instance)) {
+		info, err := os.Stat(file)
+		if err != nil {
+			info = nil
+		}
+		out.Conditions = append(out.Conditions, runtime.FileChanges(file, info))
+	}
 	return out, nil
 }
 
@@ -145,8 +153,8 @@ func mendNetworks(ctx context.Context, about string) error {
 		}
 		errs = append(errs, s.mendNetwork(ctx, of.Instance, n.bridge.Name))
 	}
-	if due, _ := s.lookNICRules(of.Instance); due {
-		errs = append(errs, s.mendNICRules(ctx, of.Instance))
+	if due, _ := s.lookInstanceRules(of.Instance); due {
+		errs = append(errs, s.mendInstanceRules(ctx, of.Instance))
 	}
 	return errors.Join(errs...)
 }

@@ -160,6 +160,12 @@ func unpin(runDir string) error {
 	return nil
 }
 
+// NetworkFiles are those of a run directory that are replaced when the interfaces or the
+// proxy devices of an instance change.
+func NetworkFiles(runDir string) []string {
+	return []string{filepath.Join(runDir, nicsFile), filepath.Join(runDir, proxiesFile)}
+}
+
 // NICs are the interfaces that the instance was given.
 func (i *Instance) NICs() ([]network.NIC, error) { return loadNICs(i.dir) }
 

@@ -1,6 +1,8 @@
 package runtime
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,11 +23,21 @@ func hasNAT(list []liveProxy) bool {
 }
 
 // applyNAT has the kernel translate addresses for the devices in the list, and for no
-// others, of the instance of a run directory, with the interfaces that it has now.
+// others, of the instance of a run directory.
 func applyNAT(runDir string, list []liveProxy) error {
+	rules, err := natRules(runDir, list)
+	for _, r := range rules {
+		err = errors.Join(err, r.Apply())
+	}
+	return err
+}
+
+// natRules are the rules for the devices in the list, of each interface that the instance
+// has now with an end on the host.
+func natRules(runDir string, list []liveProxy) ([]firewall.Published, error) {
 	nics, err := loadNICs(runDir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	forwards := make([][]firewall.Forward, len(nics))
 	for _, p := range list {
@@ -39,25 +51,48 @@ func applyNAT(runDir string, list []liveProxy) error {
 			}
 		}
 		if at < 0 {
-			return fmt.Errorf("device %s: no interface of the instance has the address %s", p.Device.Name, p.Device.Connect.IP)
+			return nil, fmt.Errorf("device %s: no interface of the instance has the address %s", p.Device.Name, p.Device.Connect.IP)
 		}
 		forwards[at] = append(forwards[at], forwardsOf(p.Device)...)
 	}
+	var rules []firewall.Published
 	for i, n := range nics {
-		if n.HostName == "" { // no end of it is on the host
+		if n.HostName == "" {
 			continue
 		}
-		var subnets []netip.Prefix
+		r := firewall.Published{Link: n.HostName, Forwards: forwards[i]}
 		for _, s := range []netip.Prefix{n.IPv4, n.IPv6} {
 			if s.IsValid() {
-				subnets = append(subnets, s.Masked())
+				r.Subnets = append(r.Subnets, s.Masked())
 			}
 		}
-		if err := firewall.ApplyForwards(n.HostName, subnets, forwards[i]); err != nil {
-			return err
-		}
+		rules = append(rules, r)
 	}
-	return nil
+	return rules, nil
+}
+
+// ProxyRules are those of nftables for the proxy devices that the kernel translates
+// addresses for.
+func (i *Instance) ProxyRules() ([]firewall.Published, error) {
+	list, err := loadProxies(i.dir)
+	if err != nil || !hasNAT(list) {
+		return nil, err
+	}
+	return natRules(i.dir, list)
+}
+
+// MendProxyRules makes those anew that are not as they should be.
+func (i *Instance) MendProxyRules(ctx context.Context) error {
+	unlock, err := lockProxies(ctx, i.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	list, err := loadProxies(i.dir)
+	if err != nil || !hasNAT(list) {
+		return err
+	}
+	return applyNAT(i.dir, list)
 }
 
 // addressesOf are those that an interface has for good.

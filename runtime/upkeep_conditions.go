@@ -56,10 +56,11 @@ func SubvolumeChanges(path string, sec uint64, nsec uint32) Condition {
 	return Condition{kind: 's', a: sec, b: uint64(nsec), path: path}
 }
 
-// TableGone is met when there is no nftables table of that name in a family
-// (NFPROTO_INET, ...; linux/netfilter.h).
-func TableGone(family byte, name string) Condition {
-	return Condition{kind: 'w', a: uint64(family), path: name}
+// ChainChanges is met when nftables has no chain of that name, in a table of a family
+// (NFPROTO_INET, ...; linux/netfilter.h), or it has not that many rules. Names are
+// without spaces.
+func ChainChanges(family byte, table, chain string, rules int) Condition {
+	return Condition{kind: 'c', a: uint64(family), b: uint64(rules), path: table + " " + chain} //nolint:gosec // not negative
 }
 
 // Always is met after a time.

@@ -18,7 +18,7 @@ import (
 //	l   the number of links of the file is not A
 //	f   the file is not inode A of nanosecond B (of its change, modulo 1e9)
 //	s   the subvolume of btrfs was changed, since A seconds and B nanoseconds
-//	w   there is no nftables table PATH of the family A (NFPROTO_*)
+//	c   there is no chain with B rules that PATH names, "TABLE CHAIN" in nftables' family A (NFPROTO_*)
 //	t   always
 const ConditionsFile = "conditions"
 
@@ -38,11 +38,12 @@ type conditions struct {
 	looked int64                 // last
 	peaks  [maxConditions]uint64 // the highest number of each
 	count  int
+	rules  uint32 // the ruleset in which all chains were found as they should be
 }
 
 // load reads the file anew. Without one nothing is looked at any more.
 func (p *process) load() {
-	p.n, p.count, p.loaded = 0, 0, now()
+	p.n, p.count, p.rules, p.loaded = 0, 0, 0, now()
 	if p.Upkeep == 0 {
 		return
 	}
@@ -82,7 +83,8 @@ func (p *process) look() {
 
 // due says whether a condition is met; age is how old they are, in seconds.
 func (c *conditions) due(age uint64) bool {
-	met := false
+	met, all := false, true
+	var rules uint32
 	c.count = 0
 	for from := 0; from < c.n && c.count < maxConditions; {
 		to := from
@@ -94,12 +96,24 @@ func (c *conditions) due(age uint64) bool {
 		}
 		c.text[to] = 0 // the end of the path
 		var l condition
-		if l.read(c.text[from:to+1]) && age >= l.after {
-			met = l.met(&c.peaks[c.count]) || met
+		if l.read(c.text[from : to+1]) {
+			if l.kind == 'c' && rules == 0 {
+				rules = ruleset()
+			}
+			switch {
+			case age < l.after:
+				all = false
+			case l.kind == 'c' && rules != 0 && rules == c.rules: // nothing has changed
+			default:
+				met = l.met(&c.peaks[c.count]) || met
+			}
 		}
 		c.text[to] = '\n'
 		c.count++
 		from = to + 1
+	}
+	if !met && all {
+		c.rules = rules
 	}
 	return met
 }
@@ -151,8 +165,8 @@ func (l *condition) met(peak *uint64) bool {
 	case 's':
 		sec, nsec := changeOf(l.path)
 		return sec != l.a || nsec != l.b
-	case 'w':
-		return tableGone(l.a, l.path)
+	case 'c':
+		return chainDiffers(l.a, l.b, l.path)
 	}
 	return l.kind == 't'
 }

@@ -71,26 +71,40 @@ func (f Forward) Validate() error {
 	return nil
 }
 
-// ApplyForwards makes forwards the ones that belong to an instance's interface,
-// whose host end is link, in place of those it had: those of its proxy devices
-// with nat=true. subnets are the networks that the targets are in. Without any
-// forward the rules are removed. Remove(link) takes them away too.
-func ApplyForwards(link string, subnets []netip.Prefix, forwards []Forward) error {
-	for _, f := range forwards {
+// Published are the forwards that belong to an instance's interface: those of its
+// proxy devices with nat=true. Remove(Link) takes their rules away too.
+type Published struct {
+	// Link is the host end of the interface.
+	Link string
+	// Subnets are the networks that the targets are in.
+	Subnets  []netip.Prefix
+	Forwards []Forward
+}
+
+// Apply makes the kernel's rules what p says, in one transaction; without any forward
+// there are none.
+func (p Published) Apply() error {
+	for _, f := range p.Forwards {
 		if err := f.Validate(); err != nil {
 			return err
 		}
 	}
-	t := table{family: nftables.TableFamilyINet, name: tableName(link)}
-	back := postrouting()
-	t.chains = forwardChains(forwards, subnets, back)
-	if len(t.chains) > 0 {
-		t.chains = append(t.chains, back)
-		if err := Hairpin(link); err != nil {
+	if len(p.Forwards) > 0 {
+		if err := Hairpin(p.Link); err != nil {
 			return err
 		}
 	}
-	return t.apply()
+	return p.table().apply()
+}
+
+func (p Published) table() table {
+	t := table{family: nftables.TableFamilyINet, name: tableName(p.Link)}
+	back := postrouting()
+	t.chains = forwardChains(p.Forwards, p.Subnets, back)
+	if len(back.rules) > 0 {
+		t.chains = append(t.chains, back)
+	}
+	return t
 }
 
 // forwardChains are the chains that translate destinations, before routing and

@@ -112,7 +112,7 @@ func TestForwards(t *testing.T) {
 			for _, byNIC := range []bool{false, true} { // as the network's, as the interface's
 				w.a.Forwards = nil
 				if byNIC {
-					check(t, ApplyForwards(w.a1.link, []netip.Prefix{w.a.IPv4.Address.Masked(), w.a.IPv6.Address.Masked()}, forwards))
+					check(t, Published{w.a1.link, []netip.Prefix{w.a.IPv4.Address.Masked(), w.a.IPv6.Address.Masked()}, forwards}.Apply())
 				} else {
 					w.a.Forwards = forwards
 				}
@@ -139,7 +139,7 @@ func TestForwards(t *testing.T) {
 					// Outside the published ports the host itself answers.
 					w.outside.asks(t, "tcp", to, 7000, "7000 "+pick(w.outside.v4, w.outside.v6))
 				}
-				check(t, ApplyForwards(w.a1.link, nil, nil))
+				check(t, Published{Link: w.a1.link}.Apply())
 			}
 		})
 	}

@@ -181,7 +181,7 @@ func TestForwardValidate(t *testing.T) {
 		if f.Validate() == nil {
 			t.Errorf("%s is accepted: %+v", name, f)
 		}
-		if ApplyForwards("none", nil, []Forward{f}) == nil {
+		if (Published{Link: "none", Forwards: []Forward{f}}).Apply() == nil {
 			t.Errorf("%s is applied: %+v", name, f)
 		}
 	}
