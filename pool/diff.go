@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"poolctl/btrfs/diff"
+	"poolctl/pool/tree"
 	"poolctl/runtime"
 )
 
@@ -146,16 +147,16 @@ func (s *System) openDiffSide(ctx context.Context, ref string) (_ diffSide, err 
 			return out, err
 		}
 	} else {
-		present, err := p.FreezeInstance(ctx, name)
+		frozen, err := p.FreezeInstance(ctx, tree.Source{Name: name}, nil, nil)
 		switch {
 		case errors.Is(err, unix.EROFS): // the pool is read-only: nobody writes
 			out.side.Volume = p.InstancePath(name)
 		case err != nil:
 			return out, s.hintFull(p.rec, err)
 		default:
-			out.side.Volume = present.Path
+			out.side.Volume = frozen.Path()
 			out.close = func() error {
-				err := present.Close()
+				err := frozen.Close()
 				s.pruneQgroups(p)
 				return errors.Join(err, p.close())
 			}

@@ -22,7 +22,7 @@ func (s *System) Copy(ctx context.Context, o CopyOptions) (name string, err erro
 	if err := checkNew(o.Name, o.Config); err != nil {
 		return "", err
 	}
-	what := tree.CopyOptions{Source: o.Source, Snapshot: o.Snapshot, Snapshots: !o.InstanceOnly}
+	what := tree.CopyOptions{Source: tree.Source{Name: o.Source, Snapshot: o.Snapshot, Snapshots: !o.InstanceOnly}}
 	p, _, err := s.findInstance(ctx, o.Source)
 	if err != nil {
 		return "", err
@@ -87,13 +87,13 @@ func (s *System) lockNames(ctx context.Context, names ...string) (unlock func(),
 }
 
 // copySource is the record of what is copied, under the caller's lock.
-func (p *openedPool) copySource(o tree.CopyOptions) (rec tree.Instance, err error) {
-	if rec, err = p.Instance(o.Source); errors.Is(err, fs.ErrNotExist) {
-		return rec, fmt.Errorf("instance %q: %w", o.Source, ErrNotFound) // deleted while we waited
+func (p *openedPool) copySource(o tree.Source) (rec tree.Instance, err error) {
+	if rec, err = p.Instance(o.Name); errors.Is(err, fs.ErrNotExist) {
+		return rec, fmt.Errorf("instance %q: %w", o.Name, ErrNotFound) // deleted while we waited
 	}
 	if err == nil && o.Snapshot != "" {
-		rec, err = p.InstanceAt(o.Source, o.Snapshot)
-		err = snapshotError(err, o.Source)
+		rec, err = p.InstanceAt(o.Name, o.Snapshot)
+		err = snapshotError(err, o.Name)
 	}
 	if err == nil {
 		err = rec.Broken
@@ -104,7 +104,7 @@ func (p *openedPool) copySource(o tree.CopyOptions) (rec tree.Instance, err erro
 // copiedRecord is the record of the copy: the source's, with an identity of its
 // own, which what is told of too, and nothing of the source's past.
 func (s *System) copiedRecord(p *openedPool, what *tree.CopyOptions, o CopyOptions) (tree.Instance, error) {
-	source, err := p.copySource(*what)
+	source, err := p.copySource(what.Source)
 	if err != nil {
 		return tree.Instance{}, err
 	}

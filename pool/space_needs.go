@@ -63,7 +63,7 @@ func unpackedSize(compressed int64) int64 {
 // volumeNeed is what a custom volume, or a snapshot of one, takes in another pool
 // with the snapshots of these names: each extent once, as those of snapshots are
 // sent as what differs. What is compressed here may not be there.
-func volumeNeed(ctx context.Context, p *openedPool, from tree.VolumeSource, snapshots []string) (spaceNeed, error) {
+func volumeNeed(ctx context.Context, p *openedPool, from tree.Source, snapshots []string) (spaceNeed, error) {
 	var paths []string
 	add := func(snap string) error {
 		path, err := p.VolumeSnapshotPath(from.Name, snap)

@@ -28,7 +28,7 @@ func (s *System) CopyVolume(ctx context.Context, o CopyVolumeOptions) error {
 
 // ref is what is copied, as the user writes it.
 func (o CopyVolumeOptions) ref() string {
-	return o.Pool + "/" + tree.VolumeSource{Name: customName(o.Volume), Snapshot: o.Snapshot}.Ref()
+	return o.Pool + "/" + tree.Source{Name: customName(o.Volume), Snapshot: o.Snapshot}.Ref()
 }
 
 // copyVolume copies to a new name or, with refresh, to one that is taken.
@@ -61,13 +61,13 @@ func (s *System) copyVolume(ctx context.Context, o CopyVolumeOptions, refresh bo
 // locked, and everything checked.
 type volumeCopy struct {
 	p, target *openedPool
-	from      tree.VolumeSource
+	from      tree.Source
 	v         tree.Volume // the record of the copy
 	close     func() error
 }
 
 func (s *System) openVolumeCopy(ctx context.Context, o CopyVolumeOptions, refresh bool) (c volumeCopy, err error) {
-	c.from = tree.VolumeSource{Name: customName(o.Volume), Snapshot: o.Snapshot, Snapshots: !o.VolumeOnly && o.Snapshot == ""}
+	c.from = tree.Source{Name: customName(o.Volume), Snapshot: o.Snapshot, Snapshots: !o.VolumeOnly && o.Snapshot == ""}
 	if o.Name = customName(o.Name); o.Pool == o.ToPool && c.from.Name == o.Name {
 		return c, fmt.Errorf("volume %s in pool %s: %w", o.Name, o.ToPool, ErrExists)
 	}
@@ -134,7 +134,7 @@ func (s *System) openTwo(ctx context.Context, a, b string) (pa, pb *openedPool, 
 
 // copiedVolume is the record of the copy: the source's with an identity of its
 // own, and the source's snapshots if they are taken along.
-func copiedVolume(p *openedPool, from tree.VolumeSource, o CopyVolumeOptions) (tree.Volume, error) {
+func copiedVolume(p *openedPool, from tree.Source, o CopyVolumeOptions) (tree.Volume, error) {
 	source, err := p.Volume(from.Name)
 	if err == nil {
 		err = source.Broken
@@ -229,7 +229,7 @@ func (c *counter) Write(b []byte) (int, error) {
 }
 
 // copyNeed is what a copy of a volume takes that is to have the record v.
-func copyNeed(ctx context.Context, p, target *openedPool, from tree.VolumeSource, v tree.Volume) (spaceNeed, error) {
+func copyNeed(ctx context.Context, p, target *openedPool, from tree.Source, v tree.Volume) (spaceNeed, error) {
 	if p == target {
 		return sharingNeed("a copy of volume " + from.Ref()), nil
 	}

@@ -54,7 +54,7 @@ func (s *System) exportVolume(ctx context.Context, o ExportVolumeOptions, w io.W
 	for _, sn := range vol.Snapshots {
 		names = append(names, sn.Name)
 	}
-	frozen, err := v.FreezeVolume(ctx, tree.VolumeSource{Name: vol.Name}, names)
+	frozen, err := v.FreezeVolume(ctx, tree.Source{Name: vol.Name}, names)
 	if err != nil {
 		return err
 	}

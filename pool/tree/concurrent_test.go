@@ -70,7 +70,9 @@ func life(ctx context.Context, p *Tree, name string) error {
 		},
 		func() error { return p.RestoreSnapshot(ctx, name, "s", RestoreOptions{}) },
 		func() error { return p.CreateSnapshot(ctx, name, "s2", SnapshotOptions{}) },
-		func() error { return copyInstance(p, name+"-copy", CopyOptions{Source: name, Snapshots: true}) },
+		func() error {
+			return copyInstance(p, name+"-copy", CopyOptions{Source: Source{Name: name, Snapshots: true}})
+		},
 		func() error { return p.DeleteSnapshot(ctx, name, "s") },
 		func() error { return p.DeleteInstance(ctx, name+"-copy") },
 		func() error { return p.DeleteInstance(ctx, name) },

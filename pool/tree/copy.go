@@ -3,29 +3,32 @@ package tree
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 
 	"poolctl/btrfs"
-	"poolctl/pool/crash"
 )
+
+// Source says what is copied or sent: an instance or a custom volume.
+type Source struct {
+	// Name is its name; Snapshot the one of its snapshots that is meant, "" for what it is now.
+	Name, Snapshot string
+	// Snapshots takes the snapshots along. One snapshot has none.
+	Snapshots bool
+}
+
+// Ref is what is meant, as the user writes it: NAME or NAME/SNAPSHOT.
+func (o Source) Ref() string {
+	if o.Snapshot == "" {
+		return o.Name
+	}
+	return o.Name + "/" + o.Snapshot
+}
 
 // CopyOptions say what CopyInstance copies.
 type CopyOptions struct {
-	// Source is the instance; Snapshot the one of its snapshots that is copied, "" for the instance as it is now.
-	Source, Snapshot string
-	// Snapshots takes the snapshots along. One snapshot has none.
-	Snapshots bool
+	Source
 	// Adapt, if not nil, changes the configuration and the devices of every snapshot that is taken along, so that the copy
 	// does not turn into its source when it is restored. It may be called several times for one.
 	Adapt func(config map[string]string, devices map[string]map[string]string)
-}
-
-// Ref is what is copied, as the user writes it: NAME or NAME/SNAPSHOT.
-func (o CopyOptions) Ref() string {
-	if o.Snapshot == "" {
-		return o.Source
-	}
-	return o.Source + "/" + o.Snapshot
 }
 
 // CopyInstance makes an instance, with in as its record, of another one, which may be running, or of a snapshot of one. It
@@ -47,13 +50,13 @@ func (t *Tree) CopyInstance(ctx context.Context, in Instance, o CopyOptions) err
 
 func (t *Tree) copyOrigin(o CopyOptions, name string) (origin, error) {
 	if o.Snapshot != "" {
-		path, err := t.SnapshotPath(o.Source, o.Snapshot)
+		path, err := t.SnapshotPath(o.Name, o.Snapshot)
 		return origin{volume: path, keepLimit: true}, err
 	}
-	if err := checkComponent(o.Source); err != nil {
+	if err := checkComponent(o.Name); err != nil {
 		return origin{}, err
 	}
-	from := origin{volume: t.InstancePath(o.Source), keepLimit: true}
+	from := origin{volume: t.InstancePath(o.Name), keepLimit: true}
 	rec, broken, err := readInstance(from.volume, decodeRecord)
 	if err == nil {
 		err = broken
@@ -61,7 +64,7 @@ func (t *Tree) copyOrigin(o CopyOptions, name string) (origin, error) {
 	if err != nil || !o.Snapshots {
 		return from, err
 	}
-	if from.snapshots, err = t.listSnapshots(o.Source, rec.Snapshots); err != nil {
+	if from.snapshots, err = t.listSnapshots(o.Name, rec.Snapshots); err != nil {
 		return from, err
 	}
 	adapt := o.Adapt
@@ -74,14 +77,8 @@ func (t *Tree) copyOrigin(o CopyOptions, name string) (origin, error) {
 		adapt(s.Config, s.Devices)
 		adapt(s.ExpandedConfig, s.ExpandedDevices)
 	}
-	from.takeSnapshots = func(ctx context.Context, dir string) error {
-		for _, s := range from.snapshots {
-			if err := copySnapshot(ctx, t.snapshotPath(o.Source, s.Name), filepath.Join(dir, s.Name), name, adapt); err != nil {
-				return err
-			}
-			crash.Point("tree.copy.snapshot")
-		}
-		return nil
+	from.takeSnapshot = func(ctx context.Context, snap, path string) error {
+		return copySnapshot(ctx, t.snapshotPath(o.Name, snap), path, name, adapt)
 	}
 	return from, nil
 }

@@ -25,7 +25,7 @@ func TestCopyInstance(t *testing.T) {
 	must(t, err)
 	must(t, os.Mkdir(p.snapshotDir("c2"), 0o700)) // as LXD leaves it
 	time.Sleep(10 * time.Millisecond)             // the dates of new subvolumes are others
-	must(t, copyInstance(p.Tree, "c2", CopyOptions{Source: "c1", Snapshots: true}))
+	must(t, copyInstance(p.Tree, "c2", CopyOptions{Source: Source{Name: "c1", Snapshots: true}}))
 	must(t, p.DeleteInstance(t.Context(), "c1"), p.DeleteImage(t.Context(), fingerprint))
 
 	in, err := p.Instance("c2")
@@ -79,8 +79,8 @@ func checkSnapshotCopy(t *testing.T, p *testPool, name string) {
 func TestCopyWithoutSnapshots(t *testing.T) {
 	p := newPool(t)
 	must(t, makeInstance(p.Tree), snapshot(p.Tree, "s1"), setMark(p.Tree, "c1", "now"))
-	must(t, copyInstance(p.Tree, "c2", CopyOptions{Source: "c1"}))
-	must(t, copyInstance(p.Tree, "c3", CopyOptions{Source: "c1", Snapshot: "s1", Snapshots: true}))
+	must(t, copyInstance(p.Tree, "c2", CopyOptions{Source: Source{Name: "c1"}}))
+	must(t, copyInstance(p.Tree, "c3", CopyOptions{Source: Source{Name: "c1", Snapshot: "s1", Snapshots: true}}))
 	for name, mark := range map[string]string{"c2": "now", "c3": "image"} {
 		in, err := p.Instance(name)
 		if err != nil || len(in.Snapshots) != 0 || in.Config["user.v"] != "copy" || readMark(t, p.InstancePath(name)) != mark {
@@ -103,15 +103,15 @@ func TestCopyRefused(t *testing.T) {
 		o    CopyOptions
 		want error
 	}{
-		{"c1", CopyOptions{Source: "c1", Snapshots: true}, fs.ErrExist},
-		{"broken", CopyOptions{Source: "c1", Snapshots: true}, fs.ErrExist},
-		{"c2", CopyOptions{Source: "none"}, fs.ErrNotExist},
-		{"c2", CopyOptions{Source: "../images"}, fs.ErrNotExist},
-		{"c2", CopyOptions{Source: "none", Snapshot: "s1"}, fs.ErrNotExist},
-		{"c2", CopyOptions{Source: "c1", Snapshot: "s2"}, fs.ErrNotExist},
-		{"c2", CopyOptions{Source: "c1", Snapshot: "../c1/s1"}, fs.ErrNotExist},
-		{"../c2", CopyOptions{Source: "c1"}, ErrInvalidName},
-		{"c2", CopyOptions{Source: "broken"}, fs.ErrNotExist}, // the record's
+		{"c1", CopyOptions{Source: Source{Name: "c1", Snapshots: true}}, fs.ErrExist},
+		{"broken", CopyOptions{Source: Source{Name: "c1", Snapshots: true}}, fs.ErrExist},
+		{"c2", CopyOptions{Source: Source{Name: "none"}}, fs.ErrNotExist},
+		{"c2", CopyOptions{Source: Source{Name: "../images"}}, fs.ErrNotExist},
+		{"c2", CopyOptions{Source: Source{Name: "none", Snapshot: "s1"}}, fs.ErrNotExist},
+		{"c2", CopyOptions{Source: Source{Name: "c1", Snapshot: "s2"}}, fs.ErrNotExist},
+		{"c2", CopyOptions{Source: Source{Name: "c1", Snapshot: "../c1/s1"}}, fs.ErrNotExist},
+		{"../c2", CopyOptions{Source: Source{Name: "c1"}}, ErrInvalidName},
+		{"c2", CopyOptions{Source: Source{Name: "broken"}}, fs.ErrNotExist}, // the record's
 	} {
 		if err := copyInstance(p.Tree, test.name, test.o); !errors.Is(err, test.want) {
 			t.Errorf("%s to %s: %v, want %v", test.o.Ref(), test.name, err, test.want)
@@ -119,7 +119,7 @@ func TestCopyRefused(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	// Cancelled when the first of the snapshots is there.
-	err := p.CopyInstance(ctx, newInstance("c2"), CopyOptions{Source: "c1", Snapshots: true, Adapt: func(map[string]string, map[string]map[string]string) { cancel() }})
+	err := p.CopyInstance(ctx, newInstance("c2"), CopyOptions{Source: Source{Name: "c1", Snapshots: true}, Adapt: func(map[string]string, map[string]map[string]string) { cancel() }})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
@@ -134,11 +134,11 @@ func TestCopyUndone(t *testing.T) {
 	must(t, makeInstance(p.Tree), snapshot(p.Tree, "s1"))
 	before := dump(t, p.Tree)
 	in := newInstance("c2")
-	from, err := p.copyOrigin(CopyOptions{Source: "c1", Snapshots: true}, "c2")
+	from, err := p.copyOrigin(CopyOptions{Source: Source{Name: "c1", Snapshots: true}}, "c2")
 	must(t, err)
-	take := from.takeSnapshots
-	from.takeSnapshots = func(ctx context.Context, dir string) error {
-		return errors.Join(take(ctx, dir), os.Mkdir(p.InstancePath("c2"), 0o700)) // who knows who
+	take := from.takeSnapshot
+	from.takeSnapshot = func(ctx context.Context, snap, path string) error {
+		return errors.Join(take(ctx, snap, path), os.Mkdir(p.InstancePath("c2"), 0o700)) // who knows who
 	}
 	if err := p.create(t.Context(), in, from); !errors.Is(err, unix.EEXIST) {
 		t.Errorf("over a directory: %v", err)

@@ -97,7 +97,9 @@ var crashOps = map[string]struct {
 		before: func(p *Tree) error {
 			return errors.Join(makeInstance(p), snapshot(p, "s1"), setMark(p, "c1", "later"), snapshot(p, "s2"))
 		},
-		run:    func(p *Tree) error { return copyInstance(p, "c2", CopyOptions{Source: "c1", Snapshots: true}) },
+		run: func(p *Tree) error {
+			return copyInstance(p, "c2", CopyOptions{Source: Source{Name: "c1", Snapshots: true}})
+		},
 		points: 12,
 	},
 	"copy nested": {
@@ -105,14 +107,18 @@ var crashOps = map[string]struct {
 			err := makeInstance(p)
 			return errors.Join(err, nest(p.InstancePath("c1")), snapshot(p, "s1"))
 		},
-		run:    func(p *Tree) error { return copyInstance(p, "c2", CopyOptions{Source: "c1", Snapshots: true}) },
+		run: func(p *Tree) error {
+			return copyInstance(p, "c2", CopyOptions{Source: Source{Name: "c1", Snapshots: true}})
+		},
 		points: 11,
 	},
 	"copy of a snapshot": {
 		before: func(p *Tree) error {
 			return errors.Join(makeInstance(p), snapshot(p, "s1"), setMark(p, "c1", "later"))
 		},
-		run:    func(p *Tree) error { return copyInstance(p, "c2", CopyOptions{Source: "c1", Snapshot: "s1"}) },
+		run: func(p *Tree) error {
+			return copyInstance(p, "c2", CopyOptions{Source: Source{Name: "c1", Snapshot: "s1"}})
+		},
 		points: 6,
 	},
 	"update": {

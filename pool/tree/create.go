@@ -9,7 +9,6 @@ import (
 
 	"poolctl/btrfs"
 	"poolctl/pool/crash"
-	"poolctl/pool/journal"
 )
 
 const opCreate = "instance-create"
@@ -47,89 +46,105 @@ func (t *Tree) BuildInstance(ctx context.Context, in Instance, fill func(ctx con
 	return nil
 }
 
+// InstanceStage is an instance in the making.
+type InstanceStage struct {
+	OwnerStage
+	// KeepLimit says that the limit holds also when there is more in the instance already.
+	KeepLimit bool
+}
+
+// StageInstance begins an instance of that name. A name that is taken is fs.ErrExist, a bad one ErrInvalidName.
+func (t *Tree) StageInstance(ctx context.Context, name string) (*InstanceStage, error) {
+	if err := ValidateInstanceName(name); err != nil {
+		return nil, err
+	}
+	s, err := t.beginStage(ctx, instances(), name, opCreate, nameArgs{Instance: name})
+	if err != nil {
+		return nil, fmt.Errorf("cannot create instance %s: %w", name, err)
+	}
+	return &InstanceStage{OwnerStage: s}, nil
+}
+
+// Commit makes the instance, with in as its record and in.Snapshots as those of its snapshots, of what is staged: it gets LXD's
+// owner and mode and its limit, and is there by one rename. Where it replaces an instance, it is exchanged with that one.
+// After an error Abort undoes the rest.
+func (s *InstanceStage) Commit(ctx context.Context, in Instance) error {
+	in.Name = s.dir
+	if s.replaces != nil {
+		if err := s.replace(ctx, s.exchangeInstance(in)); err != nil {
+			return fmt.Errorf("cannot replace instance %s: %w", s.dir, err)
+		}
+		return nil
+	}
+	err := s.put(ctx, func(staged string) error { return s.record(ctx, staged, nil, in, orEmpty(in.Snapshots)) })
+	if err == nil {
+		err = s.end(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot create instance %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// record makes the volume at staged one of an instance; old is the record that it replaces.
+func (s *InstanceStage) record(ctx context.Context, staged string, old []byte, in Instance, snaps []Snapshot) error {
+	if err := prepareVolume(staged); err != nil {
+		return err
+	}
+	if err := writeRecord(staged, old, &in, snaps); err != nil {
+		return err
+	}
+	crash.Point("tree.instance.recorded")
+	return s.tree.limitStaged(ctx, staged, in.Limit, s.KeepLimit)
+}
+
 // origin is what a new instance is made of.
 type origin struct {
 	// volume is the subvolume that the instance's is a snapshot of; without one, fill writes into a new one.
 	volume string
 	fill   func(ctx context.Context, dir string) error
-	// keepLimit says that a limit holds also when there is more in it already.
+	// keepLimit is that of InstanceStage.
 	keepLimit bool
-	// snapshots are the snapshots that it begins with, as its record is to list them; takeSnapshots makes them in dir.
-	snapshots     []Snapshot
-	takeSnapshots func(ctx context.Context, dir string) error
+	// snapshots are the snapshots that it begins with, as its record is to list them; takeSnapshot makes one at a path.
+	snapshots    []Snapshot
+	takeSnapshot func(ctx context.Context, snap, path string) error
 }
 
-// create makes an instance in a journal entry and moves it from there into its place: its snapshots first, which nobody
-// sees without it, and then its volume, which is the commit.
+// create makes an instance.
 func (t *Tree) create(ctx context.Context, in Instance, from origin) error {
-	if err := t.checkFreeIn(ctx, instances(), in.Name); err != nil {
-		return err
-	}
-	e, err := journal.BeginUnsynced(ctx, t.staging(), opCreate, nameArgs{Instance: in.Name})
+	s, err := t.StageInstance(ctx, in.Name)
 	if err != nil {
 		return err
 	}
-	crash.Point("tree.create.begun")
-	if err := t.createIn(ctx, e, in, from); err != nil {
-		if ferr := t.fetchSnapshots(e); ferr != nil {
-			return errors.Join(err, ferr, e.Close()) // the next Recover undoes it
-		}
-		return abandon(e, err)
-	}
-	return e.Done()
+	return s.createFrom(ctx, in, from)
 }
 
-func (t *Tree) createIn(ctx context.Context, e *journal.Entry, in Instance, from origin) error {
-	inode, err := from.stageSnapshots(ctx, e.Path(entrySnapshots))
-	if err != nil {
-		return err
+// createFrom fills a stage and ends it.
+func (s *InstanceStage) createFrom(ctx context.Context, in Instance, from origin) error {
+	err := from.stageSnapshots(ctx, s)
+	if err == nil {
+		err = from.stageVolume(ctx, s.Path())
 	}
-	staged := e.Path(instances().ownerName(inode, in.Name))
-	if err := from.stageVolume(ctx, staged); err != nil {
-		return err
+	if err == nil {
+		s.KeepLimit, in.Snapshots = from.keepLimit, from.snapshots
+		err = s.Commit(ctx, in)
 	}
-	if err := prepareVolume(staged); err != nil {
-		return err
-	}
-	if err := writeRecord(staged, nil, &in, orEmpty(from.snapshots)); err != nil {
-		return err
-	}
-	crash.Point("tree.create.recorded")
-	if err := t.limitStaged(ctx, staged, in.Limit, from.keepLimit); err != nil {
-		return err
-	}
-	crash.Point("tree.create.limited")
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if inode != 0 {
-		if err := removeIfEmpty(t.snapshotDir(in.Name)); err != nil { // LXD leaves one
+	return errors.Join(err, s.Abort())
+}
+
+// stageSnapshots makes the snapshots.
+func (o origin) stageSnapshots(ctx context.Context, s *InstanceStage) error {
+	for _, snap := range o.snapshots {
+		path, err := s.SnapshotPath(snap.Name)
+		if err == nil {
+			err = o.takeSnapshot(ctx, snap.Name, path)
+		}
+		if err != nil {
 			return err
 		}
-		if err := renameNew(e.Path(entrySnapshots), t.snapshotDir(in.Name)); err != nil {
-			return err
-		}
-		crash.Point("tree.create.snapshots")
+		crash.Point("tree.copy.snapshot")
 	}
-	if err := renameNew(staged, t.InstancePath(in.Name)); err != nil {
-		return err
-	}
-	crash.Point("tree.create.moved")
 	return nil
-}
-
-// stageSnapshots makes the directory dir with the snapshots in it and returns its inode number: 0 when there are none.
-func (o origin) stageSnapshots(ctx context.Context, dir string) (inode uint64, err error) {
-	if len(o.snapshots) == 0 {
-		return 0, nil
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return 0, err
-	}
-	if err := o.takeSnapshots(ctx, dir); err != nil {
-		return 0, err
-	}
-	return dirInode(dir)
 }
 
 // stageVolume makes the new instance's volume at path. What is written for it is on the disk before the instance exists,

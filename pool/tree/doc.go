@@ -22,7 +22,7 @@
 //	instance delete,  the volume is deleted (or, with snapshots or subvolumes in it, renamed into the entry)
 //	volume delete
 //	volume rename     the volume is renamed, after its record and its snapshots
-//	restore           old and new volume are exchanged (RENAME_EXCHANGE, rename(2))
+//	restore, refresh  old and new volume are exchanged (RENAME_EXCHANGE, rename(2)); of a refresh the snapshots follow
 //	snapshot create   one ioctl (or, with subvolumes in it, a rename into place)
 //	snapshot delete   one ioctl (or, with subvolumes in it, a rename into the entry)
 //

@@ -104,7 +104,7 @@ func TestLimit(t *testing.T) {
 		wantStop(t, "beside a snapshot", root+"/data", 14*mib)
 		must(t, os.Remove(root+"/data"), btrfs.Sync(p.mnt))
 
-		must(t, p.CopyInstance(ctx, limited("c2", 20*mib), CopyOptions{Source: "c1"}))
+		must(t, p.CopyInstance(ctx, limited("c2", 20*mib), CopyOptions{Source: Source{Name: "c1"}}))
 		wantStop(t, "the copy", p.InstancePath("c2")+"/rootfs/data", 14*mib)
 		must(t, p.SetLimit(ctx, p.InstancePath("c1"), 12*mib))
 		wantStop(t, "made smaller", root+"/data", 6*mib)
@@ -159,9 +159,9 @@ func TestLimitIsNotInherited(t *testing.T) {
 			}
 		}
 		must(t, p.CreateInstance(ctx, limited("c1", 20*mib), fingerprint), p.CreateSnapshot(ctx, "c1", "s1", SnapshotOptions{}))
-		must(t, p.CopyInstance(ctx, newInstance("c2"), CopyOptions{Source: "c1", Snapshots: true}))
+		must(t, p.CopyInstance(ctx, newInstance("c2"), CopyOptions{Source: Source{Name: "c1", Snapshots: true}}))
 		free("a copy", "c2")
-		must(t, p.CopyInstance(ctx, newInstance("c3"), CopyOptions{Source: "c1", Snapshot: "s1"}))
+		must(t, p.CopyInstance(ctx, newInstance("c3"), CopyOptions{Source: Source{Name: "c1", Snapshot: "s1"}}))
 		free("a copy of a snapshot", "c3")
 		must(t, p.RestoreSnapshot(ctx, "c2", "s1", RestoreOptions{}))
 		free("a copy restored", "c2")
@@ -243,7 +243,7 @@ func TestOverLimit(t *testing.T) {
 			if after, err := p.Limit(volume); after != before || err != nil {
 				t.Errorf("%s: the limit was %d and is %d, %v", name, before, after, err)
 			}
-			must(t, p.CopyInstance(ctx, newInstance("copy"), CopyOptions{Source: name, Snapshots: true}), p.DeleteInstance(ctx, "copy"))
+			must(t, p.CopyInstance(ctx, newInstance("copy"), CopyOptions{Source: Source{Name: name, Snapshots: true}}), p.DeleteInstance(ctx, "copy"))
 			must(t, p.RestoreSnapshot(ctx, name, "s", keep(5*mib)), p.DeleteSnapshot(ctx, name, "s"), p.DeleteInstance(ctx, name))
 		}
 		checkQgroups(t, p.Tree)

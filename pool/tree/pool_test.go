@@ -256,3 +256,15 @@ func dump(t *testing.T, tree *Tree) string {
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
+
+// subvolumesOf lists the subvolumes in a volume, and which of them are read-only.
+func subvolumesOf(t *testing.T, volume string) map[string]bool {
+	t.Helper()
+	list, err := btrfs.List(volume)
+	must(t, err)
+	all := map[string]bool{}
+	for _, sub := range list {
+		all[sub.Path] = sub.ReadOnly
+	}
+	return all
+}

@@ -24,7 +24,8 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opCreate:          t.recoverOwner,
 		opRestore:         clearHandler, // the new volume before the exchange, the old one after it
 		opRebuild:         clearHandler, // as above
-		opPresent:         clearHandler,
+		opInstanceSend:    clearHandler,
+		opInstanceReplace: t.recoverReplace(instances()),
 		opInstanceDelete:  t.recoverOwner,
 		opSnapshotCreate:  t.recoverSnapshotCreate,
 		opSnapshotDelete:  t.recoverSnapshotDelete,
@@ -37,7 +38,7 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opVolumeSend:            clearHandler,
 		opVolumeRename:          t.recoverVolumeRename,
 		opVolumeRestore:         clearHandler,
-		opVolumeReplace:         t.recoverVolumeReplace,
+		opVolumeReplace:         t.recoverReplace(customs()),
 		opVolumeSnapshot:        t.recoverVolumeSnapshot,
 		opVolumeSnapshotDelete:  t.recoverVolumeSnapshotDelete,
 		opVolumeSnapshotReplace: t.recoverVolumeSnapshotReplace,

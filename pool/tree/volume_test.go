@@ -52,7 +52,7 @@ func fullVolume(p *Tree) error {
 		snapVolume(p, "v 1", "s2"), markVolume(p, "v 1", "third"))
 }
 
-func copyVolume(p *Tree, name string, from VolumeSource) error {
+func copyVolume(p *Tree, name string, from Source) error {
 	v := testVolume(name)
 	if from.Snapshots {
 		source, err := p.Volume(from.Name)
@@ -66,12 +66,12 @@ func copyVolume(p *Tree, name string, from VolumeSource) error {
 
 // twoVolumes are a full volume, and a copy of it that went other ways.
 func twoVolumes(p *Tree) error {
-	return errors.Join(fullVolume(p), copyVolume(p, "v2", VolumeSource{Name: "v 1", Snapshots: true}), markVolume(p, "v2", "other"),
+	return errors.Join(fullVolume(p), copyVolume(p, "v2", Source{Name: "v 1", Snapshots: true}), markVolume(p, "v2", "other"),
 		snapVolume(p, "v2", "own"), p.DeleteVolumeSnapshot(context.Background(), "v2", "s1"))
 }
 
 // refreshVolume has v2 become what from names.
-func refreshVolume(p *Tree, from VolumeSource) error {
+func refreshVolume(p *Tree, from Source) error {
 	v, err := p.Volume("v2")
 	if err != nil {
 		return err
@@ -99,12 +99,12 @@ func init() {
 		points int
 	}{
 		"volume create":        op{func(*Tree) error { return nil }, makeVolume, 9},
-		"volume copy":          op{fullVolume, func(p *Tree) error { return copyVolume(p, "v2", VolumeSource{Name: "v 1", Snapshots: true}) }, 10},
+		"volume copy":          op{fullVolume, func(p *Tree) error { return copyVolume(p, "v2", Source{Name: "v 1", Snapshots: true}) }, 10},
 		"volume delete":        op{makeVolume, func(p *Tree) error { return p.DeleteVolume(ctx, "v 1") }, 6},
 		"volume delete nested": op{fullVolume, func(p *Tree) error { return p.DeleteVolume(ctx, "v 1") }, 7},
 		"volume rename":        op{fullVolume, func(p *Tree) error { return p.RenameVolume(ctx, "v 1", "v2") }, 7},
-		"volume replace":       op{twoVolumes, func(p *Tree) error { return refreshVolume(p, VolumeSource{Name: "v 1", Snapshots: true}) }, 10},
-		"volume replace keep":  op{twoVolumes, func(p *Tree) error { return refreshVolume(p, VolumeSource{Name: "v 1"}) }, 8},
+		"volume replace":       op{twoVolumes, func(p *Tree) error { return refreshVolume(p, Source{Name: "v 1", Snapshots: true}) }, 10},
+		"volume replace keep":  op{twoVolumes, func(p *Tree) error { return refreshVolume(p, Source{Name: "v 1"}) }, 8},
 		"volume restore":       op{fullVolume, func(p *Tree) error { return p.RestoreVolume(ctx, "v 1", "s1", nil) }, 6},
 		"volume snapshot":      op{makeVolume, func(p *Tree) error { return snapVolume(p, "v 1", "s1") }, 6},
 		"volume snapshot nested": op{
@@ -175,8 +175,8 @@ func checkNoVolumes(t *testing.T, p *testPool) {
 func TestVolumeCopies(t *testing.T) {
 	p := newPool(t)
 	must(t, fullVolume(p.Tree))
-	must(t, copyVolume(p.Tree, "all", VolumeSource{Name: "v 1", Snapshots: true}), copyVolume(p.Tree, "now", VolumeSource{Name: "v 1"}),
-		copyVolume(p.Tree, "then", VolumeSource{Name: "v 1", Snapshot: "s1"}))
+	must(t, copyVolume(p.Tree, "all", Source{Name: "v 1", Snapshots: true}), copyVolume(p.Tree, "now", Source{Name: "v 1"}),
+		copyVolume(p.Tree, "then", Source{Name: "v 1", Snapshot: "s1"}))
 	for name, want := range map[string]string{"all": "third", "now": "third", "then": "first"} {
 		checkVolumeFile(t, p.VolumePath(name)+"/mark", want)
 		checkVolumeFile(t, p.VolumePath(name)+"/d d/a b/file", "nested")
@@ -191,7 +191,7 @@ func TestVolumeCopies(t *testing.T) {
 	}
 	must(t, p.RestoreVolume(t.Context(), "all", "s2", nil))
 	checkVolumeFile(t, p.VolumePath("all")+"/mark", "second")
-	for from, want := range map[VolumeSource]error{{Name: "none"}: fs.ErrNotExist, {Name: "v 1", Snapshot: "none"}: fs.ErrNotExist, {Name: "../x"}: fs.ErrNotExist} {
+	for from, want := range map[Source]error{{Name: "none"}: fs.ErrNotExist, {Name: "v 1", Snapshot: "none"}: fs.ErrNotExist, {Name: "../x"}: fs.ErrNotExist} {
 		if err := copyVolume(p.Tree, "bad", from); !errors.Is(err, want) {
 			t.Errorf("%+v: %v", from, err)
 		}
@@ -270,7 +270,7 @@ func TestVolumeUndone(t *testing.T) {
 	for what, err := range map[string]error{
 		"create":  p.CreateVolume(ctx, testVolume("v2"), nil),
 		"setup":   p.CreateVolume(t.Context(), testVolume("v2"), func(string) error { return os.ErrPermission }),
-		"copy":    p.CopyVolume(ctx, testVolume("v2"), VolumeSource{Name: "v 1"}, nil),
+		"copy":    p.CopyVolume(ctx, testVolume("v2"), Source{Name: "v 1"}, nil),
 		"restore": p.RestoreVolume(ctx, "v 1", "s1", nil),
 		"rename":  p.RenameVolume(ctx, "v 1", "v2"),
 		"made":    p.RestoreVolume(t.Context(), "v 1", "s1", func(string) error { return os.ErrPermission }),

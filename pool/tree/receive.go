@@ -1,0 +1,95 @@
+package tree
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"poolctl/btrfs"
+	"poolctl/pool/crash"
+)
+
+// Receive reads the send stream of one member. Assemble makes the volume of all of them.
+func (s *OwnerStage) Receive(ctx context.Context, m Member, r io.Reader) error {
+	dir, err := s.Dir()
+	if err != nil {
+		return err
+	}
+	// Its name says how many there are: that of the member may be too long.
+	if err := btrfs.Receive(ctx, dir, fmt.Sprintf("r%d", len(s.received)), r); err != nil {
+		return err
+	}
+	crash.Point("tree.owner.received")
+	s.received = append(s.received, m)
+	return nil
+}
+
+// Assemble makes the volume and its snapshots of what was received. The subvolumes that a member is nested in must have been
+// received, too.
+func (s *OwnerStage) Assemble(ctx context.Context) error {
+	order := make([]int, 0, len(s.received))
+	for i := range s.received {
+		order = append(order, i)
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		depth := func(i int) int {
+			if s.received[i].Path == "/" {
+				return 0
+			}
+			return strings.Count(s.received[i].Path, "/")
+		}
+		return cmp.Compare(depth(a), depth(b))
+	})
+	for _, i := range order {
+		if err := errors.Join(s.assemble(i), ctx.Err()); err != nil {
+			return err
+		}
+	}
+	for _, i := range slices.Backward(order) { // the deepest first
+		if err := s.seal(s.received[i]); err != nil {
+			return err
+		}
+	}
+	if ok, err := isSubvolume(s.Path()); err != nil || !ok {
+		return errors.Join(errors.New("the volume itself is missing"), err)
+	}
+	// What was received is only the origin of what was made of it.
+	dir, err := s.Dir()
+	if err == nil {
+		err = discard(ctx, dir)
+	}
+	return err
+}
+
+// assemble makes a writable snapshot of what was received where it belongs.
+func (s *OwnerStage) assemble(i int) error {
+	m := s.received[i]
+	dir, err := s.Dir()
+	if err != nil {
+		return err
+	}
+	from := filepath.Join(dir, fmt.Sprintf("r%d", i))
+	root, err := s.version(m.Snapshot)
+	if err != nil {
+		return err
+	}
+	if m.Path == "/" {
+		return btrfs.Snapshot(from, root, false)
+	}
+	return btrfs.Nest(from, root, strings.TrimPrefix(m.Path, "/"))
+}
+
+// seal makes what is to be read-only read-only: snapshots, and what was that in the volume.
+func (s *OwnerStage) seal(m Member) error {
+	root, err := s.version(m.Snapshot)
+	if err != nil || m.Path == "/" && m.Snapshot == "" || m.Snapshot == "" && !m.ReadOnly {
+		return err
+	}
+	// No link can be on the way: Nest made the last component, and found none before it.
+	return btrfs.SetReadOnly(filepath.Join(root, m.Path), true)
+}
