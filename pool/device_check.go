@@ -43,7 +43,7 @@ func (s *System) checkDevices(ctx context.Context, in *lockedInstance, was, now 
 	if err := s.checkNICs(ctx, now, changed); err != nil {
 		return err
 	}
-	if err := checkProxies(now.ExpandedDevices, changed); err != nil {
+	if err := s.checkProxies(now.ExpandedDevices, changed); err != nil {
 		return err
 	}
 	root := rootDevice(now.ExpandedDevices)

@@ -157,7 +157,7 @@ func (s *System) checkedBridge(ctx context.Context, rec state.NetworkRecord) (ne
 			}
 		}
 	}
-	if err := s.checkForwards(b, rec.Forwards); err != nil {
+	if err := s.checkForwards(ctx, b, rec.Forwards); err != nil {
 		return b, err
 	}
 	return b, b.Check(ctx)

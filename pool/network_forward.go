@@ -129,7 +129,7 @@ func (s *System) changeForwards(ctx context.Context, name string, change func(*s
 	if err != nil {
 		return err
 	}
-	if err := s.checkForwards(now, rec.Forwards); err != nil {
+	if err := s.checkForwards(ctx, now, rec.Forwards); err != nil {
 		return err
 	}
 	up, err := now.IsUp()

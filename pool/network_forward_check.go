@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -153,9 +154,9 @@ func portRules(listen netip.Addr, p state.NetworkForwardPort) ([]firewall.Forwar
 	return rules, nil
 }
 
-// checkForwards refuses targets that are not on the network, and addresses that
-// another network has, or publishes already.
-func (s *System) checkForwards(b network.Bridge, list []state.NetworkForward) error {
+// checkForwards refuses targets that are not on the network, addresses that another
+// network has, or publishes already, and ports that a proxy device listens on.
+func (s *System) checkForwards(ctx context.Context, b network.Bridge, list []state.NetworkForward) error {
 	for _, f := range b.Forwards {
 		if f.Target == b.IPv4.Addr() || f.Target == b.IPv6.Addr() || !b.IPv4.Contains(f.Target) && !b.IPv6.Contains(f.Target) {
 			return fmt.Errorf("forward %s: the target %s is no instance's address on the network", f.Listen, f.Target)
@@ -163,6 +164,9 @@ func (s *System) checkForwards(b network.Bridge, list []state.NetworkForward) er
 	}
 	if len(list) == 0 {
 		return nil
+	}
+	if err := s.notProxied(ctx, b.Forwards); err != nil {
+		return err
 	}
 	taken, err := s.networkSubnets(b.Name)
 	if err != nil {
@@ -193,7 +197,7 @@ func (s *System) checkForwards(b network.Bridge, list []state.NetworkForward) er
 				continue
 			}
 			for _, other := range rec.Forwards {
-				if other.ListenAddress == f.ListenAddress {
+				if sameAddress(other.ListenAddress, f.ListenAddress) {
 					return fmt.Errorf("forward %s: network %s has it already", listen, n)
 				}
 			}

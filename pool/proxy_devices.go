@@ -140,65 +140,6 @@ func natTarget(d proxy.Device, devices map[string]map[string]string) (netip.Addr
 	return netip.Addr{}, withHint(fmt.Errorf("nat needs a nic that has %s for good", what), "poolctl config device set NAME NIC %s=ADDRESS", key)
 }
 
-// checkProxies refuses proxy devices of one instance that listen on the same. Those that
-// a change does not change are not looked at.
-func checkProxies(devices map[string]map[string]string, changed []string) error {
-	var all []proxy.Device
-	for _, n := range sortedKeys(devices) {
-		if !isProxy(devices[n]) {
-			continue
-		}
-		d, err := proxyOf(n, devices[n])
-		if err == nil {
-			all = append(all, d)
-		}
-	}
-	for i, d := range all {
-		for _, other := range all[:i] {
-			what, yes := d.Listen.Overlaps(other.Listen)
-			if yes && d.Inside == other.Inside && (slices.Contains(changed, d.Name) || slices.Contains(changed, other.Name)) {
-				return fmt.Errorf("devices %s and %s both listen on %s", other.Name, d.Name, what)
-			}
-		}
-	}
-	return nil
-}
-
-// proxiesFree refuses devices that listen on the host where a device of another running
-// instance does, which the kernel would say less well, or not at all.
-func (s *System) proxiesFree(instance string, devices []proxy.Device) error {
-	if len(devices) == 0 {
-		return nil
-	}
-	names, err := s.liveNames()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if name == instance {
-			continue
-		}
-		live, err := s.runningInstance(name)
-		if errors.Is(err, runtime.ErrNotRunning) {
-			continue
-		} else if err != nil {
-			return err
-		}
-		others, err := live.Proxies()
-		if err = errors.Join(err, live.Close()); err != nil {
-			return err
-		}
-		for _, d := range devices {
-			for _, other := range others {
-				if what, yes := d.Listen.Overlaps(other.Listen); yes && !d.Inside && !other.Inside {
-					return fmt.Errorf("device %s: device %s of instance %s listens on %s", d.Name, other.Name, name, what)
-				}
-			}
-		}
-	}
-	return nil
-}
-
 // plugProxies makes a change of the devices of an instance effective, as far as proxy
 // devices are concerned, and returns how to take it back. Those of one that does not run
 // have been checked.

@@ -111,7 +111,21 @@ func TestNAT(t *testing.T) {
 	h.fails(1, `listened to twice`, "network", "forward", "port", "add", h.bridge, "198.18.77.1", "tcp", "7000-7005", own)
 	h.fails(1, `no instance's address on the network`, "network", "forward", "port", "add", h.bridge, "198.18.77.1", "tcp", "1", "192.0.2.1")
 	h.fails(1, `already exists`, "network", "forward", "create", h.bridge, "198.18.77.1")
+	web := func(listen string, keys ...string) []string {
+		return append([]string{"config", "device", "add", "c1", "web", "proxy", "listen=" + listen, "connect=tcp:0.0.0.0:7002"}, keys...)
+	}
+	has := `device web: forward 198\.18\.77\.1 of network ` + h.bridge + ` has tcp port 7001\nhint: poolctl network forward show`
+	h.fails(1, has, web("tcp:198.18.77.1:7001")...)
+	h.fails(1, has, web("tcp:0.0.0.0:7000-7002")...)
+	h.ok("config", "device", "override", "c1", "eth0", "ipv4.address="+own)
+	h.fails(1, has, web("tcp:198.18.77.1:7001", "nat=true")...)
 	h.ok("network", "forward", "port", "remove", h.bridge, "198.18.77.1", "tcp", "7001")
+	h.ok(web("tcp:198.18.77.1:7001", "nat=true")...)
+	listens := `forward 198\.18\.77\.1: device web of instance c1 listens on tcp port 7001`
+	h.fails(1, listens, "network", "forward", "port", "add", h.bridge, "198.18.77.1", "tcp", "7000-7005", own)
+	h.fails(1, listens, "network", "forward", "set", h.bridge, "198.18.77.1", "target_address="+own)
+	h.ok("network", "forward", "port", "add", h.bridge, "198.18.77.1", "udp", "7001", own)
+	h.ok("config", "device", "remove", "c1", "web")
 	h.ok("network", "forward", "delete", h.bridge, "198.18.77.1")
 	if out, err := exec.Command("nft", "delete", "table", "inet", "poolctl_"+h.bridge).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
