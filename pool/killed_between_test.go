@@ -115,8 +115,8 @@ func TestExportLeavesNothing(t *testing.T) {
 	if _, err := os.Lstat(beside); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it is left: %v", err)
 	}
-	o := ExportVolumeOptions{Pool: "p", Volume: "v"}
-	ok(t, s.exportNamed(t.Context(), o, path, false), s.exportNamed(t.Context(), o, path, true), s.ExportVolumeFile(t.Context(), o, path, true))
+	x := s.exportingVolume(ExportVolumeOptions{Pool: "p", Volume: "v"})
+	ok(t, s.exportNamed(t.Context(), x, path, false), s.exportNamed(t.Context(), x, path, true), s.exportFile(t.Context(), x, path, true))
 	if got := names(t, dir); got != ".v.backup.mine v.backup" {
 		t.Errorf("there is %q", got)
 	}

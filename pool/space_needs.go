@@ -28,15 +28,6 @@ func imageNeed(want remotes.Image) spaceNeed {
 	return spaceNeed{what: "image " + want.Fingerprint[:12], least: want.Size, most: unpackedSize(want.Size)}
 }
 
-// needBackup is needSpace for a backup that is read from a file.
-func (s *System) needBackup(ctx context.Context, p *openedPool, r io.Reader) error {
-	need, known, err := backupNeed(r)
-	if err != nil || !known {
-		return err
-	}
-	return s.needSpace(ctx, p.rec, need)
-}
-
 // backupNeed is what a backup takes that is read from a file: unpacked as much at
 // least. Of a pipe the size is not known.
 func backupNeed(r io.Reader) (need spaceNeed, known bool, err error) {

@@ -314,17 +314,16 @@ func TestVolumeBackup(t *testing.T) {
 	createPool(t, s, "p1", nil)
 	createPool(t, s, "p2", nil)
 	then, now := twoStates(t, s, "p1")
-	for what, o := range map[string]ExportVolumeOptions{
-		"plain": {}, "gzip": {Compression: "gzip"}, "bzip2": {Compression: "bzip2"}, "lz4": {Compression: "lz4"}, "lzma": {Compression: "lzma -1"}, "xz": {Compression: "xz -1"}, "zstd": {Compression: "zstd -19"}, "none": {Compression: "none", VolumeOnly: true}, "optimized": {Optimized: true}, "optimized only": {Optimized: true, VolumeOnly: true},
+	for what, o := range map[string]BackupOptions{
+		"plain": {}, "gzip": {Compression: "gzip"}, "bzip2": {Compression: "bzip2"}, "lz4": {Compression: "lz4"}, "lzma": {Compression: "lzma -1"}, "xz": {Compression: "xz -1"}, "zstd": {Compression: "zstd -19"}, "none": {Compression: "none", NoSnapshots: true}, "optimized": {Optimized: true}, "optimized only": {Optimized: true, NoSnapshots: true},
 	} {
 		t.Run(what, func(t *testing.T) {
-			o.Pool, o.Volume = "p1", "v"
 			var b bytes.Buffer
-			ok(t, s.ExportVolume(ctx, o, &b))
+			ok(t, s.ExportVolume(ctx, ExportVolumeOptions{o, "p1", "v"}, &b))
 			t.Logf("%d bytes", b.Len())
 			name, err := s.ImportVolume(ctx, ImportVolumeOptions{Pool: "p2", Name: "im " + what}, bytes.NewReader(b.Bytes()))
 			ok(t, err)
-			checkStates(t, s, "p2", name, then, now, !o.VolumeOnly, o.Optimized)
+			checkStates(t, s, "p2", name, then, now, !o.NoSnapshots, o.Optimized)
 			if _, err := s.ImportVolume(ctx, ImportVolumeOptions{Pool: "p2", Name: name}, bytes.NewReader(b.Bytes())); !errors.Is(err, ErrExists) {
 				t.Errorf("imported twice: %v", err)
 			}
@@ -335,7 +334,7 @@ func TestVolumeBackup(t *testing.T) {
 					ok(t, s.DeleteVolume(ctx, "p2", "torn")) // nothing but padding was missing
 				}
 			}
-			checkStates(t, s, "p2", name, then, now, !o.VolumeOnly, o.Optimized)
+			checkStates(t, s, "p2", name, then, now, !o.NoSnapshots, o.Optimized)
 		})
 	}
 	var st unix.Stat_t

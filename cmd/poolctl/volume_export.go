@@ -23,7 +23,7 @@ func volumeExportCommand(e *env) *cli.Command {
 			"the volume become directories, unless --optimized-storage is given. The volume may be in use.",
 			"poolctl pool volume export default data data.tar.zst", "poolctl pool volume export default data - --volume-only | ssh host poolctl pool volume import default -"),
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "volume-only", Usage: "leave the snapshots out", Destination: &o.VolumeOnly},
+			&cli.BoolFlag{Name: "volume-only", Usage: "leave the snapshots out", Destination: &o.NoSnapshots},
 			&cli.BoolFlag{Name: "optimized-storage", Usage: "write btrfs send streams, which only a btrfs pool can import, and LXD 5.0 only with --compression none", Destination: &o.Optimized},
 			&cli.StringFlag{Name: "compression", Usage: "`HOW` to compress: bzip2, gzip, lz4, lzma, xz, zstd or none, with a level behind it: \"xz -9\"", Value: "zstd", Destination: &o.Compression},
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "overwrite FILE", Destination: &force},

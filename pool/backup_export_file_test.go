@@ -42,33 +42,33 @@ func TestVolumeExportNamed(t *testing.T) {
 	createVolume(t, s, "p1", "v", nil)
 	dir := smallDisk(t, "1m")
 	path := filepath.Join(dir, "b")
-	o := ExportVolumeOptions{Pool: "p1", Volume: "v", Compression: "none"}
+	x := s.exportingVolume(ExportVolumeOptions{BackupOptions{Compression: "none"}, "p1", "v"})
 	ok(t, os.WriteFile(path, []byte("old"), 0o600))
-	if err := s.exportNamed(t.Context(), o, path, false); !errors.Is(err, os.ErrExist) {
+	if err := s.exportNamed(t.Context(), x, path, false); !errors.Is(err, os.ErrExist) {
 		t.Errorf("overwritten: %v", err)
 	}
 	onlyFile(t, dir, "b", "old")
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.exportNamed(cancelled, o, path, true); err == nil {
+	if err := s.exportNamed(cancelled, x, path, true); err == nil {
 		t.Error("exported although it was cancelled")
 	}
 	onlyFile(t, dir, "b", "old")
 	noise := make([]byte, 2<<20)
 	_, _ = rand.Read(noise) // never fails
 	ok(t, os.WriteFile(s.volumeFile("p1", "v", "noise"), noise, 0o600), btrfs.Sync(s.dir.MountPoint("p1")))
-	if err := s.exportNamed(t.Context(), o, path, true); err == nil {
+	if err := s.exportNamed(t.Context(), x, path, true); err == nil {
 		t.Error("exported what does not fit")
 	}
 	onlyFile(t, dir, "b", "old")
 	ok(t, os.Remove(s.volumeFile("p1", "v", "noise")))
-	ok(t, s.exportNamed(t.Context(), o, path, true))
+	ok(t, s.exportNamed(t.Context(), x, path, true))
 	onlyFile(t, dir, "b", "")
 	f, err := os.Open(path)
 	ok(t, err)
 	defer func() { _ = f.Close() }()
 	_, err = s.ImportVolume(t.Context(), ImportVolumeOptions{Pool: "p1", Name: "again"}, f)
-	ok(t, err, os.Remove(path), s.exportNamed(t.Context(), o, path, false))
+	ok(t, err, os.Remove(path), s.exportNamed(t.Context(), x, path, false))
 	onlyFile(t, dir, "b", "")
 }
 
@@ -93,10 +93,9 @@ func TestVolumeExportRoom(t *testing.T) {
 	noise := make([]byte, 20<<20)
 	_, _ = rand.Read(noise) // never fails
 	ok(t, os.WriteFile(s.volumeFile("p1", "v", "noise"), noise, 0o600))
-	for what, o := range map[string]ExportVolumeOptions{"zstd": {}, "optimized": {Optimized: true}, "none": {Compression: "none"}} {
-		o.Pool, o.Volume = "p1", "v"
+	for what, o := range map[string]BackupOptions{"zstd": {}, "optimized": {Optimized: true}, "none": {Compression: "none"}} {
 		dir := smallDisk(t, "5m")
-		err := s.ExportVolumeFile(t.Context(), o, filepath.Join(dir, "b"), false)
+		err := s.ExportVolumeFile(t.Context(), ExportVolumeOptions{o, "p1", "v"}, filepath.Join(dir, "b"), false)
 		if err == nil || !strings.Contains(err.Error(), dir+" has 5MiB free, and the backup") || !strings.Contains(hint(err), "standard output") {
 			t.Errorf("%s: %v; hint %q", what, err, hint(err))
 		}
@@ -106,11 +105,11 @@ func TestVolumeExportRoom(t *testing.T) {
 	}
 	for _, compression := range []string{"zstd", "gzip"} {
 		dir := smallDisk(t, "12m") // a third fits, but it is noise
-		err := s.ExportVolumeFile(t.Context(), ExportVolumeOptions{Pool: "p1", Volume: "v", Compression: compression}, filepath.Join(dir, "b"), false)
+		err := s.ExportVolumeFile(t.Context(), ExportVolumeOptions{BackupOptions{Compression: compression}, "p1", "v"}, filepath.Join(dir, "b"), false)
 		if want := "cannot export to " + dir + "/b: no space left on device"; err == nil || err.Error() != want || !strings.Contains(hint(err), "make room in "+dir) {
 			t.Errorf("%s: %v; want %q; hint %q", compression, err, want, hint(err))
 		}
 	}
 	dir := smallDisk(t, "30m")
-	ok(t, s.ExportVolumeFile(t.Context(), ExportVolumeOptions{Pool: "p1", Volume: "v", Compression: "none"}, filepath.Join(dir, "b"), false))
+	ok(t, s.ExportVolumeFile(t.Context(), ExportVolumeOptions{BackupOptions{Compression: "none"}, "p1", "v"}, filepath.Join(dir, "b"), false))
 }

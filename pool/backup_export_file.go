@@ -15,14 +15,13 @@ import (
 	"poolctl/btrfs"
 	"poolctl/pool/crash"
 	"poolctl/pool/journal"
-	"poolctl/pool/tree"
 )
 
-// ExportVolumeFile writes a backup of a custom volume to a file, which is there
-// when it is complete and not before. One that exists is replaced with force
-// only, and stays what it was when the backup fails. What certainly does not fit
-// beside it is refused before anything is written.
-func (s *System) ExportVolumeFile(ctx context.Context, o ExportVolumeOptions, path string, force bool) error {
+// exportFile writes a backup to a file, which is there when it is complete and not
+// before. One that exists is replaced with force only, and stays what it was when
+// the backup fails. What certainly does not fit beside it is refused before anything
+// is written.
+func (s *System) exportFile(ctx context.Context, x exporting, path string, force bool) error {
 	fail := func(err error) error { return fmt.Errorf("cannot export to %s: %w", path, err) }
 	if _, err := os.Lstat(path); err == nil && !force {
 		return withHint(fail(ErrExists), "--force overwrites it")
@@ -31,12 +30,12 @@ func (s *System) ExportVolumeFile(ctx context.Context, o ExportVolumeOptions, pa
 	// A file without a name: a kill leaves nothing of it.
 	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
-		return s.exportNamed(ctx, o, path, force)
+		return s.exportNamed(ctx, x, path, force)
 	} else if err != nil {
 		return fail(statError(err))
 	}
 	defer func() { _ = f.Close() }() // synced before
-	if err := s.exportTo(ctx, o, f, path); err != nil {
+	if err := s.exportTo(ctx, x, f, path); err != nil {
 		return err
 	}
 	if err := linkNew(f, path); !errors.Is(err, fs.ErrExist) || !force {
@@ -88,7 +87,7 @@ func (s *System) recoverBeside(_ context.Context, e *journal.Entry) error {
 // exportNamed is for file systems without files that have no name, such as NFS
 // and vfat: the backup has a hidden name beside its own until it is complete. What a
 // kill leaves of it, the next command removes.
-func (s *System) exportNamed(ctx context.Context, o ExportVolumeOptions, path string, force bool) (err error) {
+func (s *System) exportNamed(ctx context.Context, x exporting, path string, force bool) (err error) {
 	fail := func(err error) error { return fmt.Errorf("cannot export to %s: %w", path, err) }
 	beside := besideName(path)
 	done, err := s.besideIntent(ctx, beside)
@@ -106,7 +105,7 @@ func (s *System) exportNamed(ctx context.Context, o ExportVolumeOptions, path st
 		}
 	}()
 	crash.Point("pool.export.named")
-	err = s.exportTo(ctx, o, f, path)
+	err = s.exportTo(ctx, x, f, path)
 	if cerr := f.Close(); err == nil && cerr != nil { // NFS tells here what it could not write
 		err = fail(statError(cerr))
 	}
@@ -184,11 +183,10 @@ func (b *backupFile) Write(p []byte) (int, error) {
 }
 
 // exportTo writes the backup that is to be at path to a file, and syncs it.
-func (s *System) exportTo(ctx context.Context, o ExportVolumeOptions, f *os.File, path string) error {
+func (s *System) exportTo(ctx context.Context, x exporting, f *os.File, path string) error {
 	out := &backupFile{f: f}
-	err := s.exportVolume(ctx, o, out, func(p *openedPool, frozen *tree.Frozen) error {
-		return s.checkBackupRoom(ctx, p, frozen, o, path)
-	})
+	x.check = func(b *backupSource) error { return s.checkBackupRoom(ctx, b, x.o, path) }
+	err := s.export(ctx, x, out)
 	if err == nil {
 		out.err = statError(f.Sync())
 	}
@@ -206,9 +204,9 @@ func (s *System) exportTo(ctx context.Context, o ExportVolumeOptions, f *os.File
 // written whole for every snapshot; of send streams, those of snapshots have what
 // differs, so that the largest state is the least. What is compressed is taken to
 // become a third: more than that is rare, and standard output refuses nothing.
-func (s *System) checkBackupRoom(ctx context.Context, p *openedPool, frozen *tree.Frozen, o ExportVolumeOptions, path string) error {
+func (s *System) checkBackupRoom(ctx context.Context, b *backupSource, o BackupOptions, path string) error {
 	var need int64
-	for _, version := range frozen.Versions {
+	for _, version := range b.frozen.Versions {
 		n, err := btrfs.Referenced(ctx, version.Path)
 		if err != nil {
 			return err
@@ -228,7 +226,7 @@ func (s *System) checkBackupRoom(ctx context.Context, p *openedPool, frozen *tre
 		what = fmt.Sprintf("the backup of %s, even compressed to a third,", FormatSize(need))
 		need /= 3
 	}
-	plan, err := s.planSpace(ctx, p.rec, spaceNeed{what: what, target: dir, targetSize: need})
+	plan, err := s.planSpace(ctx, b.p.rec, spaceNeed{what: what, target: dir, targetSize: need})
 	if err != nil {
 		return err
 	}
