@@ -54,12 +54,13 @@ func newFiles(root *os.File, t *tree, base *restore.Base) *files {
 	return &files{root: root, tree: t, base: base, open: map[uint32]*openFile{}}
 }
 
-// write writes a piece of a file at an offset, or notes that the base has it.
-func (f *files) write(node uint32, off int64, b []byte) error {
+// write writes a piece of a file at an offset, or notes that the base has it. dir
+// is the goroutine's own.
+func (f *files) write(dir *folder, node uint32, off int64, b []byte) error {
 	if f.tree.nodes[node].pieces == 1 {
-		return f.writeOnly(node, off, b)
+		return f.writeOnly(dir, node, off, b)
 	}
-	o, err := f.use(node)
+	o, err := f.use(dir, node)
 	if err != nil {
 		return err
 	}
@@ -83,8 +84,8 @@ func (f *files) write(node uint32, off int64, b []byte) error {
 }
 
 // writeOnly writes a file of one piece.
-func (f *files) writeOnly(node uint32, off int64, b []byte) error {
-	fd, err := f.create(node)
+func (f *files) writeOnly(dir *folder, node uint32, off int64, b []byte) error {
+	fd, err := f.createIn(dir, node)
 	if err != nil {
 		return err
 	}
@@ -134,7 +135,7 @@ func (f *files) writeAt(fd int, node uint32, off int64, b []byte) error {
 }
 
 // use opens a file, or finds it open, and keeps it so until release.
-func (f *files) use(node uint32) (*openFile, error) {
+func (f *files) use(dir *folder, node uint32) (*openFile, error) {
 	f.mu.Lock()
 	o := f.open[node]
 	if o == nil {
@@ -157,9 +158,9 @@ func (f *files) use(node uint32) (*openFile, error) {
 		return o, nil
 	}
 	if o.made {
-		o.fd, err = f.openat(node, unix.O_WRONLY, 0)
+		o.fd, err = openBeneath(int(f.root.Fd()), f.tree.path(node), unix.O_WRONLY, 0)
 	} else {
-		o.fd, err = f.create(node)
+		o.fd, err = f.createIn(dir, node)
 	}
 	if err != nil {
 		o.fd = -1
@@ -229,9 +230,10 @@ func (f *files) closeAll() {
 	f.open = nil
 }
 
-func (f *files) openat(node uint32, flags uint64, mode uint64) (int, error) {
+// openBeneath opens a file by its name in an open directory.
+func openBeneath(dir int, name string, flags uint64, mode uint64) (int, error) {
 	for {
-		fd, err := unix.Openat2(int(f.root.Fd()), f.tree.path(node), &unix.OpenHow{
+		fd, err := unix.Openat2(dir, name, &unix.OpenHow{
 			Flags: flags | unix.O_NOFOLLOW | unix.O_CLOEXEC, Mode: mode, Resolve: beneath,
 		})
 		switch {
@@ -244,11 +246,21 @@ func (f *files) openat(node uint32, flags uint64, mode uint64) (int, error) {
 	}
 }
 
-// create makes a file, with its mode as far as the umask lets it: no bits that
-// give rights before the content is there.
-func (f *files) create(node uint32) (int, error) {
+// createIn is create in the directory that the file belongs in.
+func (f *files) createIn(dir *folder, node uint32) (int, error) {
+	parent, err := dir.open(f.tree, f.tree.nodes[node].parent)
+	if err != nil {
+		return -1, err
+	}
+	return f.create(parent, node)
+}
+
+// create makes a file in its directory, with its mode as far as the umask lets it:
+// no bits that give rights before the content is there.
+func (f *files) create(parent int, node uint32) (int, error) {
 	n := &f.tree.nodes[node]
-	fd, err := f.openat(node, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, uint64(n.mode&0o777))
+	name := f.tree.nameOf(n.name, n.length)
+	fd, err := openBeneath(parent, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, uint64(n.mode&0o777))
 	if err != nil {
 		return -1, err
 	}

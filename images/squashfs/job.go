@@ -25,51 +25,68 @@ func (j *job) plain() bool { return j.pieces[0].size&plainBlock != 0 }
 // pipeline takes blocks from the stream, decodes and writes them in parallel. An
 // error of any part ends all of them.
 type pipeline struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	tree   *tree
-	files  *files
-	jobs   chan *job
-	free   chan []byte // buffers for compressed blocks, nil where there is none yet
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	tree    *tree
+	files   *files
+	workers int
+	jobs    chan *job
+	free    chan []byte   // buffers for compressed blocks, nil where there is none yet
+	made    chan struct{} // closed when there are the directories to write in
 
 	collecting sync.Mutex // for the worker that takes jobs for the program xz
+	left       int        // blocks that none has taken yet; guarded by collecting
 }
 
-// extract reads the data blocks from r, which is at offset pos of the squashfs,
-// and writes the files. It returns the offset that r is at then.
-func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files, xz string) (uint64, error) {
+// extract makes the tree but for what finishDirs and hardLinks do: the skeleton,
+// and the files from the data blocks in r, which is at offset pos of the squashfs. It
+// returns the offset that r is at then, and how many device nodes it left out.
+func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files, xz string) (end uint64, left int, err error) {
 	n := min(max(readAhead/int(t.super.BlockSize), 4), 128)
-	p := &pipeline{tree: t, files: f, jobs: make(chan *job, n), free: make(chan []byte, n)}
+	p := &pipeline{tree: t, files: f, jobs: make(chan *job, n), free: make(chan []byte, n), made: make(chan struct{}), left: t.blocks()}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	defer p.cancel(nil)
 	for range n {
 		p.free <- nil
 	}
-	workers := runtime.GOMAXPROCS(0)
+	p.workers = runtime.GOMAXPROCS(0)
 	if t.super.Compression == XZ && xz != "" {
-		workers = min(2*workers, maxShards) // while one writes what it has the program decodes for another
+		p.workers = min(2*p.workers, maxShards) // while one writes what it has the program decodes for another
 	}
-	done := make(chan struct{}, workers)
-	for range workers {
-		go func() {
+	var group sync.WaitGroup
+	for range p.workers {
+		group.Go(func() {
 			if err := p.work(xz); err != nil {
 				p.cancel(err)
 			}
-			done <- struct{}{}
-		}()
+		})
 	}
-	pos, err := p.read(r, pos)
-	if err != nil {
+	group.Go(func() { // the first blocks come in and are decoded meanwhile
+		defer close(p.made)
+		var err error
+		if left, err = t.skeleton(p.ctx, f); err != nil {
+			p.cancel(err)
+		}
+	})
+	if pos, err = p.read(r, pos); err != nil {
 		p.cancel(err)
 	}
 	close(p.jobs)
-	for range workers {
-		<-done
-	}
+	group.Wait()
 	if p.ctx.Err() != nil {
-		return pos, context.Cause(p.ctx)
+		return pos, left, context.Cause(p.ctx)
 	}
-	return pos, nil
+	return pos, left, nil
+}
+
+// blocks counts them; several pieces may be in one.
+func (t *tree) blocks() (n int) {
+	for i := range t.pieces {
+		if i == 0 || t.pieces[i].start != t.pieces[i-1].start {
+			n++
+		}
+	}
+	return n
 }
 
 // read makes a job of each block.
@@ -130,6 +147,8 @@ func (p *pipeline) work(xz string) error {
 		return err
 	}
 	defer d.close()
+	dir := p.files.newFolder()
+	defer dir.close()
 	buf := make([]byte, p.tree.super.BlockSize)
 	for j := range p.jobs {
 		if p.ctx.Err() != nil {
@@ -143,7 +162,7 @@ func (p *pipeline) work(xz string) error {
 			}
 			block = buf[:n]
 		}
-		if err := p.write(j, block); err != nil {
+		if err := p.write(dir, j, block); err != nil {
 			return err
 		}
 		p.free <- j.src
@@ -156,7 +175,11 @@ func (p *pipeline) blockError(j *job, err error) error {
 }
 
 // write hands each piece its part of the block.
-func (p *pipeline) write(j *job, block []byte) error {
+func (p *pipeline) write(dir *folder, j *job, block []byte) error {
+	<-p.made
+	if p.ctx.Err() != nil {
+		return nil // somebody else's error
+	}
 	bs := uint64(p.tree.super.BlockSize)
 	for i := range j.pieces {
 		pc := &j.pieces[i]
@@ -172,7 +195,7 @@ func (p *pipeline) write(j *job, block []byte) error {
 		} else if uint64(len(block)) != want {
 			return restoreError(p.tree, pc.node, fmt.Errorf("a block of it has %d bytes instead of %d", len(block), want))
 		}
-		if err := p.files.write(pc.node, int64(off), part); err != nil {
+		if err := p.files.write(dir, pc.node, int64(off), part); err != nil {
 			return restoreError(p.tree, pc.node, err)
 		}
 	}

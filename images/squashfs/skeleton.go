@@ -12,7 +12,8 @@ import (
 
 // skeleton makes everything but the content of files: directories, which nobody
 // but root can enter until they are finished, symbolic links, nodes, and files
-// that have no content. It says how many device nodes it left out.
+// that have no content. It says how many device nodes it left out. The table of
+// inodes is let go: nobody looks at it any more.
 func (t *tree) skeleton(ctx context.Context, f *files) (left int, err error) {
 	stack := restore.NewDirStack(int(f.root.Fd()), nil)
 	defer stack.Cut(0)
@@ -38,6 +39,7 @@ func (t *tree) skeleton(ctx context.Context, f *files) (left int, err error) {
 			return left, restoreError(t, uint32(i), err)
 		}
 	}
+	t.inodes = nil
 	return left, nil
 }
 
@@ -49,7 +51,7 @@ func (t *tree) make(f *files, parent int, i uint32, left *int) error {
 	case kindDir:
 		return unix.Mkdirat(parent, base, 0o700)
 	case kindFile:
-		fd, err := f.create(i)
+		fd, err := f.create(parent, i)
 		if err != nil {
 			return err
 		}
@@ -160,7 +162,7 @@ func (t *tree) finishDirs(ctx context.Context, f *files) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		fd, err := f.openat(uint32(i), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		fd, err := openBeneath(int(f.root.Fd()), t.path(uint32(i)), unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		if err == nil {
 			err = closeFile(fd, f.finish(fd, uint32(i)))
 		}

@@ -121,12 +121,8 @@ func (u *Unpacker) unpack(ctx context.Context, super Super, tail []byte, r io.Re
 	if err := restore.DropACLs(int(dir.Fd())); err != nil {
 		return Result{}, err
 	}
-	left, err := tree.skeleton(ctx, f)
+	pos, left, err := tree.extract(ctx, r, pos, f, u.xz())
 	if err != nil {
-		return Result{}, err
-	}
-	tree.inodes = nil // nothing looks at it any more
-	if pos, err = tree.extract(ctx, r, pos, f, u.xz()); err != nil {
 		return Result{}, err
 	}
 	if err := passTail(r, int64(super.InodeTable-pos), tail, sum); err != nil {

@@ -17,6 +17,9 @@ const (
 	// makes of them: enough that starting it costs next to nothing, little enough
 	// that the last one soon ends.
 	shardSize = 4 << 20
+	// leastShard is what the last ones have, so that all processes end at about the
+	// same time.
+	leastShard = 1 << 20
 	// maxShards bounds those in work at a time, and so their memory.
 	maxShards = 12
 )
@@ -90,8 +93,14 @@ func (s *shard) close() {
 	}
 }
 
-// full says whether another block of at most size bytes may not fit.
-func (s *shard) full(size int) bool { return max(s.stored, s.length)+size > shardSize }
+// full says whether another block of at most size bytes may not fit below limit.
+func (s *shard) full(size, limit int) bool { return max(s.stored, s.length)+size > limit }
+
+// shardLimit is how many bytes a shard takes with that many blocks of size bytes left
+// for all workers: near the end less and less.
+func shardLimit(blocks, workers, size int) int {
+	return min(shardSize, max(leastShard, blocks/workers*size))
+}
 
 // add appends a block.
 func (s *shard) add(j *job, length int) error {
@@ -140,8 +149,10 @@ func (p *pipeline) workXZ(path string) error {
 		return err
 	}
 	defer s.close()
+	dir := p.files.newFolder()
+	defer dir.close()
 	for {
-		if err := p.collect(s); err != nil || len(s.blocks) == 0 {
+		if err := p.collect(s, dir); err != nil || len(s.blocks) == 0 {
 			return err
 		}
 		if p.ctx.Err() != nil {
@@ -152,7 +163,7 @@ func (p *pipeline) workXZ(path string) error {
 		}
 		plain := s.plain
 		for _, b := range s.blocks {
-			if err := p.write(b.job, plain[:b.length]); err != nil {
+			if err := p.write(dir, b.job, plain[:b.length]); err != nil {
 				return err
 			}
 			plain = plain[b.length:]
@@ -164,18 +175,19 @@ func (p *pipeline) workXZ(path string) error {
 // at a time does so, so that when the last block comes only one shard is still to
 // be decoded. Blocks that are not compressed are written at once: a shard that
 // kept them would keep their buffers, which the reader may need to go on.
-func (p *pipeline) collect(s *shard) error {
+func (p *pipeline) collect(s *shard, dir *folder) error {
 	p.collecting.Lock()
 	defer p.collecting.Unlock()
 	s.blocks, s.stored, s.length = s.blocks[:0], 0, 0
 	size := int(p.tree.super.BlockSize)
-	for !s.full(size) {
+	for limit := shardLimit(p.left, p.workers, size); !s.full(size, limit); {
 		j, ok := <-p.jobs
 		if !ok {
 			break
 		}
+		p.left--
 		if j.plain() {
-			if err := p.write(j, j.src); err != nil {
+			if err := p.write(dir, j, j.src); err != nil {
 				return err
 			}
 		} else {

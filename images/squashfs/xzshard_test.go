@@ -58,3 +58,22 @@ func TestShard(t *testing.T) {
 		}
 	}
 }
+
+// TestShardLimit: the last shards are small, so that no worker has a large one to itself while the others have ended.
+func TestShardLimit(t *testing.T) {
+	const size, workers = 128 << 10, 4
+	count, last := 0, shardSize
+	for left := 1800; left > 0; count++ {
+		limit := shardLimit(left, workers, size)
+		if limit > last || limit < leastShard {
+			t.Fatalf("with %d blocks left %d bytes after %d", left, limit, last)
+		}
+		left, last = left-max(limit/size, 1), limit
+	}
+	if last > leastShard || count > 1800*size/shardSize+12 {
+		t.Errorf("%d shards, the last of %d bytes", count, last)
+	}
+	if got := shardLimit(3, 12, 1<<20); got != leastShard {
+		t.Errorf("of the last blocks of 1 MiB: %d bytes", got)
+	}
+}
