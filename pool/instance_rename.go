@@ -93,8 +93,8 @@ func (s *System) rename(p *openedPool, in renaming) error {
 	}
 	crash.Point("pool.rename.moved")
 	rec, err := p.UpdateInstance(in.To, func(r *tree.Instance) error {
-		if r.Config["volatile.apply_template"] == "" {
-			r.Config["volatile.apply_template"] = "rename" // as LXD: the image may have files with the name
+		if r.Config[applyTemplateKey] == "" {
+			r.Config[applyTemplateKey] = "rename" // as LXD: the image may have files with the name
 		}
 		return s.reexpandKnown(r)
 	})

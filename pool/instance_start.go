@@ -15,6 +15,9 @@ import (
 	"poolctl/runtime"
 )
 
+// applyTemplateKey has the occasion of which templates are due at the next start.
+const applyTemplateKey = "volatile.apply_template"
+
 // Start starts an instance: its networks are brought up, the image's templates
 // applied, and its own init run as PID 1. It returns when init runs.
 func (s *System) Start(ctx context.Context, name string) (err error) {
@@ -79,7 +82,7 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	}
 	s.notePower(in, "RUNNING", func(r *tree.Instance) {
 		r.LastUsedAt = time.Now().UTC()
-		delete(r.Config, "volatile.apply_template")
+		delete(r.Config, applyTemplateKey)
 	})
 	return nil
 }
@@ -122,7 +125,7 @@ func (s *System) applyTemplates(ctx context.Context, in *lockedInstance) (err er
 		}
 	}
 	triggers := []string{"start"}
-	if t := in.rec.Config["volatile.apply_template"]; t != "" {
+	if t := in.rec.Config[applyTemplateKey]; t != "" {
 		triggers = []string{t, "start"}
 	}
 	for _, t := range triggers {

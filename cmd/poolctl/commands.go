@@ -46,6 +46,8 @@ func topCommands() []lazyCommand {
 		{"config", configCommand},
 		{"profile", profileCommands},
 		{"publish", publishCommand},
+		{"export", exportCommand},
+		{"import", importCommand},
 		{"file", fileCommands},
 		{"snapshot", snapshotCommands},
 		{"restore", restoreCommand},

@@ -2,13 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"poolctl/cmd/poolctl/internal/output"
 	"poolctl/pool"
@@ -22,12 +17,7 @@ func volumeExportCommand(e *env) *cli.Command {
 		Description: example("LXD and Incus read it. FILE is VOLUME.backup when it is not given, and standard output when it is \"-\". Subvolumes in\n"+
 			"the volume become directories, unless --optimized-storage is given. The volume may be in use.",
 			"poolctl pool volume export default data data.tar.zst", "poolctl pool volume export default data - --volume-only | ssh host poolctl pool volume import default -"),
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "volume-only", Usage: "leave the snapshots out", Destination: &o.NoSnapshots},
-			&cli.BoolFlag{Name: "optimized-storage", Usage: "write btrfs send streams, which only a btrfs pool can import, and LXD 5.0 only with --compression none", Destination: &o.Optimized},
-			&cli.StringFlag{Name: "compression", Usage: "`HOW` to compress: bzip2, gzip, lz4, lzma, xz, zstd or none, with a level behind it: \"xz -9\"", Value: "zstd", Destination: &o.Compression},
-			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "overwrite FILE", Destination: &force},
-		},
+		Flags: backupFlags(&o.BackupOptions, "volume-only", &force),
 		Action: e.action(2, 3, func(ctx context.Context, s *pool.System, args []string) error {
 			o.Pool, o.Volume = args[0], args[1]
 			volume, _ := volumeSnapshotRef(args[1])
@@ -35,19 +25,19 @@ func volumeExportCommand(e *env) *cli.Command {
 			if path == "" {
 				path = volume + ".backup"
 			}
+			out, err := e.toStandardOutput("pool volume export", path)
+			if err != nil {
+				return err
+			}
 			update, done := e.progress()
 			o.Progress = update
-			var err error
-			if path == "-" {
-				if term.IsTerminal(int(e.stdout.Fd())) {
-					return badUsage("pool volume export", "a backup is not for a terminal")
-				}
+			if out {
 				err = s.ExportVolume(ctx, o, e.stdout)
 			} else {
 				err = s.ExportVolumeFile(ctx, o, path, force)
 			}
 			done(err == nil)
-			if err == nil && path != "-" {
+			if err == nil && !out {
 				e.say("Backup exported successfully to %s", path)
 			}
 			return err
@@ -64,15 +54,11 @@ func volumeImportCommand(e *env) *cli.Command {
 			"poolctl pool volume import default data.tar.zst", "poolctl pool volume import default backup.tar.gz data2"),
 		Flags: []cli.Flag{planFlag(&plan), formatFlag(&format, output.YAML)},
 		Action: e.action(2, 3, func(ctx context.Context, s *pool.System, args []string) error {
-			in := e.stdin
-			if args[1] != "-" {
-				f, err := openBackup(args[1])
-				if err != nil {
-					return err
-				}
-				defer func() { _ = f.Close() }()
-				in = f
+			in, closeBackup, err := e.openBackup(args[1])
+			if err != nil {
+				return err
 			}
+			defer closeBackup()
 			if plan {
 				return e.printPlan(format, func() (pool.SpacePlan, error) { return s.PlanImportVolume(ctx, args[0], in) })
 			}
@@ -85,28 +71,4 @@ func volumeImportCommand(e *env) *cli.Command {
 			return err
 		}),
 	}
-}
-
-// openBackup opens a file that is to be imported. A directory is none; what a
-// pipe holds is read.
-func openBackup(path string) (*os.File, error) {
-	f, err := os.Open(path)
-	if err == nil {
-		var info fs.FileInfo
-		if info, err = f.Stat(); err == nil && info.IsDir() {
-			err = errors.New("it is a directory")
-		}
-		if err != nil {
-			err = errors.Join(err, f.Close())
-		}
-	}
-	if pathErr, ok := errors.AsType[*fs.PathError](err); ok { // which would name the path again
-		err = pathErr.Err
-	}
-	if err != nil && path == "" {
-		return nil, fmt.Errorf("cannot import %q: %w", path, err)
-	} else if err != nil {
-		return nil, fmt.Errorf("cannot import %s: %w", path, err)
-	}
-	return f, nil
 }

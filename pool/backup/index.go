@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -152,12 +153,18 @@ func (in Index) Encode() ([]byte, error) {
 	return yaml.Marshal(file)
 }
 
-// blockStyle has what was JSON look like LXD's YAML.
+// plainKey are keys that can be nothing but text, without quotes too.
+var plainKey = regexp.MustCompile(`^[a-z]+[._][a-z0-9._]+$`)
+
+// blockStyle has what was JSON look like LXD's YAML, but for the quotes around values.
 func blockStyle(n *yaml.Node) {
 	if n.Kind == yaml.MappingNode || n.Kind == yaml.SequenceNode {
 		n.Style = 0
 	}
-	for _, c := range n.Content {
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 && plainKey.MatchString(c.Value) {
+			c.Style = 0
+		}
 		blockStyle(c)
 	}
 }

@@ -1,0 +1,102 @@
+package pool
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// treeState describes all that is below a directory: kinds, modes, owners, times to the nanosecond, sizes, contents, targets,
+// device numbers, extended attributes, and which names are one file. Of the directory itself, everything too.
+func treeState(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out, first := map[string]string{}, map[uint64]string{}
+	ok(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(dir, path) // it is below
+		what := fmt.Sprintf("%o %d:%d %d.%09d", st.Mode, st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec)
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFREG:
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			what += fmt.Sprintf(" %d %x", st.Size, sha256.Sum256(data))
+			if st.Nlink > 1 {
+				if first[st.Ino] == "" {
+					first[st.Ino] = name
+				}
+				what += " = " + first[st.Ino]
+			}
+		case unix.S_IFLNK:
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			what += " -> " + target
+		case unix.S_IFCHR, unix.S_IFBLK:
+			what += fmt.Sprintf(" %d", st.Rdev)
+		}
+		attrs, err := xattrsOf(path)
+		out[name] = what + attrs
+		return err
+	}))
+	return out
+}
+
+func xattrsOf(path string) (string, error) {
+	buf := make([]byte, 64<<10)
+	n, err := unix.Llistxattr(path, buf)
+	if err != nil {
+		return "", err
+	}
+	names := strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00")
+	slices.Sort(names)
+	out := ""
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		n, err := unix.Lgetxattr(path, name, buf)
+		if err != nil {
+			return "", err
+		}
+		out += fmt.Sprintf(" %s=%q", name, buf[:n])
+	}
+	return out, nil
+}
+
+// fillRoot writes files of every kind below a directory, and changes them when mark is another one.
+func fillRoot(t *testing.T, dir, mark string) {
+	t.Helper()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	ok(t, os.MkdirAll(at("a dir/ünder"), 0o755), os.WriteFile(at("mark"), []byte(mark), 0o644), os.WriteFile(at("a dir/ünder/file"), []byte(mark+mark), 0o600))
+	if _, err := os.Lstat(at("hard")); errors.Is(err, fs.ErrNotExist) {
+		ok(t, os.Link(at("mark"), at("a dir/hard")), os.Link(at("mark"), at("hard")), os.Symlink("/etc/nowhere", at("link")), os.Symlink(strings.Repeat("x", 300), at("long")))
+		ok(t, unix.Mkfifo(at("fifo"), 0o640), unix.Mknod(at("null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+		ok(t, os.WriteFile(at("suid"), []byte("#!/bin/sh\n"), 0o755), os.Chown(at("suid"), 1000, 1001), unix.Chmod(at("suid"), 0o6755))
+		ok(t, os.WriteFile(at("holes"), nil, 0o644), os.Truncate(at("holes"), 8<<20))
+		ok(t, os.MkdirAll(at(strings.Repeat("d/", 40)), 0o711), os.WriteFile(at(strings.Repeat("n", 255)), []byte("long"), 0o400))
+		ok(t, unix.Lchown(at("link"), 65534, 65534), unix.Chmod(at("a dir"), 0o1777))
+	}
+	caps := []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	ok(t, unix.Setxattr(at("suid"), "security.capability", caps, 0), unix.Setxattr(at("mark"), "user.note", []byte(mark), 0), unix.Setxattr(at("a dir"), "trusted.t=%", []byte(mark), 0))
+	ok(t, unix.Setxattr(at("mark"), "system.posix_acl_access", []byte("\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff\x02\x00\x04\x00\xe8\x03\x00\x00\x04\x00\x04\x00\xff\xff\xff\xff\x10\x00\x04\x00\xff\xff\xff\xff\x20\x00\x04\x00\xff\xff\xff\xff"), 0))
+	for i, name := range []string{"mark", "a dir/ünder/file", "link", "fifo", "a dir/ünder", "a dir", "d"} {
+		ok(t, unix.UtimesNanoAt(unix.AT_FDCWD, at(name), []unix.Timespec{{Sec: 1, Nsec: 2}, {Sec: int64(1e9) + int64(i), Nsec: 123456789}}, unix.AT_SYMLINK_NOFOLLOW))
+	}
+}
