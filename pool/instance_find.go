@@ -82,13 +82,14 @@ func (l *lockedInstance) close() error {
 	return l.openedPool.close()
 }
 
-// lockInstance finds an instance and locks it: one writer at a time.
+// lockInstance finds an instance and locks it: one writer at a time. Of one that has
+// ended nothing is left of its run then.
 func (s *System) lockInstance(ctx context.Context, name string) (*lockedInstance, error) {
 	p, _, err := s.findInstance(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := s.dir.LockInstance(ctx, name)
+	unlock, err := s.lockEnded(ctx, name)
 	if err != nil {
 		return nil, errors.Join(err, p.close())
 	}
@@ -101,6 +102,30 @@ func (s *System) lockInstance(ctx context.Context, name string) (*lockedInstance
 		return nil, errors.Join(err, p.close())
 	}
 	return &lockedInstance{openedPool: p, rec: rec, unlock: unlock}, nil
+}
+
+// lockEnded locks an instance that does not run any more only after its supervisor has
+// cleaned up: interfaces come back to the host then, and nothing uses its volume. It is
+// waited for without the lock, which the supervisor may need at the very end.
+func (s *System) lockEnded(ctx context.Context, name string) (unlock func(), err error) {
+	runDir := s.instanceRunDir(name)
+	for {
+		if err := runtime.AwaitEnd(ctx, runDir, s.cgroups+"/"+name, Hooks()); err != nil {
+			return nil, fmt.Errorf("cannot lock instance %s: %w", name, err)
+		}
+		unlock, err := s.dir.LockInstance(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		ending, err := runtime.Ending(runDir)
+		if err == nil && !ending {
+			return unlock, nil
+		}
+		unlock()
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // runningInstance is the live side of an instance; runtime.ErrNotRunning when

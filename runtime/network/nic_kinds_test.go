@@ -122,7 +122,23 @@ func TestPhysical(t *testing.T) {
 	if _, err := Prepare(NIC{Kind: Physical, Parent: "nosuch0", Name: "eth0"}); err == nil || !strings.Contains(err.Error(), "no interface nosuch0") {
 		t.Error(err)
 	}
-	_ = peer
+	// One that was unplugged meanwhile is no error: there is nothing to give back.
+	if n, err = Prepare(NIC{Kind: Physical, Parent: parent, Name: "eth0"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Attach(t.Context(), n, pid); err != nil {
+		t.Fatal(err)
+	}
+	other, err := netlink.LinkByName(peer)
+	if err == nil {
+		err = netlink.LinkDel(other)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := DetachFrom(n, pid); err != nil {
+		t.Errorf("an interface that is gone: %v", err)
+	}
 }
 
 // TestMacvlan reaches another on the same parent, by each mode but the isolating ones.

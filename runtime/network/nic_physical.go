@@ -178,11 +178,15 @@ func inNetNS(ns *os.File, do func() error) error {
 const strayTime = 2 * time.Second
 
 // restoreHost gives an interface that is on the host its settings again. inside is the
-// name that it had: under that the kernel gives it back.
+// name that it had: under that the kernel gives it back. One that is nowhere any more,
+// unplugged for instance, needs none.
 func restoreHost(was HostSettings, inside string) error {
 	link, err := returned(was, inside)
 	for end := time.Now().Add(strayTime); isNotFound(err) && time.Now().Before(end); link, err = returned(was, inside) {
 		time.Sleep(20 * time.Millisecond)
+	}
+	if isNotFound(err) {
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("cannot find the host's interface %s again: %w", was.Name, err)
