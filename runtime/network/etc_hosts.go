@@ -18,10 +18,12 @@ import (
 //	# END poolctl network poolbr0
 const etcHosts = "/etc/hosts"
 
-// syncEtcHosts puts the network's names into the host's file, or takes them away.
-func (b Bridge) syncEtcHosts(names []byte) error {
-	if !b.EtcHosts {
-		names = nil
+// syncEtcHosts puts the names of all reservations of the network into the host's file, or
+// takes them away.
+func (b Bridge) syncEtcHosts(all map[string]Reservation) error {
+	var names []byte
+	if b.EtcHosts && b.DNSMode == DNSManaged {
+		names = b.formatNames(all)
 	}
 	if err := updateHosts(etcHosts, b.Name, names); err != nil {
 		return fmt.Errorf("cannot change %s: %w", etcHosts, err)

@@ -81,11 +81,16 @@ func (b Bridge) reserve(instance, hwaddr string, fixed4, fixed6 netip.Addr) (wan
 	if exists && old == want {
 		return want, nil
 	}
-	if err := b.writeReservation(want); err != nil {
-		return want, err
-	}
 	all[want.HWAddr] = want
-	return want, errors.Join(b.writeNames(all), b.reloadDnsmasq())
+	return want, b.changeReservations(func() error {
+		if err := b.writeReservation(want); err != nil {
+			return err
+		}
+		if err := b.writeName(want, all); err != nil || !exists { // dnsmasq sees new files by itself
+			return err
+		}
+		return b.reloadDnsmasq()
+	})
 }
 
 // Release gives up the reservation of a hardware address. It is not an error
@@ -114,17 +119,19 @@ func (b Bridge) release(hwaddr string) error {
 		return err
 	}
 	defer unlock()
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := syncDir(b.hostsDir()); err != nil {
-		return err
-	}
-	all, _, err := b.readReservations(true)
-	if err != nil {
-		return err
-	}
-	return errors.Join(b.writeNames(all), b.reloadDnsmasq())
+	return b.changeReservations(func() error {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := syncDir(b.hostsDir()); err != nil {
+			return err
+		}
+		all, _, err := b.readReservations(true)
+		if err != nil {
+			return err
+		}
+		return errors.Join(b.removeName(hw.String(), all), b.reloadDnsmasq())
+	})
 }
 
 // RestoreReservations takes back changes of addresses.
@@ -134,6 +141,9 @@ func (b Bridge) RestoreReservations(list []Reservation) error {
 		return err
 	}
 	defer unlock()
+	if err := b.forgetSynced(); err != nil {
+		return err
+	}
 	for _, r := range list {
 		if err := b.writeReservation(r); err != nil {
 			return fmt.Errorf("cannot restore the reservations of network %s: %w", b.Name, err)
@@ -143,13 +153,17 @@ func (b Bridge) RestoreReservations(list []Reservation) error {
 }
 
 // syncReservations makes the reservations those of the network as it is now, after
-// a change of its subnets or of what is known of names.
+// a change of its subnets or of what is known of names. Where they are that already, it
+// does not read them.
 func (b Bridge) syncReservations() error {
 	unlock, err := b.lockHosts()
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if is, err := b.isSynced(); err != nil || is {
+		return err
+	}
 	all, texts, err := b.readReservations(true)
 	if err != nil {
 		return err
@@ -168,10 +182,16 @@ func (b Bridge) syncReservations() error {
 		}
 		all[hwaddr], changed = want, true
 	}
-	if err := b.writeNames(all); err != nil || !changed {
+	renamed, err := b.syncNames(all)
+	if err != nil {
 		return err
 	}
-	return b.reloadDnsmasq()
+	if changed || renamed {
+		if err := b.reloadDnsmasq(); err != nil {
+			return err
+		}
+	}
+	return b.noteSynced()
 }
 
 // moved is a reservation on the network as it is now. An address in its subnets
@@ -211,8 +231,14 @@ func (b Bridge) Reservations() ([]Reservation, error) {
 // lockHosts makes the directory of the reservations and serialises changes in
 // it between processes. It is held for a few file operations only.
 func (b Bridge) lockHosts() (func(), error) {
-	if err := os.MkdirAll(b.hostsDir(), 0o755); err != nil {
-		return nil, err
+	dirs := []string{b.hostsDir()}
+	if b.DNSMode == DNSManaged {
+		dirs = append(dirs, b.namesDir())
+	}
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
 	}
 	l := flock.New(filepath.Join(b.Dir, ".hosts.lock"))
 	if err := l.Lock(); err != nil {
@@ -225,30 +251,21 @@ func (b Bridge) lockHosts() (func(), error) {
 // clean, for which the lock must be held, it removes what a killed process or a power
 // loss left half written.
 func (b Bridge) readReservations(clean bool) (all map[string]Reservation, texts map[string][]byte, err error) {
-	entries, err := os.ReadDir(b.hostsDir())
+	files, err := readSmallFiles(b.hostsDir())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, nil, err
 	}
 	all, texts = map[string]Reservation{}, map[string][]byte{}
-	for _, e := range entries {
-		path := filepath.Join(b.hostsDir(), e.Name())
-		left := strings.HasPrefix(e.Name(), tempPrefix)
-		if !left && strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		var data []byte
-		if !left {
-			data, err = os.ReadFile(path)
-			// A file system may have a renamed file before its content.
-			left = err == nil && len(bytes.Trim(data, "\x00")) == 0
-		}
-		if left && clean {
-			err = os.Remove(path)
-		}
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, nil, err
-		}
-		if left || err != nil {
+	for name, data := range files {
+		path := filepath.Join(b.hostsDir(), name)
+		// A file system may have a renamed file before its content.
+		if strings.HasPrefix(name, tempPrefix) || len(bytes.Trim(data, "\x00")) == 0 {
+			if clean {
+				err = os.Remove(path)
+			}
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return nil, nil, err
+			}
 			continue
 		}
 		r, err := parseReservation(data)
