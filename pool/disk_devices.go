@@ -215,32 +215,16 @@ func (s *System) replug(ctx context.Context, in *runtime.Instance, instance stri
 	if err != nil {
 		return nil, err
 	}
-	var removed, added []runtime.Disk
-	undo = func(ctx context.Context) error {
-		in, err := s.runningInstance(instance)
-		if errors.Is(err, runtime.ErrNotRunning) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		var errs []error
-		for _, d := range slices.Backward(added) {
-			errs = append(errs, in.DetachDisk(d.Device))
-		}
-		for _, d := range slices.Backward(removed) {
-			errs = append(errs, in.AttachDisk(ctx, d))
-		}
-		return errors.Join(append(errs, in.Close())...)
-	}
+	var steps undoSteps
 	for _, d := range gone {
 		if err := in.DetachDisk(d.name); err != nil {
 			if errors.Is(err, runtime.ErrDiskBusy) {
 				err = withHint(err, "end what uses it inside, or stop the instance: poolctl stop %s", instance)
 			}
-			return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+			return nil, steps.failed(ctx, err)
 		}
 		if i := slices.IndexFunc(had, func(h runtime.Disk) bool { return h.Device == d.name }); i >= 0 {
-			removed = append(removed, had[i])
+			steps.add(s.ifRunning(instance, func(ctx context.Context, in *runtime.Instance) error { return in.AttachDisk(ctx, had[i]) }))
 		}
 	}
 	for _, d := range mounts {
@@ -248,9 +232,9 @@ func (s *System) replug(ctx context.Context, in *runtime.Instance, instance stri
 			continue
 		}
 		if err := in.AttachDisk(ctx, d); err != nil {
-			return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+			return nil, steps.failed(ctx, err)
 		}
-		added = append(added, d)
+		steps.add(s.ifRunning(instance, func(_ context.Context, in *runtime.Instance) error { return in.DetachDisk(d.Device) }))
 	}
-	return undo, nil
+	return steps.run, nil
 }

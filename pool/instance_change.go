@@ -174,16 +174,9 @@ func (s *System) takeEffect(ctx context.Context, t transition) (undo func(contex
 // instance, and returns how to take it back. When one key cannot be changed, those
 // before it are changed back.
 func (s *System) applyConfig(ctx context.Context, in *lockedInstance, from, to map[string]string) (undo func(context.Context) error, err error) {
-	var done []instanceKey
-	undo = func(ctx context.Context) error {
-		var errs []error
-		for _, k := range slices.Backward(done) {
-			errs = append(errs, k.apply(ctx, s, in, to, from))
-		}
-		return errors.Join(errs...)
-	}
+	var steps undoSteps
 	if !s.isRunning(in.rec.Name) {
-		return undo, nil
+		return steps.run, nil
 	}
 	for _, name := range changedKeys(from, to) {
 		k, err := findInstanceKey(name)
@@ -191,11 +184,11 @@ func (s *System) applyConfig(ctx context.Context, in *lockedInstance, from, to m
 			continue // one that poolctl does not know has no effect
 		}
 		if err := k.apply(ctx, s, in, from, to); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", name, err), undo(context.WithoutCancel(ctx)))
+			return nil, steps.failed(ctx, fmt.Errorf("%s: %w", name, err))
 		}
-		done = append(done, k)
+		steps.add(func(ctx context.Context) error { return k.apply(ctx, s, in, to, from) })
 	}
-	return undo, nil
+	return steps.run, nil
 }
 
 // beginChange notes a change that takes effect before it is recorded; nil while

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	"poolctl/pool/tree"
 )
@@ -177,14 +176,7 @@ func (s *System) applyDevices(ctx context.Context, in *lockedInstance, was, now 
 
 // plugLimited is plugDisks, with the rates of the disks, plugNICs and plugProxies.
 func (s *System) plugLimited(ctx context.Context, in *lockedInstance, was, now map[string]map[string]string) (undo func(context.Context) error, err error) {
-	var undos []func(context.Context) error
-	undo = func(ctx context.Context) error {
-		var errs []error
-		for _, u := range slices.Backward(undos) {
-			errs = append(errs, u(ctx))
-		}
-		return errors.Join(errs...)
-	}
+	var steps undoSteps
 	for _, do := range []func() (func(context.Context) error, error){
 		func() (func(context.Context) error, error) { return s.applyDiskLimits(in.rec.Name, was, now) },
 		func() (func(context.Context) error, error) { return s.plugDisks(ctx, in.rec.Name, was, now) },
@@ -192,17 +184,17 @@ func (s *System) plugLimited(ctx context.Context, in *lockedInstance, was, now m
 	} {
 		u, err := do()
 		if err != nil {
-			return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+			return nil, steps.failed(ctx, err)
 		}
-		undos = append(undos, u)
+		steps.add(u)
 	}
 	// After the nics, whose addresses those with nat are for; also when it is taken back.
 	u, err := s.plugProxies(ctx, in.rec.Name, was, now)
 	if err != nil {
-		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+		return nil, steps.failed(ctx, err)
 	}
-	undos = append([]func(context.Context) error{u}, undos...)
-	return undo, nil
+	steps = append(undoSteps{u}, steps...)
+	return steps.run, nil
 }
 
 // onlySizeDiffers says whether two root disks are the same but for the size and

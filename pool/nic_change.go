@@ -27,26 +27,19 @@ func changedNICs(was, now map[string]map[string]string) []string {
 // runs, and what is not used any more of addresses is given back.
 func (s *System) plugNICs(ctx context.Context, in *lockedInstance, was, now map[string]map[string]string) (undo func(context.Context) error, err error) {
 	names := changedNICs(was, now)
-	var undos []func(context.Context) error
-	undo = func(ctx context.Context) error {
-		var errs []error
-		for _, u := range slices.Backward(undos) {
-			errs = append(errs, u(ctx))
-		}
-		return errors.Join(errs...)
-	}
+	var steps undoSteps
 	if len(names) == 0 {
-		return undo, nil
+		return steps.run, nil
 	}
 	live, err := s.runningInstance(in.rec.Name)
 	if err == nil {
-		undos, err = s.replugNICs(ctx, in, live, now, names)
+		steps, err = s.replugNICs(ctx, in, live, now, names)
 		err = errors.Join(err, live.Close())
 	} else if errors.Is(err, runtime.ErrNotRunning) {
 		err = nil
 	}
 	if err != nil {
-		return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+		return nil, steps.failed(ctx, err)
 	}
 	for _, n := range names {
 		if !isNIC(was[n]) || nicSegment(was[n]) == nicSegment(now[n]) && sameHWAddr(nicHWAddr(in.rec.Config, n, was[n]), nicHWAddr(in.rec.Config, n, now[n])) {
@@ -56,34 +49,26 @@ func (s *System) plugNICs(ctx context.Context, in *lockedInstance, was, now map[
 			s.noticef("the address of device %s stays reserved: %s", n, err)
 		}
 	}
-	return undo, nil
+	return steps.run, nil
 }
 
 // replugNICs makes the named nics of a running instance what now says, and returns
 // how to undo what it did, also when it fails.
-func (s *System) replugNICs(ctx context.Context, in *lockedInstance, live *runtime.Instance, now map[string]map[string]string, names []string) (undos []func(context.Context) error, err error) {
+func (s *System) replugNICs(ctx context.Context, in *lockedInstance, live *runtime.Instance, now map[string]map[string]string, names []string) (steps undoSteps, err error) {
 	had, err := live.NICs()
 	if err != nil {
 		return nil, err
 	}
 	before := maps.Clone(in.rec.Config)
-	undos = append(undos, func(ctx context.Context) error {
+	steps.add(func(context.Context) error {
 		return errors.Join(s.reserveAgain(had, in.rec.Name, names), s.forgetIdentity(in, before, names))
 	})
 	come, err := s.plannedNICs(ctx, in, now, slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !isNIC(now[n]) }))
 	if err != nil {
-		return undos, err
+		return steps, err
 	}
 	again := func(do func(live *runtime.Instance) error) {
-		undos = append(undos, func(context.Context) error {
-			live, err := s.runningInstance(in.rec.Name)
-			if errors.Is(err, runtime.ErrNotRunning) {
-				return nil
-			} else if err != nil {
-				return err
-			}
-			return errors.Join(do(live), live.Close())
-		})
+		steps.add(s.ifRunning(in.rec.Name, func(_ context.Context, live *runtime.Instance) error { return do(live) }))
 	}
 	for _, n := range names { // first all that goes: a name inside may be free then
 		at := slices.IndexFunc(had, func(h network.NIC) bool { return h.Device == n })
@@ -94,7 +79,7 @@ func (s *System) replugNICs(ctx context.Context, in *lockedInstance, live *runti
 		old := had[at]
 		if to >= 0 && old.SameBut(come[to]) {
 			if err := live.UpdateNIC(come[to]); err != nil {
-				return undos, fmt.Errorf("device %s: %w", n, err)
+				return steps, fmt.Errorf("device %s: %w", n, err)
 			}
 			again(func(live *runtime.Instance) error { return live.UpdateNIC(old) })
 			come = slices.Delete(come, to, to+1)
@@ -105,16 +90,16 @@ func (s *System) replugNICs(ctx context.Context, in *lockedInstance, live *runti
 			return errors.Join(live.DetachNIC(old.Device), live.AttachNIC(context.WithoutCancel(ctx), old))
 		})
 		if err := live.DetachNIC(n); err != nil {
-			return undos, fmt.Errorf("device %s: %w", n, err)
+			return steps, fmt.Errorf("device %s: %w", n, err)
 		}
 	}
 	for _, c := range come {
 		if err := live.AttachNIC(ctx, c); err != nil {
-			return undos, fmt.Errorf("device %s: %w", c.Device, err)
+			return steps, fmt.Errorf("device %s: %w", c.Device, err)
 		}
 		again(func(live *runtime.Instance) error { return live.DetachNIC(c.Device) })
 	}
-	return undos, nil
+	return steps, nil
 }
 
 // reserveAgain reserves the addresses that named nics of an instance had.

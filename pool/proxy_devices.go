@@ -171,38 +171,22 @@ func (s *System) replugProxies(ctx context.Context, live *runtime.Instance, inst
 	if err != nil {
 		return nil, err
 	}
-	var removed, added []proxy.Device
-	undo = func(ctx context.Context) error {
-		live, err := s.runningInstance(instance)
-		if errors.Is(err, runtime.ErrNotRunning) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		var errs []error
-		for _, d := range slices.Backward(added) {
-			errs = append(errs, live.DetachProxy(ctx, d.Name))
-		}
-		for _, d := range slices.Backward(removed) {
-			errs = append(errs, live.AttachProxy(ctx, d))
-		}
-		return errors.Join(append(errs, live.Close())...)
-	}
+	var steps undoSteps
 	for _, n := range gone {
 		if err := live.DetachProxy(ctx, n); err != nil {
-			return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+			return nil, steps.failed(ctx, err)
 		}
 		if i := slices.IndexFunc(had, func(d proxy.Device) bool { return d.Name == n }); i >= 0 {
-			removed = append(removed, had[i])
+			steps.add(s.ifRunning(instance, func(ctx context.Context, live *runtime.Instance) error { return live.AttachProxy(ctx, had[i]) }))
 		}
 	}
 	for _, d := range come {
 		if err := live.AttachProxy(ctx, d); err != nil {
-			return nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+			return nil, steps.failed(ctx, err)
 		}
-		added = append(added, d)
+		steps.add(s.ifRunning(instance, func(ctx context.Context, live *runtime.Instance) error { return live.DetachProxy(ctx, d.Name) }))
 	}
-	return undo, nil
+	return steps.run, nil
 }
 
 // changedProxies names the proxy devices that go, and says which ones come. Those with nat
