@@ -101,6 +101,7 @@ func (s *System) Doctor(ctx context.Context, o DoctorOptions) ([]Finding, error)
 		d.network(name)
 	}
 	d.strayNetworks(networks)
+	d.nicParents(ctx, networks)
 	d.instanceRules()
 	d.strayRules()
 	d.strayDisks(pools)

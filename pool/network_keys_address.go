@@ -30,6 +30,11 @@ func ipv4Keys() []NetworkKey {
 				b.NoGateway4 = v == noAddress
 				b.Gateway4, _ = netip.ParseAddr(v)
 			},
+		},
+		NetworkKey{
+			Name: "ipv4.dhcp.routes", About: "routes that instances are told by DHCP: subnets and their gateways in turn, separated by commas",
+			check: func(v string) error { _, err := network.ParseStaticRoutes(v); return err },
+			set:   func(b *network.Bridge, v string) { b.StaticRoutes4, _ = network.ParseStaticRoutes(v) },
 		})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 
 	"poolctl/runtime/network"
 )
@@ -21,10 +22,26 @@ func bridgeKeys() []NetworkKey {
 			check: checkHWAddr, set: func(b *network.Bridge, v string) { b.HWAddr = v },
 		},
 		{
+			Name: "bridge.external_interfaces", About: "interfaces of the host's, without addresses of their own, that are on the bridge, separated by commas",
+			check: checkExternal, set: func(b *network.Bridge, v string) { b.External = splitList(v) },
+		},
+		{
 			Name: "security.isolation", Default: "true", About: "whether the network and the host's other ones do not reach each other",
 			check: checkBool, set: func(b *network.Bridge, v string) { b.Isolated = isTrue(v) },
 		},
 	}
+}
+
+func checkExternal(v string) error {
+	for _, name := range splitList(v) {
+		if strings.Contains(name, "/") { // Incus makes the VLAN's interface itself by NAME/PARENT/ID
+			return withHint(errors.New("VLANs are not made by poolctl"), "ip link add link PARENT name NAME type vlan id ID, and NAME here")
+		}
+		if err := network.ValidateName(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func checkMTU(v string) error {

@@ -42,6 +42,9 @@ func (s *System) switchNetwork(ctx context.Context, from, to network.Bridge, kep
 	if err := to.RestoreReservations(kept); err != nil {
 		return err
 	}
+	if err := from.ReleaseExternal(to.External); err != nil {
+		return err
+	}
 	if err := to.Up(ctx); err != nil {
 		return err
 	}

@@ -22,6 +22,14 @@ type nicKey struct {
 	// live says that a change takes effect in an instance that runs while the
 	// interface stays; others have it taken away and given anew.
 	live bool
+	// refused says that it is one of Incus's that poolctl has not, for a reason that
+	// check gives.
+	refused bool
+}
+
+// noNICKey is the check of such a key.
+func noNICKey(why string) func(string) error {
+	return func(string) error { return errors.New(why) }
 }
 
 // nicKinds are the values of nictype.
@@ -40,14 +48,20 @@ func nicKeys() []nicKey {
 		{name: "mtu", kinds: nicKinds, check: checkNICMTU, live: true},
 		{name: "host_name", kinds: pairs, check: network.ValidateName},
 		{name: "mode", kinds: []network.Kind{network.Macvlan}, check: oneOf("bridge", "vepa", "passthru", "private")},
-		{name: "vlan", kinds: nicKinds, check: func(string) error {
+		{name: "vlan", refused: true, kinds: nicKinds, check: func(string) error {
 			return withHint(errors.New("VLANs are not made by poolctl"), "ip link add link PARENT name PARENT.ID type vlan id ID, and parent=PARENT.ID")
 		}},
+		{name: "vlan.tagged", refused: true, kinds: nicKinds, check: noNICKey("VLANs are not made by poolctl")},
+		{name: "gvrp", refused: true, kinds: nicKinds, check: noNICKey("VLANs are not made by poolctl")},
+		{name: "security.acls", refused: true, kinds: nicKinds, check: noNICKey("there are no network ACLs")},
+		{name: "ipv4.routes.external", refused: true, kinds: nicKinds, check: noNICKey("it is for OVN and BGP, and there is neither")},
+		{name: "ipv6.routes.external", refused: true, kinds: nicKinds, check: noNICKey("it is for OVN and BGP, and there is neither")},
+		{name: "queue.tx.length", refused: true, kinds: nicKinds, check: noNICKey("poolctl leaves it to the kernel")},
 		{name: "limits.ingress", kinds: pairs, check: checkBits, live: true},
 		{name: "limits.egress", kinds: pairs, check: checkBits, live: true},
 		{name: "limits.max", kinds: pairs, check: checkBits, live: true},
 		{name: "limits.priority", kinds: pairs, check: func(v string) error { _, err := parseWithin(v, 0, 1<<32-1); return err }, live: true},
-		{name: "boot.priority", kinds: nicKinds, check: func(string) error { return errors.New("it is for virtual machines") }},
+		{name: "boot.priority", refused: true, kinds: nicKinds, check: noNICKey("it is for virtual machines")},
 		{name: "security.mac_filtering", kinds: bridged, check: checkBool, live: true},
 		{name: "security.ipv4_filtering", kinds: bridged, check: checkBool, live: true},
 		{name: "security.ipv6_filtering", kinds: bridged, check: checkBool, live: true},
@@ -71,7 +85,7 @@ func nicKeys() []nicKey {
 func nicKeysOf(kind network.Kind) []string {
 	var out []string
 	for _, k := range nicKeys() {
-		if slices.Contains(k.kinds, kind) && k.name != "vlan" && k.name != "boot.priority" {
+		if slices.Contains(k.kinds, kind) && !k.refused {
 			out = append(out, k.name)
 		}
 	}

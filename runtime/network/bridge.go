@@ -26,7 +26,8 @@ const lockPoll = 10 * time.Millisecond
 // called while instances are attached. The bridge is made when missing, its
 // addresses are usable at once, also before it has a port, and dnsmasq is
 // started when it does not run with the arguments that it should have, and the
-// host's firewall gets the network's rules. Refused:
+// host's firewall gets the network's rules. Interfaces of the host's that are to be on it
+// are put there, as far as there are any. Refused:
 // an interface of that name which is not this network's, a network that
 // overlaps a route or address of the host. When Up made the bridge and then
 // fails, it removes it again.
@@ -72,6 +73,9 @@ func (b Bridge) up(ctx context.Context) (err error) {
 	if err := b.configure(link); err != nil {
 		return err
 	}
+	if err := b.joinExternal(link); err != nil {
+		return err
+	}
 	if err := b.syncRules(link); err != nil {
 		return err
 	}
@@ -95,6 +99,9 @@ func (b Bridge) Check(ctx context.Context) error {
 		return err
 	}
 	if err := b.checkSubnets(link); err != nil {
+		return err
+	}
+	if err := b.checkExternal(link); err != nil {
 		return err
 	}
 	return b.checkRaw(ctx)
@@ -148,7 +155,7 @@ func (b Bridge) remove(ctx context.Context) error {
 		errs = append(errs, firewall.Remove(b.Name))
 	}
 	errs = append(errs, b.removeRaw(), updateHosts(etcHosts, b.Name, nil))
-	for _, path := range []string{b.pidFile(), b.leaseFile(), b.RunDir} {
+	for _, path := range []string{b.pidFile(), b.leaseFile(), b.syncedFile(), b.RunDir} {
 		err := os.Remove(path)
 		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
 			errs = append(errs, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 
 	"poolctl/runtime/network/firewall"
 )
@@ -30,6 +31,8 @@ type Bridge struct {
 	// HWAddr is the bridge's hardware address; empty means one that is derived
 	// from Name and Dir.
 	HWAddr string
+	// External are interfaces of the host's that are ports of the bridge.
+	External []string
 
 	// Routing4 and Routing6 let packets of the family through to other links and
 	// back. Firewall4 and Firewall6 have the rules made that forbid something:
@@ -64,6 +67,8 @@ type Bridge struct {
 	// bridge, unless NoGateway4 is set.
 	Gateway4   netip.Addr
 	NoGateway4 bool
+	// StaticRoutes4 are routes that instances are told by DHCP (RFC 3442).
+	StaticRoutes4 []StaticRoute
 
 	// DNSMode says which names there are.
 	DNSMode DNSMode
@@ -155,6 +160,14 @@ func (b Bridge) validateLink() error {
 			return err
 		}
 	}
+	for i, name := range b.External {
+		if err := ValidateName(name); err != nil {
+			return err
+		}
+		if name == b.Name || slices.Contains(b.External[:i], name) {
+			return fmt.Errorf("%s is the bridge, or there twice", name)
+		}
+	}
 	for _, f := range []struct {
 		own    netip.Prefix
 		routes []netip.Prefix
@@ -192,6 +205,16 @@ func (b Bridge) validateDHCP() error {
 	}
 	if b.Gateway4.IsValid() && b.IPv4.IsValid() && !b.isHost(b.Gateway4) {
 		return fmt.Errorf("the gateway %s is no host's address in the subnet %s", b.Gateway4, b.IPv4.Masked())
+	}
+	for i, r := range b.StaticRoutes4 {
+		if b.IPv4.IsValid() && !b.isHost(r.Gateway) && r.Gateway.IsValid() && !r.Gateway.IsUnspecified() {
+			return fmt.Errorf("the gateway %s of the route to %s is no host's address in the subnet %s", r.Gateway, r.To, b.IPv4.Masked())
+		}
+		for _, other := range b.StaticRoutes4[:i] {
+			if other.To == r.To {
+				return fmt.Errorf("there are two routes to %s", r.To)
+			}
+		}
 	}
 	for _, e := range []string{b.Expiry4, b.Expiry6} {
 		if e != "" {

@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -33,7 +34,7 @@ func (b Bridge) nameArgs() []string {
 		args = append(args, "--dhcp-ignore-names") // no instance takes another's name
 	}
 	if b.DNSMode == DNSManaged {
-		args = append(args, "--addn-hosts="+b.namesFile())
+		args = append(args, "--hostsdir="+b.namesDir())
 	}
 	if d := b.domain(); d != "" {
 		args = append(args, "--domain="+d, "--local=/"+d+"/", "--interface-name=_gateway."+d+","+b.Name)
@@ -55,6 +56,9 @@ func (b Bridge) dhcp4Args() []string {
 	case b.Gateway4.IsValid():
 		args = append(args, "--dhcp-option=option:router,"+b.Gateway4.String())
 	}
+	if routes := b.staticRoutes(); len(routes) > 0 {
+		args = append(args, "--dhcp-option-force=option:classless-static-route,"+strings.Join(routes, ","))
+	}
 	if b.Nameservers != nil {
 		args = append(args, strings.Join(append([]string{"--dhcp-option=option:dns-server"}, b.nameservers(true)...), ","))
 	}
@@ -66,6 +70,29 @@ func (b Bridge) dhcp4Args() []string {
 		args = append(args, "--dhcp-option-force=option:domain-search,"+strings.Join(b.Search, ","))
 	}
 	return args
+}
+
+// staticRoutes are the routes that instances are told, as dnsmasq takes them. A client
+// that heeds them does not heed the gateway (RFC 3442), which is among them therefore.
+func (b Bridge) staticRoutes() []string {
+	if len(b.StaticRoutes4) == 0 {
+		return nil
+	}
+	var out []string
+	gateway := b.IPv4.Addr()
+	if b.Gateway4.IsValid() {
+		gateway = b.Gateway4
+	}
+	for _, r := range b.StaticRoutes4 {
+		out = append(out, r.To.String(), r.Gateway.String())
+		if r.To.Bits() == 0 {
+			gateway = netip.Addr{}
+		}
+	}
+	if gateway.IsValid() && !b.NoGateway4 {
+		out = append(out, "0.0.0.0/0", gateway.String())
+	}
+	return out
 }
 
 // dhcp6Args are for router advertisements and DHCPv6. SLAAC's prefix is advertised
