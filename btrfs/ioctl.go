@@ -199,6 +199,7 @@ const (
 	iocSetFlags          = iocWrite | magic | 26 | 8<<16
 	iocDevInfo           = iocRead | iocWrite | magic | 30 | unsafe.Sizeof(devInfoArgs{})<<16
 	iocFSInfo            = iocRead | magic | 31 | unsafe.Sizeof(fsInfoArgs{})<<16
+	iocSetReceived       = iocRead | iocWrite | magic | 37 | unsafe.Sizeof(receivedArgs{})<<16
 	iocSend              = iocWrite | magic | 38 | unsafe.Sizeof(sendArgs{})<<16
 	iocQuotaCtl          = iocRead | iocWrite | magic | 40 | unsafe.Sizeof(quotaCtlArgs{})<<16
 	iocQgroupAssign      = iocWrite | magic | 41 | unsafe.Sizeof(qgroupAssignArgs{})<<16

@@ -45,11 +45,82 @@ func nest(src, root, at string) error {
 	}
 	parent := os.NewFile(uintptr(fd), dir)
 	defer func() { _ = parent.Close() }()
+	times, err := timesOf(parent)
+	if err != nil {
+		return err
+	}
 	err = snapshotAt(from, parent, name, false)
 	if errors.Is(err, fs.ErrExist) {
 		if err = unix.Unlinkat(fd, name, unix.AT_REMOVEDIR); err == nil {
 			err = snapshotAt(from, parent, name, false)
 		}
 	}
+	if err == nil {
+		err = setTimes(parent, times)
+	}
 	return err
+}
+
+// SnapshotBare makes dst a read-only snapshot of the subvolume src, without the
+// empty directories that a snapshot has in the place of nested subvolumes: a send
+// stream knows nothing of them, and they would be in its way.
+func SnapshotBare(src, dst string) error {
+	if err := snapshotBare(src, dst); err != nil {
+		return fmt.Errorf("cannot snapshot %s to %s: %w", src, dst, err)
+	}
+	return nil
+}
+
+func snapshotBare(src, dst string) (err error) {
+	from, err := openSubvolume(src)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	id, err := rootID(from)
+	if err != nil {
+		return err
+	}
+	s := newSearcher(from)
+	nested, err := s.children(id)
+	if err != nil {
+		return err
+	}
+	if err := Snapshot(src, dst, len(nested) == 0); err != nil || len(nested) == 0 {
+		return err
+	}
+	to, err := openSubvolume(dst)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+	made, err := rootID(to)
+	if err != nil {
+		return err
+	}
+	for _, n := range nested {
+		if err := s.dropPlaceholder(made, n); err != nil {
+			return err
+		}
+	}
+	_, err = setReadOnly(to, true)
+	return err
+}
+
+// dropPlaceholder removes the empty directory that the subvolume root has in the
+// place of one that is nested in its source; its directory keeps its times.
+func (s *searcher) dropPlaceholder(root uint64, nested Subvolume) error {
+	dir, err := s.openInode(root, nested.DirID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	times, err := timesOf(dir)
+	if err != nil {
+		return err
+	}
+	if err := unix.Unlinkat(int(dir.Fd()), nested.Name, unix.AT_REMOVEDIR); err != nil {
+		return err
+	}
+	return setTimes(dir, times)
 }

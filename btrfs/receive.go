@@ -16,16 +16,17 @@ const receiveProgram = "btrfs"
 
 // Receive makes a read-only subvolume, called name, in the directory dir of what
 // Send wrote, with btrfs-receive(8), which is confined to dir (chroot(2)). The
-// parent of a stream with one must be in dir too, received there before. The
-// whole of r is read. A stream that cannot be read leaves nothing.
-func Receive(ctx context.Context, dir, name string, r io.Reader) error {
-	if err := receive(ctx, dir, name, r); err != nil {
+// parent of a stream with one must be in dir too: parents has the UUID of each that
+// may be one, by the UUID that streams have for it (StreamUUID). One that is not
+// among them is ErrNoParent. A stream that cannot be read leaves nothing.
+func Receive(ctx context.Context, dir, name string, parents map[string]string, r io.Reader) error {
+	if err := receive(ctx, dir, name, parents, r); err != nil {
 		return fmt.Errorf("cannot receive %s: %w", name, err)
 	}
 	return nil
 }
 
-func receive(ctx context.Context, dir, name string, r io.Reader) error {
+func receive(ctx context.Context, dir, name string, parents map[string]string, r io.Reader) error {
 	program, err := exec.LookPath(receiveProgram)
 	if err != nil {
 		return fmt.Errorf("the program %s is missing (package btrfs-progs): %w", receiveProgram, err)
@@ -37,10 +38,13 @@ func receive(ctx context.Context, dir, name string, r io.Reader) error {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, "--quiet", "receive", "-C", "-e", "--", dir)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.Stdin, cmd.Stderr = r, &stderr
+	stream := newParentReader(r, parents)
+	cmd.Stdin, cmd.Stderr = stream, &stderr
 	err = cmd.Run()
 	if ctx.Err() != nil {
 		err = ctx.Err()
+	} else if stream.err != nil { // what ended it for btrfs
+		err = stream.err
 	} else if err != nil {
 		if lines := lastLines(stderr.String(), 2); lines != "" {
 			err = fmt.Errorf("btrfs receive: %w: %s", err, lines)

@@ -3,10 +3,12 @@ package btrfs
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -28,7 +30,19 @@ func TestSendReceive(t *testing.T) {
 	var full, diff bytes.Buffer
 	ok(Send(t.Context(), from, one.ID, 0, &full), Send(t.Context(), from, two.ID, one.ID, &diff))
 	ok(os.Mkdir(to+"/in", 0o700))
-	ok(Receive(t.Context(), to+"/in", "r 1", &full), Receive(t.Context(), to+"/in", "r 2", &diff))
+	// Another subvolume with the same received UUID, out of reach, is not taken for the parent.
+	ok(os.Mkdir(to+"/other", 0o700), Receive(t.Context(), to+"/other", "r", nil, bytes.NewReader(full.Bytes())))
+	ok(Receive(t.Context(), to+"/in", "r 1", nil, &full))
+	if err := Receive(t.Context(), to+"/in", "r 2", nil, bytes.NewReader(diff.Bytes())); !errors.Is(err, ErrNoParent) {
+		t.Errorf("without its parent: %v", err)
+	}
+	ok(Snapshot(to+"/in/r 1", to+"/other/copy", false), CopyReceived(to+"/in/r 1", to+"/other/copy"), SetReadOnly(to+"/other/copy", true))
+	received, err := Stat(to + "/in/r 1")
+	ok(err)
+	if copied, err := Stat(to + "/other/copy"); err != nil || copied.ReceivedUUID != one.UUID || received.StreamUUID() != one.UUID {
+		t.Errorf("received %+v, copied %+v, %v; want the received UUID %s", received, copied, err, one.UUID)
+	}
+	ok(Receive(t.Context(), to+"/in", "r 2", map[string]string{one.UUID: received.UUID}, &diff))
 	for name, want := range map[string]string{"r 1": "one", "r 2": "two"} {
 		if got, err := os.ReadFile(to + "/in/" + name + "/f"); err != nil || string(got) != want {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
@@ -88,11 +102,33 @@ func TestSendFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, data := range map[string][]byte{"torn": b.Bytes()[:b.Len()/2], "empty": nil, "junk": []byte("hello")} {
-		if err := Receive(t.Context(), mnt+"/in", "r", bytes.NewReader(data)); err == nil {
+		if err := Receive(t.Context(), mnt+"/in", "r", nil, bytes.NewReader(data)); err == nil {
 			t.Errorf("%s: no error", what)
 		}
 		if left, err := os.ReadDir(mnt + "/in"); len(left) != 0 || err != nil {
 			t.Errorf("%s: left: %v, %v", what, left, err)
 		}
 	}
+}
+
+// FuzzParentReader: no stream, however damaged, makes it fail other than with an error, or write more than it reads.
+func FuzzParentReader(f *testing.F) {
+	command := func(number byte, attrs ...byte) []byte {
+		c := append([]byte{byte(len(attrs)), 0, 0, 0, number, 0, 0, 0, 0, 0}, attrs...)
+		binary.LittleEndian.PutUint32(c[6:], commandCRC(c))
+		return c
+	}
+	uuid := bytes.Repeat([]byte{7}, 16)
+	head := append([]byte(streamMagic), 1, 0, 0, 0)
+	snapshot := command(cmdSnapshot, append(append([]byte{1, 0, 16, 0}, make([]byte, 16)...), append([]byte{20, 0, 16, 0}, uuid...)...)...)
+	f.Add(slices.Concat(head, snapshot, command(21)))
+	f.Add(slices.Concat(head, command(1, 15, 0, 1, 0, 'x'), command(15, 19, 0, 2, 0, 'a', 'b'), command(21)))
+	f.Add(slices.Concat(head, command(cmdClone, 20, 0, 200)))
+	parents := map[string]string{formatUUID([16]byte(uuid)): formatUUID([16]byte(bytes.Repeat([]byte{8}, 16)))}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		out, err := io.ReadAll(newParentReader(bytes.NewReader(raw), parents))
+		if len(out) > len(raw) || err == nil && len(out) != len(raw) {
+			t.Errorf("%d bytes became %d, %v", len(raw), len(out), err)
+		}
+	})
 }

@@ -5,65 +5,128 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
-	"strings"
-	"time"
 
 	"poolctl/pool/tree"
-	"poolctl/runtime/network"
 )
 
 // Copy makes a new instance of an instance, running or not, or of one of its
-// snapshots, in the same pool, and returns its name. It shares all data with its
-// source: it is made at once, whatever the size. The copy of a running instance
-// is what a power cut at that moment would leave.
+// snapshots, and returns its name. In the same pool it shares all data with its
+// source and is made at once, whatever the size; to another pool it is sent. The
+// copy of a running instance is what a power cut at that moment would leave. It has
+// hardware addresses, a UUID and a machine id of its own.
 func (s *System) Copy(ctx context.Context, o CopyOptions) (name string, err error) {
 	if err := checkNew(o.Name, o.Config); err != nil {
 		return "", err
 	}
-	what := tree.CopyOptions{Source: tree.Source{Name: o.Source, Snapshot: o.Snapshot, Snapshots: !o.InstanceOnly}}
-	p, _, err := s.findInstance(ctx, o.Source)
+	c, err := s.openCopy(ctx, o)
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, p.close()) }()
-	if o.Name == o.Source { // never locked twice
-		return "", fmt.Errorf("cannot copy %s to %s: %w", what.Ref(), o.Name, ErrExists)
-	}
-	if o.Name, err = s.freeName(ctx, o.Name); err != nil {
-		return "", err
-	}
-	unlock, err := s.lockNames(ctx, o.Source, o.Name)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if _, err := s.freeName(ctx, o.Name); err != nil { // another process may have made it while we waited
-		return "", err
-	}
+	defer func() { err = errors.Join(err, c.close()) }()
 	unlockProfiles, err := s.dir.LockProfiles(ctx, true)
 	if err != nil {
 		return "", err
 	}
 	defer unlockProfiles()
-	rec, err := s.copiedRecord(p, &what, o)
+	if c.refreshes {
+		err = c.refresh(ctx, o)
+	} else {
+		err = c.make(ctx, o)
+	}
 	if err != nil {
-		return "", fmt.Errorf("cannot copy %s to %s: %w", what.Ref(), o.Name, err)
+		return "", s.hintFull(c.target.rec, fmt.Errorf("cannot copy %s to %s: %w", c.from.Ref(), c.name, err))
 	}
-	if rec.Limit, err = rootSize(rec.ExpandedDevices); err != nil {
-		return "", fmt.Errorf("cannot copy %s to %s: %w", what.Ref(), o.Name, err)
+	return c.name, nil
+}
+
+// instanceCopy is a copy, or a move to another pool, that is about to be made: the
+// pools open, both instances locked.
+type instanceCopy struct {
+	s         *System
+	p, target *openedPool
+	from      tree.Source
+	source    tree.Instance // its record, or the one that the snapshot has
+	name      string
+	// refreshes is set when there is an instance of that name, which is present.
+	refreshes bool
+	present   tree.Instance
+	progress  func(Progress)
+	close     func() error
+}
+
+// openCopy opens the pools of a copy and locks its instances. A name that is taken is
+// refused, unless it is to be refreshed.
+func (s *System) openCopy(ctx context.Context, o CopyOptions) (_ *instanceCopy, err error) {
+	c := &instanceCopy{s: s, name: o.Name, progress: o.Progress, from: tree.Source{Name: o.Source, Snapshot: o.Snapshot, Snapshots: !o.InstanceOnly && o.Snapshot == ""}}
+	if err := c.openPools(ctx, o); err != nil {
+		return nil, err
 	}
-	if !s.canHold(ctx, p, o.Name, rec.Limit) {
-		rec.Limit = 0
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	if c.name == "" {
+		if c.name, err = s.freeName(ctx, ""); err != nil {
+			return nil, err
+		}
 	}
-	if err := s.needSpace(ctx, p.rec, sharingNeed("a copy of "+what.Ref())); err != nil {
-		return "", fmt.Errorf("cannot copy %s to %s: %w", what.Ref(), o.Name, err)
+	unlock, err := s.lockNames(ctx, c.from.Name, c.name)
+	if err != nil {
+		return nil, err
 	}
-	if err := p.CopyInstance(ctx, rec, what); err != nil {
-		return "", s.hintFull(p.rec, err)
+	closePools := c.close
+	c.close = func() error { unlock(); return closePools() }
+	if !c.refreshes {
+		if _, err := s.freeName(ctx, c.name); err != nil { // another process may have made it while we waited
+			return nil, err
+		}
+	} else if c.present, err = c.target.Instance(c.name); err != nil {
+		return nil, fmt.Errorf("cannot refresh %s: %w", c.name, err)
 	}
-	return o.Name, nil
+	if c.source, err = c.p.copySource(c.from); err != nil {
+		return nil, fmt.Errorf("cannot copy %s to %s: %w", c.from.Ref(), c.name, err)
+	}
+	return c, nil
+}
+
+// openPools opens the pool of the source and the one that the copy is made in, which
+// may be the same.
+func (c *instanceCopy) openPools(ctx context.Context, o CopyOptions) error {
+	find := func(name string) (pool string, err error) {
+		p, _, err := c.s.findInstance(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		return p.rec.Name, p.close()
+	}
+	from, err := find(o.Source)
+	if err != nil {
+		return err
+	}
+	if o.Name == o.Source { // not even to be refreshed
+		return fmt.Errorf("cannot copy %s to %s: %w", c.from.Ref(), o.Name, ErrExists)
+	}
+	to := o.Pool
+	if to == "" {
+		to = from
+	}
+	if o.Name != "" {
+		there, err := find(o.Name)
+		switch {
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return err
+		case err == nil && !o.Refresh:
+			return fmt.Errorf("cannot create instance %s: %w", o.Name, ErrExists)
+		case err == nil && o.Pool != "" && o.Pool != there:
+			return fmt.Errorf("cannot refresh %s in pool %s: it is in pool %s", o.Name, o.Pool, there)
+		case err == nil:
+			to, c.refreshes = there, true
+		}
+	}
+	c.p, c.target, c.close, err = c.s.openTwo(ctx, from, to)
+	return err
 }
 
 // lockNames locks several instances, in the order of their names: whoever does
@@ -75,7 +138,8 @@ func (s *System) lockNames(ctx context.Context, names ...string) (unlock func(),
 			u()
 		}
 	}
-	for _, n := range slices.Sorted(slices.Values(names)) {
+	slices.Sort(names)
+	for _, n := range slices.Compact(names) {
 		u, err := s.dir.LockInstance(ctx, n)
 		if err != nil {
 			unlock()
@@ -101,99 +165,52 @@ func (p *openedPool) copySource(o tree.Source) (rec tree.Instance, err error) {
 	return rec, err
 }
 
-// copiedRecord is the record of the copy: the source's, with an identity of its
-// own, which what is told of too, and nothing of the source's past.
-func (s *System) copiedRecord(p *openedPool, what *tree.CopyOptions, o CopyOptions) (tree.Instance, error) {
-	source, err := p.copySource(what.Source)
-	if err != nil {
-		return tree.Instance{}, err
-	}
+// make makes a new instance.
+func (c *instanceCopy) make(ctx context.Context, o CopyOptions) error {
 	as := newIdentity()
-	what.Adapt = as.adapt
-	config := maps.Clone(source.Config)
-	maps.DeleteFunc(config, func(k, _ string) bool { return strings.HasPrefix(k, volatilePrefix) && !describesRoot(k) })
-	maps.Copy(config, o.Config)
-	config["volatile.apply_template"] = "copy"
-	config["volatile.uuid"] = as.value("volatile.uuid")
-	config["volatile.cloud-init.instance-id"] = as.value("volatile.cloud-init.instance-id")
-	devices := map[string]map[string]string{}
-	for name, dev := range source.Devices {
-		devices[name] = maps.Clone(dev)
-	}
-	as.adapt(config, devices)
-	if devices, err = s.overrideDevices(source.Profiles, config, devices, o.DeviceOverrides); err != nil {
-		return tree.Instance{}, err
-	}
-	_, expanded, err := s.expand(source.Profiles, config, devices)
+	rec, err := c.copiedRecord(as, o)
 	if err != nil {
-		return tree.Instance{}, err
+		return err
 	}
-	for _, name := range nicsOf(expanded) {
-		for _, k := range nicIdentity(name, expanded[name]) {
-			config[k] = as.value(k)
-		}
+	if rec.Limit, err = c.limit(ctx, rec); err != nil {
+		return err
 	}
-	rec := source
-	rec.Name, rec.Config, rec.Devices = o.Name, config, devices
-	rec.Ephemeral, rec.Stateful, rec.Project, rec.Location = false, false, "", ""
-	rec.CreatedAt, rec.LastUsedAt = time.Now().UTC(), time.Time{}
-	rec.Pool, rec.Snapshots = poolInfo(p.rec), nil
-	if rec.ProfileInfo, err = profileInfo(s.profile, rec.Profiles); err != nil {
-		return tree.Instance{}, err
+	setup := func(volume string) error { return renewMachineID(volume, newMachineID()) }
+	if c.p != c.target {
+		return c.send(ctx, sending{rec: rec, adapt: c.adaptTo(as), setup: setup, names: c.snapshots(o)})
 	}
-	return rec, s.reexpand(&rec)
+	if err := c.s.needSpace(ctx, c.p.rec, sharingNeed("a copy of "+c.from.Ref())); err != nil {
+		return err
+	}
+	return c.p.CopyInstance(ctx, rec, c.treeOptions(as, setup))
 }
 
-const (
-	volatilePrefix = "volatile."
-	hwaddrSuffix   = ".hwaddr"
-)
-
-// describesRoot says whether a volatile key tells what is on the disk, which is
-// the copy's too.
-func describesRoot(key string) bool {
-	return key == "volatile.base_image" || key == "volatile.last_state.idmap" || key == "volatile.idmap.base"
+// adaptTo gives the snapshots of a copy its identity and its pool.
+func (c *instanceCopy) adaptTo(as *identity) func(config map[string]string, devices map[string]map[string]string) {
+	return func(config map[string]string, devices map[string]map[string]string) {
+		as.adapt(config, devices)
+		c.repool(config, devices)
+	}
 }
 
-// identity is what tells an instance from its copies, by volatile key. Each
-// value is made up when it is asked for first.
-type identity struct {
-	values map[string]string
+// treeOptions say how a copy in the same pool is made.
+func (c *instanceCopy) treeOptions(as *identity, setup func(volume string) error) tree.CopyOptions {
+	return tree.CopyOptions{Source: c.from, Adapt: as.adapt, Setup: setup, Still: c.still}
 }
 
-func newIdentity() *identity { return &identity{values: map[string]string{}} }
-
-// value is the value of one key: a hardware address, a name on the host or a UUID.
-func (i *identity) value(key string) string {
-	if v, ok := i.values[key]; ok {
-		return v
+// still calls do while the source, if it runs, is held.
+func (c *instanceCopy) still(ctx context.Context, do func() error) error {
+	if c.from.Snapshot != "" {
+		return do()
 	}
-	switch {
-	case strings.HasSuffix(key, hwaddrSuffix):
-		i.values[key] = network.RandomHWAddr()
-	case strings.HasSuffix(key, hostNameSuffix):
-		i.values[key] = network.RandomHostName()
-	default:
-		i.values[key] = newUUID()
-	}
-	return i.values[key]
+	return c.s.still(ctx, &lockedInstance{openedPool: c.p, rec: c.source}, do)
 }
 
-// adapt puts the identity into the configuration of a copy, or of a snapshot of
-// one, so that nothing makes it a second instance of the source. What the user gave
-// a nic that only one can have goes too.
-func (i *identity) adapt(config map[string]string, devices map[string]map[string]string) {
-	for _, dev := range devices {
-		if dev["type"] == "nic" {
-			for _, k := range []string{"hwaddr", "host_name", "ipv4.address", "ipv6.address"} {
-				delete(dev, k)
-			}
-		}
+// limit is the limit of the copy, if it can be held.
+func (c *instanceCopy) limit(ctx context.Context, rec tree.Instance) (int64, error) {
+	size, err := rootSize(rec.ExpandedDevices)
+	if err == nil && !c.s.canHold(ctx, c.target, c.name, size) {
+		size = 0
 	}
-	for key := range config {
-		isNICs := strings.HasPrefix(key, volatilePrefix) && (strings.HasSuffix(key, hwaddrSuffix) || strings.HasSuffix(key, hostNameSuffix))
-		if isNICs || key == "volatile.uuid" || key == "volatile.cloud-init.instance-id" {
-			config[key] = i.value(key)
-		}
-	}
+	return size, err
 }

@@ -77,6 +77,11 @@ func (s *System) checkRenamed(ctx context.Context, in tree.Instance, to string) 
 	} else if !errors.Is(err, ErrNotFound) {
 		return err
 	}
+	return s.checkStill(in)
+}
+
+// checkStill refuses an instance that is Broken, runs, or is looked into.
+func (s *System) checkStill(in tree.Instance) error {
 	if in.Broken != nil {
 		return in.Broken
 	}

@@ -193,6 +193,7 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opChange:        s.recoverChange,
 		opProfile:       s.recoverProfile,
 		opRename:        s.recoverRename,
+		opMove:          s.recoverMove,
 		opRenameProfile: s.recoverProfileRename,
 		"volume-rename": s.recoverVolumeRename,
 		opBeside:        s.recoverBeside,

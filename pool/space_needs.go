@@ -75,11 +75,15 @@ func volumeNeed(ctx context.Context, p *openedPool, from tree.Source, snapshots 
 	if err != nil {
 		return spaceNeed{}, err
 	}
-	what := "volume " + from.Ref()
-	if len(snapshots) > 0 {
+	return sentNeed("volume "+from.Ref(), len(snapshots) > 0, total), nil
+}
+
+// sentNeed is what something takes that is sent, with its snapshots or without.
+func sentNeed(what string, snapshots bool, total btrfs.ReferencedBytes) spaceNeed {
+	if snapshots {
 		what += " with its snapshots"
 	}
-	return spaceNeed{what: what, least: int64(total.Disk), most: int64(max(total.Disk, total.Data)), trees: int64(total.Trees) + smallTrees}, nil
+	return spaceNeed{what: what, least: int64(total.Disk), most: int64(max(total.Disk, total.Data)), trees: int64(total.Trees) + smallTrees}
 }
 
 // planHost holds what a file takes of the file system around it against what that

@@ -203,10 +203,20 @@ type CopyOptions struct {
 	Source       string            // the instance
 	Snapshot     string            // the one of its snapshots to copy; "" = the instance as it is now
 	Name         string            // "" = a random name
+	Pool         string            // the pool that it is made in; "" = the source's
 	InstanceOnly bool              // leave the snapshots out; a snapshot has none
 	Config       map[string]string // laid over the source's
 	// DeviceOverrides lays keys over the devices of the source.
 	DeviceOverrides map[string]map[string]string
+	Profiles        []string // instead of the source's; nil = those
+	Ephemeral       bool
+	// Refresh brings an instance of that name that is there up to date; of what is
+	// above, only Source, Snapshot, Pool and InstanceOnly count then.
+	Refresh bool
+	// RefreshExcludeOlder leaves out snapshots that the copy does not have and that are
+	// older than its newest one.
+	RefreshExcludeOlder bool
+	Progress            func(Progress)
 }
 
 // Instance is an instance with its live state: incus's fields.

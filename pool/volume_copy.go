@@ -38,12 +38,10 @@ func (s *System) copyVolume(ctx context.Context, o CopyVolumeOptions, refresh bo
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	need, err := copyNeed(ctx, c.p, c.target, c.from, c.v)
-	if err == nil {
-		err = s.needSpace(ctx, c.target.rec, need)
-	}
-	if err != nil {
-		return err
+	if c.p == c.target {
+		if err := s.needSpace(ctx, c.target.rec, sharingNeed("a copy of volume "+c.from.Ref())); err != nil {
+			return err
+		}
 	}
 	setup := func(path string) error { return s.limitVolume(ctx, c.target, c.v.Name, path, c.v.Config, true) }
 	switch {
@@ -63,6 +61,7 @@ type volumeCopy struct {
 	p, target *openedPool
 	from      tree.Source
 	v         tree.Volume // the record of the copy
+	names     []string    // of the snapshots that are sent, or that may be there already
 	close     func() error
 }
 
@@ -103,10 +102,20 @@ func (s *System) openVolumeCopy(ctx context.Context, o CopyVolumeOptions, refres
 		return c, volumeError(err, o.ToPool, o.Name)
 	}
 	c.v, err = copiedVolume(c.p, c.from, o)
+	c.names = snapshotNames(c.v)
+	if err == nil && refresh && c.from.Snapshot == "" && !c.from.Snapshots {
+		c.names, err = sourceSnapshots(c.p, c.from.Name)
+	}
 	if err == nil && refresh {
 		c.v.Config, c.v.Description, c.v.CreatedAt = maps.Clone(old.Config), old.Description, old.CreatedAt
 	}
 	return c, err
+}
+
+// sourceSnapshots names the snapshots of a volume.
+func sourceSnapshots(p *openedPool, name string) ([]string, error) {
+	v, err := p.Volume(name)
+	return snapshotNames(v), err
 }
 
 // openTwo opens two pools, which may be one. Those that open two do so in the
@@ -162,7 +171,7 @@ func copiedVolume(p *openedPool, from tree.Source, o CopyVolumeOptions) (tree.Vo
 
 // sendVolume makes the copy in another pool.
 func (s *System) sendVolume(ctx context.Context, c volumeCopy, setup func(string) error, progress func(Progress), refresh bool) (err error) {
-	frozen, err := c.p.FreezeVolume(ctx, c.from, snapshotNames(c.v))
+	frozen, err := c.p.FreezeVolume(ctx, c.from, c.names)
 	if err != nil {
 		return err
 	}
@@ -178,12 +187,9 @@ func (s *System) sendVolume(ctx context.Context, c volumeCopy, setup func(string
 	}
 	defer func() { err = errors.Join(err, stage.Abort()) }()
 	count := &counter{name: c.v.Name, report: progress}
-	for _, m := range frozen.Members() {
-		if err := pipeMember(ctx, frozen, stage, m, count); err != nil {
-			return err
-		}
-	}
-	if err := stage.Assemble(ctx); err != nil {
+	source := c.from
+	source.Name = "volume " + source.Name
+	if err := s.transfer(ctx, c.target, frozen, &stage.OwnerStage, source, count); err != nil {
 		return err
 	}
 	if err := setup(stage.Path()); err != nil {
@@ -196,7 +202,7 @@ func (s *System) sendVolume(ctx context.Context, c volumeCopy, setup func(string
 }
 
 // pipeMember sends one subvolume from here to there.
-func pipeMember(ctx context.Context, frozen *tree.Frozen, stage *tree.VolumeStage, m tree.Member, count *counter) error {
+func pipeMember(ctx context.Context, frozen *tree.Frozen, stage *tree.OwnerStage, m tree.Member, count *counter) error {
 	r, w := io.Pipe()
 	sent := make(chan error, 1)
 	go func() {

@@ -9,9 +9,8 @@ import (
 // that, and its snapshots, become what the source has now, as in Incus; its
 // configuration and description stay. Without the source's snapshots, its own stay
 // as well. It is refused while a running instance uses it. The new copy is complete
-// before it takes the place of the old one, in one step and under the volume's lock:
-// so there has to be room for both in another pool; in the same one they share all
-// data.
+// before it takes the place of the old one, in one step and under the volume's lock.
+// Between pools only what is missing is sent.
 func (s *System) RefreshVolume(ctx context.Context, o CopyVolumeOptions) error {
 	o.Name = customName(o.Name)
 	there, err := s.hasVolume(ctx, o.ToPool, o.Name)

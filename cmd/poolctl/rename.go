@@ -19,21 +19,12 @@ func renameCommand(e *env) *cli.Command {
 	}
 }
 
-func moveCommand(e *env) *cli.Command {
-	return &cli.Command{
-		Name: "move", Aliases: []string{"mv"}, Category: catInstances, Usage: "rename a stopped instance", ArgsUsage: "NAME NEW",
-		Description: example("", "poolctl move c1 web1"),
-		Action: e.action(2, 2, func(ctx context.Context, s *pool.System, args []string) error {
-			return renameInstance(ctx, s, "move", args[0], args[1])
-		}),
-	}
-}
-
+// renameInstance is rename, and move without a pool.
 func renameInstance(ctx context.Context, s *pool.System, command, from, to string) error {
 	switch {
 	case strings.Contains(from, "/"):
 		return badUsage(command, "%q is a snapshot: those are renamed with poolctl snapshot", from)
-	case strings.HasSuffix(to, ":"), strings.Contains(to, ":"):
+	case strings.Contains(to, ":"):
 		return badUsage(command, "%q is on another server: instances are renamed within their pool", to)
 	}
 	return s.RenameInstance(ctx, from, to)

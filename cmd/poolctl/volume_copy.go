@@ -28,7 +28,7 @@ func volumeCopyCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "copy", Aliases: []string{"cp"}, Usage: "copy a custom volume, or a snapshot of one", ArgsUsage: "POOL/VOLUME[/SNAPSHOT] POOL/VOLUME",
 		Description: example("The source may be in use. In one pool the copy shares all data and is made at once; to another one everything is copied.\n\n"+
-			"--refresh makes the copy anew and then puts it in the place of the old one: between pools, there has to be room for both meanwhile. "+
+			"--refresh brings a copy up to date, in one step: between pools, only what it does not have is sent. "+
 			"Snapshots that the source does not have are deleted; with --volume-only, or of a snapshot, those of the copy stay as they are.",
 			"poolctl pool volume copy default/data default/data2", "poolctl pool volume copy default/data/snap0 fast/data", "poolctl pool volume copy default/data backup/data --refresh"),
 		Flags: []cli.Flag{

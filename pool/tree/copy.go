@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"poolctl/btrfs"
 )
@@ -29,6 +30,12 @@ type CopyOptions struct {
 	// Adapt, if not nil, changes the configuration and the devices of every snapshot that is taken along, so that the copy
 	// does not turn into its source when it is restored. It may be called several times for one.
 	Adapt func(config map[string]string, devices map[string]map[string]string)
+	// Setup, if not nil, is called with the copy's volume before it is there.
+	Setup func(volume string) error
+	// Still is that of SnapshotOptions, for the source.
+	Still func(ctx context.Context, do func() error) error
+	// Only, if not nil, names the snapshots that are taken along.
+	Only []string
 }
 
 // CopyInstance makes an instance, with in as its record, of another one, which may be running, or of a snapshot of one. It
@@ -51,12 +58,12 @@ func (t *Tree) CopyInstance(ctx context.Context, in Instance, o CopyOptions) err
 func (t *Tree) copyOrigin(o CopyOptions, name string) (origin, error) {
 	if o.Snapshot != "" {
 		path, err := t.SnapshotPath(o.Name, o.Snapshot)
-		return origin{volume: path, keepLimit: true}, err
+		return origin{volume: path, keepLimit: true, setup: o.Setup}, err
 	}
 	if err := checkComponent(o.Name); err != nil {
 		return origin{}, err
 	}
-	from := origin{volume: t.InstancePath(o.Name), keepLimit: true}
+	from := origin{volume: t.InstancePath(o.Name), keepLimit: true, setup: o.Setup, still: o.Still}
 	rec, broken, err := readInstance(from.volume, decodeRecord)
 	if err == nil {
 		err = broken
@@ -66,6 +73,9 @@ func (t *Tree) copyOrigin(o CopyOptions, name string) (origin, error) {
 	}
 	if from.snapshots, err = t.listSnapshots(o.Name, rec.Snapshots); err != nil {
 		return from, err
+	}
+	if o.Only != nil {
+		from.snapshots = slices.DeleteFunc(from.snapshots, func(s Snapshot) bool { return !slices.Contains(o.Only, s.Name) })
 	}
 	adapt := o.Adapt
 	if adapt == nil {

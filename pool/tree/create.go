@@ -103,6 +103,10 @@ type origin struct {
 	// volume is the subvolume that the instance's is a snapshot of; without one, fill writes into a new one.
 	volume string
 	fill   func(ctx context.Context, dir string) error
+	// still, if not nil, calls do while nothing writes to volume.
+	still func(ctx context.Context, do func() error) error
+	// setup, if not nil, is called with the new volume when it is made.
+	setup func(volume string) error
 	// keepLimit is that of InstanceStage.
 	keepLimit bool
 	// snapshots are the snapshots that it begins with, as its record is to list them; takeSnapshot makes one at a path.
@@ -151,9 +155,7 @@ func (o origin) stageSnapshots(ctx context.Context, s *InstanceStage) error {
 // and counts for its limit.
 func (o origin) stageVolume(ctx context.Context, path string) error {
 	if o.fill == nil {
-		err := btrfs.SnapshotTree(ctx, o.volume, path, false)
-		crash.Point("tree.create.snapshot")
-		return err
+		return o.copyVolume(ctx, path)
 	}
 	if err := btrfs.CreateSubvolume(path); err != nil {
 		return err
@@ -168,6 +170,22 @@ func (o origin) stageVolume(ctx context.Context, path string) error {
 	}
 	crash.Point("tree.create.synced")
 	return nil
+}
+
+func (o origin) copyVolume(ctx context.Context, path string) error {
+	take := func() error { return btrfs.SnapshotTree(ctx, o.volume, path, false) }
+	var err error
+	if o.still != nil {
+		err = o.still(ctx, take)
+	} else {
+		err = take()
+	}
+	crash.Point("tree.create.snapshot")
+	if err == nil && o.setup != nil {
+		err = withHeadroom(path, func() error { return o.setup(path) })
+		crash.Point("tree.create.setup")
+	}
+	return err
 }
 
 // prepareVolume gives the root of an instance's volume LXD's owner and mode: only the host's root enters it, so that no

@@ -28,6 +28,8 @@ type Member struct {
 	Path     string
 	ReadOnly bool // of one that is nested
 	UUID     string
+	// StreamUUID is how send streams name it (btrfs.Subvolume.StreamUUID).
+	StreamUUID string
 }
 
 // Frozen is an instance or a custom volume, with snapshots, as they are at one moment, all of it read-only, for as long as it is
@@ -50,7 +52,9 @@ type FrozenVersion struct {
 	// Path is its subvolume's directory.
 	Path    string
 	Members []Member
-	ids     []uint64 // of the members
+	// Have is set when the receiver has it: it is not sent, and what others differ from it is.
+	Have bool
+	ids  []uint64 // of the members
 }
 
 // FreezeVolume takes a read-only snapshot of what from names, aside, and lists it with the snapshots of these names. Close
@@ -157,7 +161,7 @@ func (f *Frozen) add(snapshot, path, source string) error {
 			originals[n.Path] = n.ReadOnly
 		}
 	}
-	v := FrozenVersion{Snapshot: snapshot, Path: path, Members: []Member{{Snapshot: snapshot, Path: "/", ReadOnly: snapshot != "", UUID: own.UUID}}, ids: []uint64{own.ID}}
+	v := FrozenVersion{Snapshot: snapshot, Path: path, Members: []Member{{Snapshot: snapshot, Path: "/", ReadOnly: snapshot != "", UUID: own.UUID, StreamUUID: own.StreamUUID()}}, ids: []uint64{own.ID}}
 	slices.SortFunc(nested, func(a, b btrfs.Subvolume) int {
 		return cmp.Or(cmp.Compare(strings.Count(a.Path, "/"), strings.Count(b.Path, "/")), cmp.Compare(a.Path, b.Path))
 	})
@@ -169,20 +173,44 @@ func (f *Frozen) add(snapshot, path, source string) error {
 		if path == source {
 			ro = n.ReadOnly
 		}
-		v.Members = append(v.Members, Member{Snapshot: snapshot, Path: "/" + n.Path, ReadOnly: ro, UUID: n.UUID})
+		v.Members = append(v.Members, Member{Snapshot: snapshot, Path: "/" + n.Path, ReadOnly: ro, UUID: n.UUID, StreamUUID: n.StreamUUID()})
 		v.ids = append(v.ids, n.ID)
 	}
 	f.Versions = append(f.Versions, v)
 	return nil
 }
 
-// Members are those of all versions, in the order in which they are sent.
+// Members are those of all versions that the receiver does not have, in the order in which they are sent.
 func (f *Frozen) Members() []Member {
 	var all []Member
 	for _, v := range f.Versions {
-		all = append(all, v.Members...)
+		if !v.Have {
+			all = append(all, v.Members...)
+		}
 	}
 	return all
+}
+
+// parent is the version that another one is sent as the difference from: the nearest one before it or, if there is none, the
+// nearest one after it that the receiver has. -1 is none.
+func (f *Frozen) parent(version int) int {
+	if version > 0 {
+		return version - 1
+	}
+	return slices.IndexFunc(f.Versions, func(v FrozenVersion) bool { return v.Have })
+}
+
+// bases are the versions that the receiver has and needs.
+func (f *Frozen) bases() []FrozenVersion {
+	var out []FrozenVersion
+	needed := map[int]bool{}
+	for i, v := range f.Versions {
+		if at := f.parent(i); !v.Have && at >= 0 && f.Versions[at].Have && !needed[at] {
+			needed[at] = true
+			out = append(out, f.Versions[at])
+		}
+	}
+	return out
 }
 
 // Sync writes what was frozen to the disk: what is not written has no extents to be counted, and cannot be sent.
@@ -195,7 +223,8 @@ func (f *Frozen) Sync() error {
 	return err
 }
 
-// Send writes one member as a send stream: what differs from the same member of the version before, if that has it.
+// Send writes one member as a send stream: what differs from the same member of the nearest version that comes before it or
+// that the receiver has.
 func (f *Frozen) Send(ctx context.Context, m Member, w io.Writer) error {
 	i := slices.IndexFunc(f.Versions, func(v FrozenVersion) bool { return v.Snapshot == m.Snapshot })
 	if i < 0 {
@@ -206,8 +235,8 @@ func (f *Frozen) Send(ctx context.Context, m Member, w io.Writer) error {
 		return fmt.Errorf("cannot send %s: no such subvolume", m.Path)
 	}
 	parent := uint64(0)
-	if i > 0 {
-		parent, _ = f.Versions[i-1].id(m.Path)
+	if at := f.parent(i); at >= 0 {
+		parent, _ = f.Versions[at].id(m.Path)
 	}
 	if err := f.Sync(); err != nil {
 		return err

@@ -3,13 +3,17 @@ package tree
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"poolctl/btrfs"
 )
 
 // fullInstance is an instance with nested subvolumes and two snapshots.
@@ -34,47 +38,76 @@ func refreshInstance(p *Tree, from Source) error {
 	return p.RefreshInstance(context.Background(), in, CopyOptions{Source: from})
 }
 
-// receiveInstance makes the instance c2, or the one in the place of which stage is, of send streams of c1.
-func receiveInstance(p *Tree, stage func() (*InstanceStage, error)) (err error) {
+// sent counts what send streams had.
+type sent struct {
+	members []string
+	bytes   int
+}
+
+// receiveInstance makes the instance c2, or the one in the place of which stage is, of send streams of c1 in p.
+func receiveInstance(p *Tree, stage func() (*InstanceStage, error)) (out sent, err error) {
 	ctx := context.Background()
 	in, err := p.Instance("c1")
 	if err != nil {
-		return err
+		return out, err
 	}
 	in.Config["user.v"] = "received"
-	frozen, err := p.FreezeInstance(ctx, Source{Name: "c1"}, []string{"s1", "s2"}, nil)
+	frozen, err := p.FreezeInstance(ctx, Source{Name: "c1"}, snapshotsOf(in), nil)
 	if err != nil {
-		return err
+		return out, err
 	}
 	defer func() { err = errors.Join(err, frozen.Close()) }()
 	s, err := stage()
 	if err != nil {
-		return err
+		return out, err
 	}
 	defer func() { err = errors.Join(err, s.Abort()) }()
+	if err := s.Reuse(ctx, frozen); err != nil {
+		return out, err
+	}
 	for _, m := range frozen.Members() {
 		var b bytes.Buffer
 		if err := frozen.Send(ctx, m, &b); err != nil {
-			return err
+			return out, err
 		}
+		out.members, out.bytes = append(out.members, m.Snapshot+m.Path), out.bytes+b.Len()
 		if err := s.Receive(ctx, m, &b); err != nil {
-			return err
+			return out, err
 		}
 	}
 	if err := errors.Join(s.Assemble(ctx), s.Sync()); err != nil {
-		return err
+		return out, err
 	}
-	return s.Commit(ctx, in)
+	return out, s.Commit(ctx, in)
+}
+
+func snapshotsOf(in Instance) []string {
+	var names []string
+	for _, s := range in.Snapshots {
+		names = append(names, s.Name)
+	}
+	return names
 }
 
 func receiveNew(p *Tree) error {
-	return receiveInstance(p, func() (*InstanceStage, error) { return p.StageInstance(context.Background(), "c2") })
+	_, err := receiveInstance(p, func() (*InstanceStage, error) { return p.StageInstance(context.Background(), "c2") })
+	return err
 }
 
 func receiveOver(p *Tree) error {
-	return receiveInstance(p, func() (*InstanceStage, error) {
+	_, err := receiveInstance(p, func() (*InstanceStage, error) {
 		return p.StageInstanceReplacement(context.Background(), "c2", false)
 	})
+	return err
+}
+
+// goOn changes what receiveNew was made of: a snapshot comes, one goes, and so do nested subvolumes, in the place of which a
+// directory is.
+func goOn(p *Tree) error {
+	nested := p.InstancePath("c1") + "/rootfs/a b"
+	return errors.Join(p.DeleteSnapshot(context.Background(), "c1", "s1"), setMark(p, "c1", "fourth"), snapshot(p, "s3"),
+		btrfs.DeleteTree(context.Background(), nested), os.Mkdir(nested, 0o750), os.WriteFile(nested+"/file", []byte("plain"), 0o600),
+		setMark(p, "c1", "fifth"))
 }
 
 func init() {
@@ -90,6 +123,7 @@ func init() {
 	}{
 		"instance receive":      op{fullInstance, receiveNew, 15},
 		"instance receive over": op{twoInstances, receiveOver, 15},
+		"instance receive more": op{func(p *Tree) error { return errors.Join(fullInstance(p), receiveNew(p), goOn(p)) }, receiveOver, 15},
 		"instance replace":      op{twoInstances, func(p *Tree) error { return refreshInstance(p, Source{Name: "c1", Snapshots: true}) }, 9},
 		"instance replace keep": op{twoInstances, func(p *Tree) error { return refreshInstance(p, Source{Name: "c1"}) }, 6},
 	})
@@ -131,6 +165,51 @@ func checkReceived(t *testing.T, p *testPool) {
 		if diff := cmp.Diff(subvolumesOf(t, from), subvolumesOf(t, to)); diff != "" {
 			t.Errorf("%s: subvolumes (-source +received):\n%s", snap, diff)
 		}
+	}
+}
+
+// TestReceiveMore: only what is missing is sent, between pools, and back.
+func TestReceiveMore(t *testing.T) {
+	p, there := newPool(t), newPool(t)
+	big := make([]byte, 4<<20)
+	_, _ = rand.Read(big)
+	must(t, fullInstance(p.Tree), os.WriteFile(p.InstancePath("c1")+"/rootfs/big", big, 0o600), snapshot(p.Tree, "big"))
+	out, err := receiveInstance(p.Tree, func() (*InstanceStage, error) { return there.StageInstance(t.Context(), "c2") })
+	must(t, err)
+	if out.bytes < len(big) || len(out.members) != 12 {
+		t.Errorf("sent %d bytes, of %q", out.bytes, out.members)
+	}
+	must(t, goOn(p.Tree), there.CreateSnapshot(t.Context(), "c2", "own", SnapshotOptions{}))
+	for i, want := range []int{4, 1} {
+		out, err = receiveInstance(p.Tree, func() (*InstanceStage, error) {
+			return there.StageInstanceReplacement(t.Context(), "c2", false)
+		})
+		must(t, err)
+		if out.bytes > 1<<20 || len(out.members) != want {
+			t.Errorf("%d: sent %d bytes, of %q; want %d members", i, out.bytes, out.members, want)
+		}
+		in, err := there.Instance("c2")
+		must(t, err)
+		if names := snapshotsOf(in); !slices.Equal(names, []string{"s2", "big", "s3"}) {
+			t.Errorf("%d: snapshots %q", i, names)
+		}
+		for at, path := range map[string]string{"s2": there.snapshotPath("c2", "s2"), "s3": there.snapshotPath("c2", "s3"), "": there.InstancePath("c2")} {
+			from := p.InstancePath("c1")
+			if at != "" {
+				from = p.snapshotPath("c1", at)
+			}
+			if diff := cmp.Diff(subvolumesOf(t, from), subvolumesOf(t, path)); diff != "" || readMark(t, from) != readMark(t, path) {
+				t.Errorf("%d: %s: mark %s, subvolumes (-source +received):\n%s", i, at, readMark(t, path), diff)
+			}
+		}
+		checkVolumeFile(t, there.InstancePath("c2")+"/rootfs/a b/file", "plain")
+	}
+	must(t, there.RenameInstance("c2", "c1"), p.DeleteSnapshot(t.Context(), "c1", "s3"), p.RenameInstance("c1", "c2"))
+	out, err = receiveInstance(there.Tree, func() (*InstanceStage, error) {
+		return p.StageInstanceReplacement(t.Context(), "c2", false)
+	})
+	if err != nil || len(out.members) != 4 || out.bytes > 1<<20 {
+		t.Errorf("back: sent %d bytes, of %q, %v", out.bytes, out.members, err)
 	}
 }
 

@@ -153,6 +153,16 @@ func (t *Tree) mergeSnapshots(name string, recorded []Snapshot) ([]Snapshot, err
 	return snaps, nil
 }
 
+// SnapshotEntries is what is recorded of the snapshots of an instance, oldest first; of those that are not recorded, what they
+// say themselves.
+func (t *Tree) SnapshotEntries(name string) ([]Snapshot, error) {
+	rec, broken, err := readInstance(t.InstancePath(name), decodeRecord)
+	if err = errors.Join(err, broken); err != nil {
+		return nil, fmt.Errorf("cannot read instance %s: %w", name, err)
+	}
+	return t.listSnapshots(name, rec.Snapshots)
+}
+
 // snapshotNames names the snapshots of an instance that exist, unsorted.
 func (t *Tree) snapshotNames(name string) ([]string, error) {
 	return t.subvolumesIn(t.snapshotDir(name))

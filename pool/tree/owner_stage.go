@@ -23,6 +23,8 @@ type OwnerStage struct {
 	dir string
 	// received are the members in Dir: r0, r1 and so on.
 	received []Member
+	// parents are what streams may build on: UUIDs of subvolumes in Dir, by those that streams have for them.
+	parents map[string]string
 	// replaces is set when it takes the place of one that is there.
 	replaces *replacing
 }

@@ -21,12 +21,25 @@ func (s *OwnerStage) Receive(ctx context.Context, m Member, r io.Reader) error {
 		return err
 	}
 	// Its name says how many there are: that of the member may be too long.
-	if err := btrfs.Receive(ctx, dir, fmt.Sprintf("r%d", len(s.received)), r); err != nil {
+	name := fmt.Sprintf("r%d", len(s.received))
+	if err := btrfs.Receive(ctx, dir, name, s.parents, r); err != nil {
 		return err
 	}
 	crash.Point("tree.owner.received")
 	s.received = append(s.received, m)
-	return nil
+	return s.mayBeParent(filepath.Join(dir, name))
+}
+
+// mayBeParent has the streams that come find a subvolume in Dir as what they build on.
+func (s *OwnerStage) mayBeParent(path string) error {
+	sub, err := btrfs.Stat(path)
+	if err == nil {
+		if s.parents == nil {
+			s.parents = map[string]string{}
+		}
+		s.parents[sub.StreamUUID()] = sub.UUID
+	}
+	return err
 }
 
 // Assemble makes the volume and its snapshots of what was received. The subvolumes that a member is nested in must have been
@@ -51,7 +64,7 @@ func (s *OwnerStage) Assemble(ctx context.Context) error {
 		}
 	}
 	for _, i := range slices.Backward(order) { // the deepest first
-		if err := s.seal(s.received[i]); err != nil {
+		if err := s.seal(i); err != nil {
 			return err
 		}
 	}
@@ -84,12 +97,22 @@ func (s *OwnerStage) assemble(i int) error {
 	return btrfs.Nest(from, root, strings.TrimPrefix(m.Path, "/"))
 }
 
-// seal makes what is to be read-only read-only: snapshots, and what was that in the volume.
-func (s *OwnerStage) seal(m Member) error {
+// seal makes what is to be read-only read-only: snapshots, and what was that in the volume. A snapshot keeps the received UUID:
+// what is sent later is sent as what differs from it.
+func (s *OwnerStage) seal(i int) error {
+	m := s.received[i]
 	root, err := s.version(m.Snapshot)
 	if err != nil || m.Path == "/" && m.Snapshot == "" || m.Snapshot == "" && !m.ReadOnly {
 		return err
 	}
+	dir, err := s.Dir()
 	// No link can be on the way: Nest made the last component, and found none before it.
-	return btrfs.SetReadOnly(filepath.Join(root, m.Path), true)
+	path := filepath.Join(root, m.Path)
+	if err == nil && m.Snapshot != "" {
+		err = btrfs.CopyReceived(filepath.Join(dir, fmt.Sprintf("r%d", i)), path)
+	}
+	if err == nil {
+		err = btrfs.SetReadOnly(path, true)
+	}
+	return err
 }

@@ -1,0 +1,201 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"poolctl/pool/crash"
+	"poolctl/pool/journal"
+	"poolctl/pool/tree"
+)
+
+// opMove is the operation of an intent to move an instance to another pool.
+const opMove = "instance-move"
+
+// MoveOptions are the arguments of MoveInstance.
+type MoveOptions struct {
+	Source   string
+	Name     string // "" = the same
+	Pool     string // "" = the same
+	Progress func(Progress)
+}
+
+// instanceMove is that intent.
+type instanceMove struct {
+	Pool   string `json:"pool"`
+	From   string `json:"from"`
+	ToPool string `json:"to_pool"`
+	To     string `json:"to"`
+	// UUID is the instance's, which tells it from another one of its name.
+	UUID string `json:"uuid"`
+}
+
+// MoveInstance gives a stopped instance another name, another pool or both, with its
+// snapshots and logs. It stays what it is: its hardware addresses, its UUID and its
+// dates are kept.
+//
+// To another pool: all of it is sent, aside; then the intent, the commit there, and the
+// deletion here. Killed before the intent or the commit, it is where it was; after the
+// commit the next command deletes what is left here.
+func (s *System) MoveInstance(ctx context.Context, o MoveOptions) (err error) {
+	p, _, err := s.findInstance(ctx, o.Source)
+	if err != nil {
+		return err
+	}
+	from := p.rec.Name
+	if err := p.close(); err != nil {
+		return err
+	}
+	if o.Name == "" {
+		o.Name = o.Source
+	}
+	if o.Pool == "" || o.Pool == from {
+		if o.Name == o.Source && o.Pool != "" {
+			return fmt.Errorf("cannot move %s: it is in pool %s already", o.Source, o.Pool)
+		}
+		return s.RenameInstance(ctx, o.Source, o.Name)
+	}
+	if err := s.moveToPool(ctx, from, o); err != nil {
+		return fmt.Errorf("cannot move %s to pool %s: %w", o.Source, o.Pool, err)
+	}
+	return nil
+}
+
+func (s *System) moveToPool(ctx context.Context, from string, o MoveOptions) (err error) {
+	if err := tree.ValidateInstanceName(o.Name); err != nil {
+		return err
+	}
+	c := &instanceCopy{s: s, name: o.Name, progress: o.Progress, from: tree.Source{Name: o.Source, Snapshots: true}}
+	if c.p, c.target, c.close, err = s.openTwo(ctx, from, o.Pool); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	unlock, err := s.lockNames(ctx, o.Source, o.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if c.source, err = c.p.copySource(c.from); err != nil {
+		return err
+	}
+	if err := s.checkMoved(ctx, c.source, o.Name); err != nil {
+		return err
+	}
+	unlockProfiles, err := s.dir.LockProfiles(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlockProfiles()
+	rec, err := c.movedRecord()
+	if err != nil {
+		return err
+	}
+	err = c.send(ctx, sending{rec: rec, names: instanceSnapshotNames(c.source), adapt: c.repool, commit: c.commitMove})
+	return s.hintFull(c.target.rec, err)
+}
+
+// checkMoved refuses an instance that cannot be moved now, and a name that is taken.
+func (s *System) checkMoved(ctx context.Context, in tree.Instance, to string) error {
+	if in.Name != to {
+		return s.checkRenamed(ctx, in, to)
+	}
+	return s.checkStill(in)
+}
+
+// movedRecord is the record of the instance in its new pool.
+func (c *instanceCopy) movedRecord() (tree.Instance, error) {
+	s, rec := c.s, c.source
+	rec.Name, rec.Pool = c.name, poolInfo(c.target.rec)
+	if c.name != c.source.Name && rec.Config["volatile.apply_template"] == "" {
+		rec.Config["volatile.apply_template"] = "rename"
+	}
+	err := s.reexpandKnown(&rec)
+	if err == nil {
+		root := rootDevice(rec.ExpandedDevices)
+		if root != "" && rec.ExpandedDevices[root]["pool"] != c.target.rec.Name {
+			rec.Devices = overrideDevice(rec.Devices, rec.ExpandedDevices, root, map[string]string{"pool": c.target.rec.Name})
+			rec.ExpandedDevices = cloneDevices(rec.ExpandedDevices)
+			rec.ExpandedDevices[root] = rec.Devices[root]
+		}
+		rec.Limit, err = c.limit(context.Background(), rec)
+	}
+	return rec, err
+}
+
+// repool has the root disk of a snapshot be in the pool that it is sent to.
+func (c *instanceCopy) repool(_ map[string]string, devices map[string]map[string]string) {
+	if root := rootDevice(devices); root != "" {
+		devices[root]["pool"] = c.target.rec.Name
+	}
+}
+
+// commitMove makes the instance in its new pool and deletes it in the old one.
+func (c *instanceCopy) commitMove(ctx context.Context, stage *tree.InstanceStage, rec tree.Instance) error {
+	m := instanceMove{c.p.rec.Name, c.source.Name, c.target.rec.Name, c.name, rec.Config["volatile.uuid"]}
+	entry, err := journal.Begin(ctx, c.s.journalDir(), opMove, m)
+	if err != nil {
+		return err
+	}
+	crash.Point("pool.move.begun")
+	err = stage.Commit(ctx, rec)
+	crash.Point("pool.move.committed")
+	if ferr := c.s.finishInstanceMove(context.WithoutCancel(ctx), c.p, c.target, m); ferr != nil {
+		return errors.Join(err, ferr, entry.Close()) // the next command goes on
+	}
+	return errors.Join(err, entry.Done())
+}
+
+// finishInstanceMove deletes an instance that is in its new pool; when it is not there,
+// it was not moved.
+func (s *System) finishInstanceMove(ctx context.Context, p, target *openedPool, m instanceMove) error {
+	moved, err := target.Instance(m.To)
+	if err != nil || moved.Config["volatile.uuid"] != m.UUID {
+		return ignoreNotExist(err)
+	}
+	old, err := p.Instance(m.From)
+	if err = ignoreNotExist(err); err != nil {
+		return err
+	}
+	if old.Name != "" && old.Config["volatile.uuid"] == m.UUID {
+		if err := p.DeleteInstance(ctx, m.From); err != nil {
+			return err
+		}
+		crash.Point("pool.move.deleted")
+	}
+	s.afterDelete(ctx, p)
+	if m.From == m.To {
+		return nil
+	}
+	var errs []error
+	to := s.logsOf(m.To)
+	for i, from := range s.logsOf(m.From) {
+		errs = append(errs, ignoreNotExist(os.Rename(from, to[i])))
+	}
+	return errors.Join(append(errs, s.renameReservations(moved))...)
+}
+
+// recoverMove goes on with what a killed command had begun to move.
+func (s *System) recoverMove(ctx context.Context, e *journal.Entry) (err error) {
+	var m instanceMove
+	if err := e.Args(&m); err != nil {
+		return err
+	}
+	p, target, closePools, err := s.openTwo(ctx, m.Pool, m.ToPool)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closePools()) }()
+	unlock, err := s.lockNames(ctx, m.From, m.To)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if s.isRunning(m.From) {
+		return nil // it is used again
+	}
+	return s.finishInstanceMove(ctx, p, target, m)
+}

@@ -1,0 +1,119 @@
+package tree
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"poolctl/btrfs"
+	"poolctl/pool/crash"
+)
+
+// Reuse has a stage that replaces something take the snapshots from there that are those of f already: they were received from
+// it, or it from them, or both from the same. f is told that they need not be sent, and sends what else it has as what differs
+// from the nearest of them. When the snapshots stay as they are, what is no base is not sent either. A stage that replaces
+// nothing takes nothing.
+func (s *OwnerStage) Reuse(ctx context.Context, f *Frozen) error {
+	if s.replaces == nil {
+		return nil
+	}
+	where := s.tree.snapshotsIn(s.place, s.dir)
+	var there []FrozenVersion
+	for _, v := range f.Versions {
+		path := filepath.Join(where, v.Snapshot)
+		same := v.Snapshot != ""
+		var err error
+		if same {
+			same, err = isReceived(path, v)
+		}
+		if err == nil && same && !s.replaces.Keep {
+			err = s.takeOver(ctx, path, v)
+		}
+		if err != nil {
+			return err
+		}
+		v.Have = same
+		if same || v.Snapshot == "" || !s.replaces.Keep {
+			there = append(there, v)
+		}
+	}
+	f.Versions = there
+	return s.takeBases(f, where)
+}
+
+// isReceived says whether the snapshot at path, which need not exist, is the same as v.
+func isReceived(path string, v FrozenVersion) (bool, error) {
+	if ok, err := isSubvolume(path); err != nil || !ok {
+		return false, err
+	}
+	own, err := btrfs.Stat(path)
+	if err != nil || !own.ReadOnly || own.StreamUUID() != v.Members[0].StreamUUID {
+		return false, err
+	}
+	nested, err := btrfs.List(path)
+	if err != nil || len(nested) != len(v.Members)-1 {
+		return false, err
+	}
+	for _, n := range nested {
+		same := func(m Member) bool { return m.Path == "/"+n.Path && m.StreamUUID == n.StreamUUID() }
+		if !slices.ContainsFunc(v.Members[1:], same) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// takeOver puts a snapshot, which cannot be moved, into the stage as well.
+func (s *OwnerStage) takeOver(ctx context.Context, path string, v FrozenVersion) error {
+	to, err := s.SnapshotPath(v.Snapshot)
+	if err != nil {
+		return err
+	}
+	if len(v.Members) == 1 { // a read-only snapshot keeps the received UUID
+		err = btrfs.Snapshot(path, to, true)
+		crash.Point("tree.reuse.snapshot")
+		return err
+	}
+	if err := btrfs.SnapshotTree(ctx, path, to, false); err != nil {
+		return err
+	}
+	for _, m := range slices.Backward(v.Members) { // the deepest first
+		err := btrfs.CopyReceived(filepath.Join(path, m.Path), filepath.Join(to, m.Path))
+		if err == nil {
+			err = btrfs.SetReadOnly(filepath.Join(to, m.Path), true)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	crash.Point("tree.reuse.snapshot")
+	return nil
+}
+
+// takeBases puts what streams build on where they look for it.
+func (s *OwnerStage) takeBases(f *Frozen, where string) error {
+	dir, err := s.Dir()
+	if err != nil {
+		return err
+	}
+	for i, v := range f.bases() {
+		for j, m := range v.Members {
+			to := filepath.Join(dir, fmt.Sprintf("b%d-%d", i, j))
+			err := btrfs.SnapshotBare(filepath.Join(where, v.Snapshot, m.Path), to)
+			if err != nil {
+				return err
+			}
+			base, err := btrfs.Stat(to)
+			if err != nil {
+				return err
+			}
+			if s.parents == nil {
+				s.parents = map[string]string{}
+			}
+			s.parents[m.StreamUUID] = base.UUID
+			crash.Point("tree.reuse.base")
+		}
+	}
+	return nil
+}
