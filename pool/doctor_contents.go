@@ -60,6 +60,24 @@ func (d *doctor) contents(ctx context.Context, rec state.PoolRecord) {
 	}
 	d.sizes(ctx, p)
 	d.leftovers(ctx, p, d.volumes(ctx, p))
+	d.trash(p)
+}
+
+// trash tells of what is in a pool's trash and cannot be undeleted.
+func (d *doctor) trash(p *openedPool) {
+	all, err := trashOf(p, TrashQuery{})
+	if err != nil {
+		d.failed("pool "+p.rec.Name, err)
+	}
+	for _, it := range all {
+		if it.Problem == "" {
+			continue
+		}
+		d.add(Finding{
+			Severity: SeverityWarning, Object: "pool " + p.rec.Name, Problem: "what is " + it.Name + " in its trash cannot be undeleted: " + it.Problem,
+			Remedy: fmt.Sprintf("look at %s, and then poolctl trash empty --pool %s %s", filepath.Join(p.Path(), ".poolctl/trash", it.Name), p.rec.Name, it.Name),
+		})
+	}
 }
 
 // missingVolumes tells of the disks of an instance whose volume is gone from the

@@ -93,7 +93,7 @@ func (s *System) expireImagesIn(ctx context.Context, rec state.PoolRecord) (gone
 			continue
 		}
 		deleted := false
-		err := s.deleteImage(ctx, rec.Name, im.Fingerprint, func(r tree.ImageRecord) bool {
+		err := s.deleteImage(ctx, rec.Name, im.Fingerprint, forGood, func(r tree.ImageRecord) bool {
 			deleted = isStale(r, expiry, now) // it may have been used while its lock was waited for
 			return deleted
 		})

@@ -199,20 +199,24 @@ func (s *System) DeleteImage(ctx context.Context, ref string) error {
 
 // DeleteImageFrom is DeleteImage in one pool; "" is all of them.
 func (s *System) DeleteImageFrom(ctx context.Context, ref, pool string) error {
+	return s.deleteImagesOf(ctx, ref, pool, forGood)
+}
+
+func (s *System) deleteImagesOf(ctx context.Context, ref, pool string, how disposal) error {
 	found, err := s.imageIn(ctx, ref, pool)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, im := range found {
-		errs = append(errs, s.deleteImage(ctx, im.Pool, im.Fingerprint, func(tree.ImageRecord) bool { return true }))
+		errs = append(errs, s.deleteImage(ctx, im.Pool, im.Fingerprint, how, func(tree.ImageRecord) bool { return true }))
 	}
 	return errors.Join(errs...)
 }
 
 // deleteImage deletes an image if that is still wanted once nobody else works
 // on it.
-func (s *System) deleteImage(ctx context.Context, pool, fingerprint string, wanted func(tree.ImageRecord) bool) (err error) {
+func (s *System) deleteImage(ctx context.Context, pool, fingerprint string, how disposal, wanted func(tree.ImageRecord) bool) (err error) {
 	p, err := s.openPool(ctx, pool)
 	if err != nil {
 		return err
@@ -230,7 +234,5 @@ func (s *System) deleteImage(ctx context.Context, pool, fingerprint string, want
 	if err := s.checkNoLook(fingerprint); err != nil {
 		return fmt.Errorf("cannot delete image %s: %w", fingerprint[:12], err)
 	}
-	err = p.DeleteImage(ctx, fingerprint)
-	s.afterDelete(ctx, p)
-	return err
+	return s.disposeImage(ctx, p, rec, how)
 }

@@ -40,7 +40,7 @@ func endedInstance(ctx context.Context, about string, how runtime.EndKind) error
 	switch {
 	case in.openedPool.rec.Name != of.Pool || s.isRunning(of.Instance):
 	case in.rec.Ephemeral:
-		err = s.deleteLocked(ctx, in)
+		err = s.deleteLocked(ctx, in, forGood)
 	case how == runtime.EndedByItself && in.rec.Broken == nil && in.rec.Config[powerKey] == "RUNNING":
 		_, err = in.UpdateInstance(of.Instance, func(r *tree.Instance) error {
 			r.Config[powerKey] = "STOPPED"

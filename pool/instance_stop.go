@@ -31,7 +31,7 @@ func (s *System) Stop(ctx context.Context, name string, o StopOptions) (err erro
 		return fmt.Errorf("cannot stop %s: %w", name, err)
 	}
 	if in.rec.Ephemeral {
-		return s.deleteLocked(ctx, in)
+		return s.deleteLocked(ctx, in, forGood)
 	}
 	return nil
 }
@@ -92,9 +92,13 @@ func (s *System) Restart(ctx context.Context, name string, o StopOptions) (err e
 	return nil
 }
 
-// Delete deletes a stopped instance with its snapshots; with force a running
-// one is stopped at once first.
-func (s *System) Delete(ctx context.Context, name string, force bool) (err error) {
+// Delete deletes a stopped instance with its snapshots for good; with force a
+// running one is stopped at once first.
+func (s *System) Delete(ctx context.Context, name string, force bool) error {
+	return s.deleteInstance(ctx, name, force, forGood)
+}
+
+func (s *System) deleteInstance(ctx context.Context, name string, force bool, how disposal) (err error) {
 	in, err := s.lockInstance(ctx, name)
 	if err != nil {
 		return err
@@ -114,15 +118,14 @@ func (s *System) Delete(ctx context.Context, name string, force bool) (err error
 			return fmt.Errorf("cannot delete %s: %w", name, err)
 		}
 	}
-	return s.deleteLocked(ctx, in)
+	return s.deleteLocked(ctx, in, how)
 }
 
 // deleteLocked deletes an instance that does not run.
-func (s *System) deleteLocked(ctx context.Context, in *lockedInstance) error {
-	if err := in.DeleteInstance(ctx, in.rec.Name); err != nil {
+func (s *System) deleteLocked(ctx context.Context, in *lockedInstance, how disposal) error {
+	if err := s.disposeInstance(ctx, in, how); err != nil {
 		return err
 	}
-	s.afterDelete(ctx, in.openedPool)
 	return s.releaseAddresses(in.rec)
 }
 

@@ -45,6 +45,7 @@ func poolKeys() []poolKey {
 		{name: "reserve", kinds: []string{state.PoolFile}, check: checkBool, apply: applyReserve},
 		{name: cacheExpiryKey, check: checkDays},
 		{name: autoUpdateCachedKey, check: checkBool},
+		{name: trashKey, check: checkTrash},
 	}, volumeKeys()...)
 }
 

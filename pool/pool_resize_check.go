@@ -22,7 +22,7 @@ func (s *System) checkResize(rec state.PoolRecord, r resizing, room int64) error
 			return err
 		}
 		if r.To < int64(least) {
-			return withHint(fmt.Errorf("%s is too small for what is in it: the smallest size is %s now", FormatSize(r.To), FormatSize(int64(least))),
+			return withHint(tooSmallError(fmt.Sprintf("%s is too small for what is in it: the smallest size is %s now", FormatSize(r.To), FormatSize(int64(least)))),
 				"poolctl pool resize %s min; poolctl pool usage shows what takes the space", rec.Name)
 		}
 		return nil
@@ -32,6 +32,11 @@ func (s *System) checkResize(rec state.PoolRecord, r resizing, room int64) error
 	}
 	return nil
 }
+
+// tooSmallError is the refusal of a size that what is in the pool does not fit into.
+type tooSmallError string
+
+func (e tooSmallError) Error() string { return string(e) }
 
 // needResize is the guard before a resize: the host has to have room for what a
 // shrink moves, and for what a pool is given that has its space reserved. A file

@@ -17,6 +17,18 @@ const leastTries = 8
 func (s *System) tryResize(ctx context.Context, rec state.PoolRecord, size string, tries int, progress func(Progress)) error {
 	for ; ; tries-- {
 		r, err := s.planResize(rec, size)
+		for isTooSmall(err) {
+			if gone, rerr := s.makeRoomIn(ctx, rec, "a size of "+size); rerr != nil || !gone {
+				err = errors.Join(err, rerr)
+				break
+			}
+			// The block groups that are empty now would be in the way.
+			if _, rerr := btrfs.StartBalance(ctx, s.dir.MountPoint(rec.Name), btrfs.Balance{DataUsage: 0, MetadataUsage: -1}); rerr != nil {
+				err = rerr
+				break
+			}
+			r, err = s.planResize(rec, size)
+		}
 		if err == nil {
 			err = s.needResize(ctx, rec, r)
 		}
@@ -30,6 +42,13 @@ func (s *System) tryResize(ctx context.Context, rec state.PoolRecord, size strin
 		s.noticef("what is in pool %s cannot be packed into %s; trying %s", rec.Name, FormatSize(r.To), FormatSize(next))
 		size = strconv.FormatInt(next, 10) + "B"
 	}
+}
+
+// isTooSmall says whether it is the refusal of a size that is too small for what is
+// in the pool.
+func isTooSmall(err error) bool {
+	_, is := errors.AsType[tooSmallError](err)
+	return is
 }
 
 // hintNoRoom says what to try after a shrink to a size for which there turned out

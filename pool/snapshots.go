@@ -67,10 +67,10 @@ func (s *System) snapshotLocked(ctx context.Context, in *lockedInstance, o Snaps
 		if err = s.checkNoLook(o.Instance + "/" + name); err != nil {
 			return "", fmt.Errorf("cannot replace %s/%s: %w", o.Instance, name, err)
 		}
-		err = in.ReplaceSnapshot(ctx, o.Instance, name, options)
+		err = s.withRoom(ctx, in.openedPool, "a snapshot", func() error { return in.ReplaceSnapshot(ctx, o.Instance, name, options) })
 		s.pruneQgroups(in.openedPool)
 	} else {
-		err = in.CreateSnapshot(ctx, o.Instance, name, options)
+		err = s.withRoom(ctx, in.openedPool, "a snapshot", func() error { return in.CreateSnapshot(ctx, o.Instance, name, options) })
 	}
 	if errors.Is(err, fs.ErrExist) {
 		err = withHint(fmt.Errorf("cannot create snapshot %s/%s: %w", o.Instance, name, ErrExists), "--reuse replaces it")
@@ -203,8 +203,12 @@ func (s *System) restoreRecorded(ctx context.Context, in *lockedInstance, snap s
 	}})
 }
 
-// DeleteSnapshot deletes one snapshot.
-func (s *System) DeleteSnapshot(ctx context.Context, instance, snap string) (err error) {
+// DeleteSnapshot deletes one snapshot for good.
+func (s *System) DeleteSnapshot(ctx context.Context, instance, snap string) error {
+	return s.deleteSnapshot(ctx, instance, snap, forGood)
+}
+
+func (s *System) deleteSnapshot(ctx context.Context, instance, snap string, how disposal) (err error) {
 	in, err := s.lockInstance(ctx, instance)
 	if err != nil {
 		return err
@@ -214,13 +218,9 @@ func (s *System) DeleteSnapshot(ctx context.Context, instance, snap string) (err
 	if err := s.checkNoLook(ref); err != nil {
 		return fmt.Errorf("cannot delete %s: %w", ref, err)
 	}
-	err = in.DeleteSnapshot(ctx, instance, snap)
+	err = s.disposeSnapshot(ctx, in, snap, how)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("cannot delete %s: %w", ref, snapshotError(err, instance))
-	}
-	if err == nil {
-		s.pruneQgroups(in.openedPool)
-		s.tightenInstance(ctx, in)
 	}
 	return err
 }

@@ -93,9 +93,20 @@ func (e noSpaceError) Error() string { return string(e) }
 func (e noSpaceError) Is(target error) bool { return target == unix.ENOSPC }
 
 // needSpace is the guard before everything that writes much: it refuses, with
-// the numbers, what cannot fit.
+// the numbers, what cannot fit. What is in the pool's trash makes room first, the
+// oldest before the rest.
 func (s *System) needSpace(ctx context.Context, rec state.PoolRecord, need spaceNeed) error {
 	plan, err := s.planSpace(ctx, rec, need)
+	for err == nil && plan.lacksPoolRoom() {
+		gone, rerr := s.makeRoomIn(ctx, rec, need.what)
+		if rerr != nil {
+			return rerr
+		}
+		if !gone {
+			break
+		}
+		plan, err = s.planSpace(ctx, rec, need)
+	}
 	if err != nil {
 		return err
 	}
@@ -214,6 +225,12 @@ func (p *SpacePlan) judge() {
 	if p.Problem == "" && p.Most > p.PoolFree {
 		p.Warning = fmt.Sprintf("%s may not fit: pool %s has %s free, and it can take up to %s", p.What, p.Pool, FormatSize(p.PoolFree), FormatSize(p.Most))
 	}
+}
+
+// lacksPoolRoom says whether it is the pool that has too little, or a quota around
+// it, which deleting something in the pool changes.
+func (p *SpacePlan) lacksPoolRoom() bool {
+	return p.Least+p.Reserved > p.PoolFree || p.Metadata > p.MetadataFree || p.QuotaFree >= 0 && p.Least+p.Metadata > p.QuotaFree
 }
 
 // poolFree is the room for data. The first MiB of a device counts as unallocated,

@@ -141,6 +141,11 @@ func (w *spaceWatch) look() {
 			return
 		}
 	}
+	for w.lacksPoolRoom() {
+		if gone, err := w.s.makeRoomIn(w.ctx, w.rec, w.what); err != nil || !gone {
+			break
+		}
+	}
 	if w.shortage() == nil || w.s.trimMoved(w.ctx, w.rec) != nil { // what is deleted here may be what the host lacks
 		return
 	}
@@ -176,6 +181,12 @@ func (w *spaceWatch) room() (room, error) {
 	}
 	r.data -= r.pending
 	return r, nil
+}
+
+// lacksPoolRoom says whether it is the pool that has too little left.
+func (w *spaceWatch) lacksPoolRoom() bool {
+	r, err := w.room()
+	return err == nil && (r.data < w.margin || r.metadata < w.metadata)
 }
 
 // shortage says what has too little left; nil when nothing has, or that cannot be

@@ -24,6 +24,13 @@ func (p *openedPool) usageObjects() ([]usageObject, error) {
 	}
 	out := make([]usageObject, 0, len(found))
 	for _, ob := range found {
+		if ob.Type == tree.TypeTrash {
+			if i := slices.IndexFunc(out, func(u usageObject) bool { return u.Type == tree.TypeTrash }); i >= 0 {
+				out[i].Subvolumes = append(out[i].Subvolumes, ob.Subvolumes...)
+				continue
+			}
+			ob.Name = "" // all of it is one row
+		}
 		u := usageObject{Object: ob}
 		if ob.Type == tree.TypeImage && tree.ValidateFingerprint(ob.Name) == nil {
 			rec, err := p.Image(ob.Name)

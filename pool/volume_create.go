@@ -66,9 +66,13 @@ func applyInitial(path string, config map[string]string) error {
 	return nil
 }
 
-// DeleteVolume deletes a custom volume with its snapshots. One that an instance
-// or a profile has a device on is refused.
-func (s *System) DeleteVolume(ctx context.Context, pool, name string) (err error) {
+// DeleteVolume deletes a custom volume with its snapshots for good. One that an
+// instance or a profile has a device on is refused.
+func (s *System) DeleteVolume(ctx context.Context, pool, name string) error {
+	return s.deleteVolume(ctx, pool, name, forGood)
+}
+
+func (s *System) deleteVolume(ctx context.Context, pool, name string, how disposal) (err error) {
 	if err := s.checkUnseenBefore(ctx, pool, customName(name)); errors.Is(err, ErrNotFound) {
 		return err
 	} else if err != nil {
@@ -82,5 +86,7 @@ func (s *System) DeleteVolume(ctx context.Context, pool, name string) (err error
 	if err := s.checkNoUsers(ctx, pool, v.vol.Name); err != nil {
 		return fmt.Errorf("cannot delete volume %s: %w", v.vol.Name, err)
 	}
-	return v.DeleteVolume(ctx, v.vol.Name)
+	return s.dispose(ctx, v.openedPool, "volume "+v.vol.Name, how,
+		func(ctx context.Context) error { return v.TrashVolume(ctx, v.vol.Name) },
+		func(ctx context.Context) error { return v.DeleteVolume(ctx, v.vol.Name) })
 }

@@ -49,9 +49,9 @@ func (s *System) CreateVolumeSnapshot(ctx context.Context, o VolumeSnapshotOptio
 	}
 	taken := slices.ContainsFunc(v.vol.Snapshots, func(sn tree.VolumeSnapshot) bool { return sn.Name == name })
 	if taken && o.Reuse {
-		return name, s.hintFull(v.rec, v.ReplaceVolumeSnapshot(ctx, v.vol.Name, sn))
+		return name, s.hintFull(v.rec, s.withRoom(ctx, v.openedPool, "a snapshot", func() error { return v.ReplaceVolumeSnapshot(ctx, v.vol.Name, sn) }))
 	}
-	err = v.CreateVolumeSnapshot(ctx, v.vol.Name, sn)
+	err = s.withRoom(ctx, v.openedPool, "a snapshot", func() error { return v.CreateVolumeSnapshot(ctx, v.vol.Name, sn) })
 	if errors.Is(err, fs.ErrExist) {
 		err = withHint(fmt.Errorf("cannot create snapshot %s/%s: %w", v.vol.Name, name, ErrExists), "--reuse replaces it")
 	}
@@ -101,14 +101,21 @@ func (s *System) RenameVolumeSnapshot(ctx context.Context, pool, volume, from, t
 	return volumeSnapshotError(s.hintFull(v.rec, err), pool, v.vol.Name, from)
 }
 
-// DeleteVolumeSnapshot deletes a snapshot of a custom volume.
-func (s *System) DeleteVolumeSnapshot(ctx context.Context, pool, volume, snap string) (err error) {
+// DeleteVolumeSnapshot deletes a snapshot of a custom volume for good.
+func (s *System) DeleteVolumeSnapshot(ctx context.Context, pool, volume, snap string) error {
+	return s.deleteVolumeSnapshot(ctx, pool, volume, snap, forGood)
+}
+
+func (s *System) deleteVolumeSnapshot(ctx context.Context, pool, volume, snap string, how disposal) (err error) {
 	v, err := s.lockVolume(ctx, pool, volume)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
-	return volumeSnapshotError(v.DeleteVolumeSnapshot(ctx, v.vol.Name, snap), pool, v.vol.Name, snap)
+	err = s.dispose(ctx, v.openedPool, "snapshot "+v.vol.Name+"/"+snap, how,
+		func(ctx context.Context) error { return v.TrashVolumeSnapshot(ctx, v.vol.Name, snap) },
+		func(ctx context.Context) error { return v.DeleteVolumeSnapshot(ctx, v.vol.Name, snap) })
+	return volumeSnapshotError(err, pool, v.vol.Name, snap)
 }
 
 // RestoreVolume brings a custom volume back to a snapshot. Its configuration

@@ -34,7 +34,7 @@ func adminSystemdCommand(e *env) *cli.Command {
 		Description: example(unitName+", which is printed unless another one is named, attaches at boot all pools that were not detached by name,\n"+
 			"and starts the instances that are to run (admin boot). When the machine is shut down, or the unit is stopped, it stops\n"+
 			"them, cleanly where they let it (admin shutdown), and detaches the pools. "+imagesTimer+" runs "+imagesUnit+" every six hours: it brings images up to date that are to be\n"+
-			"(image refresh --all --auto), and deletes cached images that are not used (admin expire). "+snapshotsTimer+" runs\n"+
+			"(image refresh --all --auto), and deletes cached images that are not used, and what was long in the trash (admin expire). "+snapshotsTimer+" runs\n"+
 			snapshotsUnit+" every minute: it makes the snapshots that are due and deletes those that are kept no longer (admin snapshots).",
 			"poolctl admin systemd", "poolctl admin systemd "+imagesTimer,
 			"poolctl admin systemd --install && systemctl daemon-reload && systemctl enable --now poolctl.service "+imagesTimer+" "+snapshotsTimer),

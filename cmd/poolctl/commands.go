@@ -52,6 +52,8 @@ func topCommands() []lazyCommand {
 		{"snapshot", snapshotCommands},
 		{"restore", restoreCommand},
 		{"diff", diffCommand},
+		{"undelete", undeleteCommand},
+		{"trash", trashCommands},
 		{"mount", mountCommand},
 		{"umount unmount", umountCommand},
 		{"pool storage", poolCommands},
@@ -93,6 +95,10 @@ func snapshotCommands(e *env) *cli.Command {
 }
 
 func restoreCommand(e *env) *cli.Command { return snapshotRestoreCommand(e, "", catSnapshots) }
+
+func trashCommands(e *env) *cli.Command {
+	return group("trash", nil, catSnapshots, "see what was deleted, and delete it for good", trashListCommand(e), trashEmptyCommand(e))
+}
 
 func poolCommands(e *env) *cli.Command {
 	return group("pool", []string{"storage"}, catStorage, "manage storage pools",

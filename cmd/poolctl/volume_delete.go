@@ -9,16 +9,22 @@ import (
 )
 
 func volumeDeleteCommand(e *env) *cli.Command {
+	var now bool
 	return &cli.Command{
 		Name: "delete", Aliases: []string{"rm"}, Usage: "delete a custom volume with its snapshots, or one snapshot", ArgsUsage: "POOL VOLUME[/SNAPSHOT]",
-		Description: example("Refused while an instance or a profile has a device on it.", "poolctl pool volume delete default data"),
+		Description: example("Refused while an instance or a profile has a device on it. It goes into the trash: `poolctl undelete VOLUME` brings it back.",
+			"poolctl pool volume delete default data"),
+		Flags: []cli.Flag{nowFlag(&now)},
 		Action: e.action(2, 2, func(ctx context.Context, s *pool.System, args []string) error {
 			volume, snapshot := volumeSnapshotRef(args[1])
 			var err error
-			if snapshot != "" {
-				err = s.DeleteVolumeSnapshot(ctx, args[0], volume, snapshot)
-			} else {
+			switch {
+			case snapshot != "":
+				err = deleteVolumeSnapshot(ctx, s, args[0], volume, snapshot, now)
+			case now:
 				err = s.DeleteVolume(ctx, args[0], volume)
+			default:
+				err = s.TrashVolume(ctx, args[0], volume)
 			}
 			if err == nil {
 				e.say("Storage volume %s deleted", args[1])

@@ -100,13 +100,22 @@ func volumeSnapshotRenameCommand(e *env) *cli.Command {
 }
 
 func volumeSnapshotDeleteCommand(e *env) *cli.Command {
+	var now bool
 	return &cli.Command{
 		Name: "delete", Aliases: []string{"rm"}, Usage: "delete a snapshot of a custom volume", ArgsUsage: "POOL VOLUME SNAPSHOT",
-		Description: example("", "poolctl pool volume snapshot delete default data snap0"),
+		Description: example("It goes into the trash: `poolctl undelete VOLUME/SNAPSHOT` brings it back.", "poolctl pool volume snapshot delete default data snap0"),
+		Flags:       []cli.Flag{nowFlag(&now)},
 		Action: e.action(3, 3, func(ctx context.Context, s *pool.System, args []string) error {
-			return s.DeleteVolumeSnapshot(ctx, args[0], args[1], args[2])
+			return deleteVolumeSnapshot(ctx, s, args[0], args[1], args[2], now)
 		}),
 	}
+}
+
+func deleteVolumeSnapshot(ctx context.Context, s *pool.System, storage, volume, snapshot string, now bool) error {
+	if now {
+		return s.DeleteVolumeSnapshot(ctx, storage, volume, snapshot)
+	}
+	return s.TrashVolumeSnapshot(ctx, storage, volume, snapshot)
 }
 
 // volumeRestoreCommand is `pool volume snapshot restore` and, as in lxc, `pool

@@ -71,7 +71,7 @@ func (t *Tree) deleteOwner(ctx context.Context, e *journal.Entry, p place, name 
 	}
 	crash.Point("tree.delete.instance")
 	if p == customs() {
-		if err := t.fetchVolumeRecord(e, name); err != nil {
+		if err := t.fetchVolumeRecord(e.Path(entryVolumeRecord), name); err != nil {
 			return errors.Join(err, e.Close()) // the next Recover finishes it
 		}
 		crash.Point("tree.delete.record")

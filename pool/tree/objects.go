@@ -22,6 +22,7 @@ const (
 	TypeMachineSnapshot  ObjectType = "virtual-machine (snapshot)"
 	TypeVolume           ObjectType = "custom"
 	TypeVolumeSnapshot   ObjectType = "custom (snapshot)"
+	TypeTrash            ObjectType = "trash"     // what one deletion put there; the name is its id
 	TypeSubvolume        ObjectType = "subvolume" // of nobody known: what is being made or deleted, or was put there
 	TypeRecords          ObjectType = "pool"      // what is in the pool and in no subvolume: the records
 )
@@ -64,7 +65,11 @@ func objects(top uint64, subs []btrfs.Subvolume) []Object {
 			continue
 		}
 		kind, name := classify(s.Path)
-		if of := originalsOf(all, s.Path); of >= 0 {
+		of := originalsOf(all, s.Path)
+		if kind == TypeTrash {
+			of = slices.IndexFunc(all, func(o Object) bool { return o.Type == TypeTrash && o.Name == name })
+		}
+		if of >= 0 {
 			all[of].Subvolumes = append(all[of].Subvolumes, s.ID)
 			owner[s.ID] = of
 			continue
@@ -107,6 +112,9 @@ func classify(path string) (ObjectType, string) {
 	} else if k, ok := snapshots[p[0]]; ok && len(p) == 3 {
 		kind, name = k, p[1]+"/"+p[2]
 	}
+	if p[0] == dirOwn && len(p) > 3 && p[1] == dirTrash {
+		kind, name = TypeTrash, p[2]
+	}
 	if kind == TypeVolume || kind == TypeVolumeSnapshot {
 		name = strings.TrimPrefix(name, volumeDir(""))
 	}
@@ -125,11 +133,13 @@ func compareObjects(a, b Object) int {
 			return 2
 		case TypeVolume, TypeVolumeSnapshot:
 			return 3
-		case TypeSubvolume:
+		case TypeTrash:
 			return 4
+		case TypeSubvolume:
+			return 5
 		case TypeRecords:
 		}
-		return 5
+		return 6
 	}
 	volume := func(o Object) string { name, _, _ := strings.Cut(o.Name, "/"); return name }
 	isSnapshot := func(o Object) int { return min(strings.Count(o.Name, "/"), 1) }

@@ -72,7 +72,7 @@ func (t *Tree) fetchSnapshots(e *journal.Entry) error {
 			continue
 		}
 		if p == customs() {
-			if err := t.fetchVolumeRecord(e, name); err != nil {
+			if err := t.fetchVolumeRecord(e.Path(entryVolumeRecord), name); err != nil {
 				return err
 			}
 		}

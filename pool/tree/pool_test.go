@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -214,7 +215,7 @@ func dump(t *testing.T, tree *Tree) string {
 			add("file %s %q", rel, raw)
 			return err
 		}
-		if strings.HasPrefix(rel, dirOwn) {
+		if strings.HasPrefix(rel, dirOwn) && (!strings.HasPrefix(rel, dirOwn+"/"+dirTrash) || strings.Count(rel, "/") <= 3) {
 			add("file %s", rel)
 		}
 		return nil
@@ -253,6 +254,14 @@ func dump(t *testing.T, tree *Tree) string {
 			add("snapshot of a volume %s/%s %q expires=%v dated=%v", v.Name, s.Name, s.Description, s.ExpiresAt, !s.CreatedAt.IsZero())
 		}
 	}
+	trashed, err := tree.Trash()
+	must(t, err)
+	for _, it := range trashed {
+		add("trashed %s %s snapshots=%d aliases=%v broken=%v", it.Type, it.Name, it.Snapshots, it.Aliases, it.Broken)
+	}
+	for i, line := range lines {
+		lines[i] = canName.ReplaceAllString(line, "can")
+	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
@@ -268,3 +277,6 @@ func subvolumesOf(t *testing.T, volume string) map[string]bool {
 	}
 	return all
 }
+
+// canName is a name in the trash, which is never the same.
+var canName = regexp.MustCompile(`can-\d+-\d+-[0-9a-f]+`)

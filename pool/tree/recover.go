@@ -32,6 +32,10 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opSnapshotRename:  t.recoverSnapshotRename,
 		opSnapshotReplace: t.recoverSnapshotReplace,
 
+		opTrash:      t.recoverTrash,
+		opUndelete:   t.recoverUndelete,
+		opTrashEmpty: clearHandler,
+
 		opVolumeCreate:          t.recoverOwner,
 		opVolumeDelete:          t.recoverOwner,
 		opVolumeUpdate:          clearHandler,
@@ -55,7 +59,7 @@ func clearHandler(ctx context.Context, e *journal.Entry) error { return clearEnt
 // deletion, which can be told from the entry, only records can be behind the volumes: those of deleted images and the lists of
 // snapshots.
 func (t *Tree) recoverTorn(ctx context.Context, e *journal.Entry) error {
-	if err := t.fetchSnapshots(e); err != nil {
+	if err := errors.Join(t.fetchSnapshots(e), t.finishCans(e, nil)); err != nil {
 		return err
 	}
 	records, err := readNames(filepath.Join(t.mnt, dirOwn, "images"))

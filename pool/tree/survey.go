@@ -50,7 +50,7 @@ func (t *Tree) CheckForeign() error {
 	}
 	for _, d := range []string{
 		dirContainers, dirSnapshots, dirImages, dirCustom, dirCustomSnapshots, dirMachines, dirMachineSnapshots, dirBuckets,
-		dirOwn, dirOwn + "/images", dirOwn + "/" + dirOriginals, dirOwn + "/" + dirVolumeRecords, dirOwn + "/staging",
+		dirOwn, dirOwn + "/images", dirOwn + "/" + dirOriginals, dirOwn + "/" + dirVolumeRecords, dirOwn + "/staging", dirOwn + "/" + dirTrash,
 	} {
 		if err := t.checkDirectory(d); err != nil {
 			return err

@@ -75,6 +75,7 @@ func layout() []layoutDir {
 		{filepath.Join(dirOwn, dirOriginals), 0o700},
 		{filepath.Join(dirOwn, dirVolumeRecords), 0o700},
 		{filepath.Join(dirOwn, "staging"), 0o700},
+		{filepath.Join(dirOwn, dirTrash), 0o700},
 	}
 }
 

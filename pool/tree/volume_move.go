@@ -35,7 +35,7 @@ func (t *Tree) deleteCustom(ctx context.Context, name string) error {
 		return err
 	}
 	crash.Point("tree.volumedelete.begun")
-	if err := t.holdVolumeRecord(e, dir); err != nil {
+	if err := t.holdVolumeRecord(e.Path(entryVolumeRecord), dir); err != nil {
 		return abandon(e, err)
 	}
 	crash.Point("tree.volumedelete.held")
@@ -101,13 +101,13 @@ func (t *Tree) renameVolume(ctx context.Context, from, to string) error {
 
 // renameSteps are those before the commit.
 func (t *Tree) renameSteps(e *journal.Entry, args renaming) error {
-	if err := t.holdVolumeRecord(e, args.From); err != nil {
+	if err := t.holdVolumeRecord(e.Path(entryVolumeRecord), args.From); err != nil {
 		return err
 	}
 	if held, err := fileInode(e.Path(entryVolumeRecord)); err != nil {
 		return err
 	} else if held != 0 {
-		if err := t.linkVolumeRecord(e, args.To); err != nil {
+		if err := t.linkVolumeRecord(e, e.Path(entryVolumeRecord), args.To); err != nil {
 			return err
 		}
 	}
@@ -132,7 +132,7 @@ func (t *Tree) endRename(e *journal.Entry, args renaming) error {
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, btrfs.ErrNotSubvolume) {
 		return err
 	}
-	if err := t.fetchVolumeRecord(e, old); err != nil {
+	if err := t.fetchVolumeRecord(e.Path(entryVolumeRecord), old); err != nil {
 		return err
 	}
 	inode, err := dirInode(t.snapshotsIn(customs(), old))

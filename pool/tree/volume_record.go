@@ -136,23 +136,23 @@ func (t *Tree) stageVolumeRecord(e *journal.Entry, dir string, rec volumeRecord)
 	if err != nil {
 		return err
 	}
-	return t.linkVolumeRecord(e, dir)
+	return t.linkVolumeRecord(e, e.Path(entryVolumeRecord), dir)
 }
 
-// linkVolumeRecord makes the record in the entry the one of the custom volume in that directory.
-func (t *Tree) linkVolumeRecord(e *journal.Entry, dir string) error {
+// linkVolumeRecord makes the record that is held the one of the custom volume in that directory.
+func (t *Tree) linkVolumeRecord(e *journal.Entry, held, dir string) error {
 	return t.lockedVolumeRecords(func() error {
-		if err := os.Link(e.Path(entryVolumeRecord), e.Path(entryNewRecord)); err != nil {
+		if err := os.Link(held, e.Path(entryNewRecord)); err != nil {
 			return err
 		}
 		return os.Rename(e.Path(entryNewRecord), t.volumeRecordPath(dir))
 	})
 }
 
-// holdVolumeRecord gives the record of a custom volume a second name in the entry. A volume of LXD's has none.
-func (t *Tree) holdVolumeRecord(e *journal.Entry, dir string) error {
+// holdVolumeRecord gives the record of a custom volume a second name, which is held. A volume of LXD's has none.
+func (t *Tree) holdVolumeRecord(held, dir string) error {
 	return t.lockedVolumeRecords(func() error {
-		err := os.Link(t.volumeRecordPath(dir), e.Path(entryVolumeRecord))
+		err := os.Link(t.volumeRecordPath(dir), held)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -160,10 +160,10 @@ func (t *Tree) holdVolumeRecord(e *journal.Entry, dir string) error {
 	})
 }
 
-// fetchVolumeRecord takes the record of the custom volume away if it is the one that the entry has: another one belongs to
-// a new volume of that name.
-func (t *Tree) fetchVolumeRecord(e *journal.Entry, dir string) error {
-	held, err := fileInode(e.Path(entryVolumeRecord))
+// fetchVolumeRecord takes the record of the custom volume away if it is the one that is held: another one belongs to a new
+// volume of that name.
+func (t *Tree) fetchVolumeRecord(path, dir string) error {
+	held, err := fileInode(path)
 	if err != nil || held == 0 {
 		return err
 	}

@@ -92,13 +92,13 @@ func TestUsage(t *testing.T) {
 	h.ok("pool", "detach", "default")
 	asQgroups(t, memory, all)
 	asDU(t, h.attached(), h.usage("--exact")) // after the others: it reads directories, which changes their dates
-	deletingFrees(t, h, 0, []string{"c1", "c4"}, "delete c1 c4")
+	deletingFrees(t, h, 0, []string{"c1", "c4"}, "delete --now c1 c4")
 	// The records of c3, c7 and c8 are written without their snapshots.
-	deletingFrees(t, h, 64<<10, []string{"c3/snap0"}, "snapshot delete c3 snap0")
+	deletingFrees(t, h, 64<<10, []string{"c3/snap0"}, "snapshot delete --now c3 snap0")
 	deletingFrees(t, h, 256<<10, []string{"c6", "c7/snap0", "c7/snap1", "c7/snap3", "c8/snap2"},
-		"snapshot delete c7 snap0", "delete c6", "snapshot delete c8 snap2", "snapshot delete c7 snap3", "snapshot delete c7 snap1")
+		"snapshot delete --now c7 snap0", "delete --now c6", "snapshot delete --now c8 snap2", "snapshot delete --now c7 snap3", "snapshot delete --now c7 snap1")
 	image, instances := slices.Collect(maps.Keys(h.images())), h.names("list")
-	deletingFrees(t, h, 0, slices.Concat(image, instances), "image delete "+image[0], "delete "+strings.Join(instances, " "))
+	deletingFrees(t, h, 0, slices.Concat(image, instances), "image delete --now "+image[0], "delete --now "+strings.Join(instances, " "))
 }
 
 // tmpfs is a directory in memory: each of the many commits would wait for whatever else the disk has to do.
