@@ -292,6 +292,7 @@ func (u *unpacker) root(ctx context.Context, src *source, r *bufio.Reader) error
 		TempDir: u.req.TempDir,
 		Base:    u.base,
 		Pass:    u.req.Pass,
+		Vouched: u.req.Fingerprint != "" && !u.req.Strict,
 		Limits:  squashfs.Limits{Entries: u.req.Limits.Entries, Bytes: u.req.Limits.Bytes, PathLen: u.req.Limits.PathLen, Depth: u.req.Limits.Depth},
 	}
 	res, err := z.Unpack(ctx, r, src, u.rootfs)

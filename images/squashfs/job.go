@@ -30,6 +30,7 @@ type pipeline struct {
 	tree    *tree
 	files   *files
 	workers int
+	vouched bool // see Unpacker
 	jobs    chan *job
 	free    chan []byte   // buffers for compressed blocks, nil where there is none yet
 	made    chan struct{} // closed when there are the directories to write in
@@ -41,9 +42,9 @@ type pipeline struct {
 // extract makes the tree but for what finishDirs and hardLinks do: the skeleton,
 // and the files from the data blocks in r, which is at offset pos of the squashfs. It
 // returns the offset that r is at then, and how many device nodes it left out.
-func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files, xz string) (end uint64, left int, err error) {
+func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files, xz string, vouched bool) (end uint64, left int, err error) {
 	n := min(max(readAhead/int(t.super.BlockSize), 4), 128)
-	p := &pipeline{tree: t, files: f, jobs: make(chan *job, n), free: make(chan []byte, n), made: make(chan struct{}), left: t.blocks()}
+	p := &pipeline{tree: t, files: f, jobs: make(chan *job, n), free: make(chan []byte, n), made: make(chan struct{}), left: t.blocks(), vouched: vouched}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	defer p.cancel(nil)
 	for range n {

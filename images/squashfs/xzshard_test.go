@@ -2,9 +2,15 @@ package squashfs
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"poolctl/images/internal/testtree"
 )
 
 // xzProgram is what xz(1) makes of content.
@@ -48,13 +54,37 @@ func TestShard(t *testing.T) {
 		if err := s.add(&job{src: xzProgram(t, c.content)}, c.length); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.decode(t.Context(), path); !errors.Is(err, c.want) {
+		if err := s.decode(t.Context(), path, false); !errors.Is(err, c.want) {
 			t.Errorf("%d bytes as %d: %v", len(c.content), c.length, err)
 		} else if err == nil && !bytes.Equal(s.plain[:c.length], c.content) {
 			t.Errorf("%d bytes: other content", len(c.content))
 		}
 		if st, err := s.out.Stat(); err != nil || st.Size() != int64(len(s.plain)) {
 			t.Errorf("%d bytes: %v, %v", len(c.content), st, err)
+		}
+	}
+}
+
+// TestVouched: the check of an xz block is verified unless the whole file is.
+func TestVouched(t *testing.T) {
+	testtree.NeedRoot(t)
+	b, err := os.ReadFile(pack(t, shell(t, "yes 1 | head -c 131072 > a"), "-comp", "xz", "-no-fragments"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, []byte("\xfd7zXZ\x00"))
+	end := at + bytes.Index(b[at:], []byte("YZ")) + 2
+	index := end - xzFooterSize - (int(binary.LittleEndian.Uint32(b[end-8:]))+1)*4
+	b[index-1] ^= 1 // of the CRC32 in front of it
+	for _, vouched := range []bool{false, true} {
+		dir := t.TempDir()
+		r := bytes.NewReader(b)
+		_, err := (&Unpacker{Vouched: vouched}).Unpack(t.Context(), r, r, openDir(t, dir))
+		if (err == nil) != vouched {
+			t.Errorf("vouched %v: %v", vouched, err)
+		}
+		if got, err := os.ReadFile(filepath.Join(dir, "a")); vouched && (err != nil || string(got) != strings.Repeat("1\n", 65536)) {
+			t.Errorf("it has %d bytes, %v", len(got), err)
 		}
 	}
 }
