@@ -53,6 +53,7 @@ type Client struct {
 	leftFor   sync.Map // pairs of mirrors of which the user was told
 	native    string
 	idle      time.Duration // how long a transfer may stand still
+	answer    time.Duration // within which a document has to begin to come, all tries together
 	backoff   time.Duration // before the second try
 	pace      pace          // how slow a mirror may be
 	grace     time.Duration // how long mirrors are waited for after the first has answered
@@ -77,7 +78,7 @@ func NewClient(r Remote, o Options) (*Client, error) {
 	}
 	c := &Client{
 		remote: r, mirrors: mirrors, userAgent: o.UserAgent, cache: cache{o.CacheDir}, downloads: o.DownloadDir, expiry: o.Expiry,
-		native: NativeArch(), idle: idleTimeout, backoff: 500 * time.Millisecond, pace: defaultPace, grace: raceGrace,
+		native: NativeArch(), idle: idleTimeout, answer: answerTimeout, backoff: 500 * time.Millisecond, pace: defaultPace, grace: raceGrace,
 	}
 	if len(mirrors) > 1 {
 		c.idle = mirrorIdle

@@ -110,9 +110,9 @@ func (c *Client) fetch(ctx context.Context, url string, old *entry) (*entry, err
 	if old != nil {
 		tries = 1
 	}
-	for n := 1; ; n++ {
-		e, err := c.fetchOnce(ctx, url, old)
-		if err == nil || ctx.Err() != nil || n == tries || !transient(err) {
+	for began, n := time.Now(), 1; ; n++ {
+		e, err := c.fetchOnce(ctx, url, old, c.answer-time.Since(began))
+		if err == nil || ctx.Err() != nil || n == tries || !transient(err) || time.Since(began) >= c.answer {
 			return e, err
 		}
 		if perr := c.pause(ctx, n); perr != nil {
@@ -121,9 +121,9 @@ func (c *Client) fetch(ctx context.Context, url string, old *entry) (*entry, err
 	}
 }
 
-// fetchOnce is one try of fetch. net/http unpacks gzip by itself, as the
+// fetchOnce is one try of fetch, answered within a time. net/http unpacks gzip by itself, as the
 // request asks for no encoding; the limit is on what comes out.
-func (c *Client) fetchOnce(ctx context.Context, url string, old *entry) (*entry, error) {
+func (c *Client) fetchOnce(ctx context.Context, url string, old *entry, answer time.Duration) (*entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, documentTimeout)
 	defer cancel()
 	h := http.Header{}
@@ -133,11 +133,14 @@ func (c *Client) fetchOnce(ctx context.Context, url string, old *entry) (*entry,
 	if old != nil && old.LastModified != "" {
 		h.Set("If-Modified-Since", old.LastModified)
 	}
-	idle, hurry := c.idle, len(c.mirrors) > 1
+	idle := c.idle
 	if old != nil { // which is used in place of what a silent server does not send
-		idle, hurry = min(idle, mirrorIdle), true
+		idle = min(idle, mirrorIdle)
 	}
-	resp, err := c.doWithin(ctx, url, h, idle, hurry)
+	if old != nil || len(c.mirrors) > 1 {
+		answer = min(answer, idle)
+	}
+	resp, err := c.doWithin(ctx, url, h, idle, max(answer, time.Millisecond))
 	if err != nil {
 		return nil, err
 	}

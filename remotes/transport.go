@@ -18,6 +18,8 @@ const (
 	tlsTimeout    = 15 * time.Second
 	headerTimeout = 30 * time.Second
 	idleTimeout   = 60 * time.Second
+	// answerTimeout is for the answer to a request for a document, all tries together.
+	answerTimeout = 30 * time.Second
 )
 
 // maxRedirects is Go's and curl's order of magnitude; mirrors use one or two.
@@ -77,11 +79,16 @@ func redirectPolicy(insecure bool) func(*http.Request, []*http.Request) error {
 // client's idle time. Closing the body ends everything that belongs to it. Where there
 // are other mirrors, the connection and the answer get no more time than that either.
 func (c *Client) do(ctx context.Context, rawURL string, header http.Header) (*http.Response, error) {
-	return c.doWithin(ctx, rawURL, header, c.idle, len(c.mirrors) > 1)
+	answer := time.Duration(0)
+	if len(c.mirrors) > 1 {
+		answer = c.idle
+	}
+	return c.doWithin(ctx, rawURL, header, c.idle, answer)
 }
 
-// doWithin is do with an idle time, that counts until the answer as well, if hurry is set.
-func (c *Client) doWithin(ctx context.Context, rawURL string, header http.Header, idle time.Duration, hurry bool) (*http.Response, error) {
+// doWithin is do with an idle time, and one in which there must be an answer; 0 = that
+// of the transport's own limits.
+func (c *Client) doWithin(ctx context.Context, rawURL string, header http.Header, idle, answer time.Duration) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, http.NoBody)
 	if err != nil {
@@ -93,8 +100,8 @@ func (c *Client) doWithin(ctx context.Context, rawURL string, header http.Header
 	}
 	req.Header.Set("User-Agent", c.userAgent)
 	silent := func() bool { return true }
-	if hurry {
-		silent = time.AfterFunc(idle, func() { cancel(errSilent) }).Stop
+	if answer > 0 {
+		silent = time.AfterFunc(answer, func() { cancel(errSilent) }).Stop
 	}
 	resp, err := c.http.Do(req)
 	if !silent() && err == nil { // it came just then

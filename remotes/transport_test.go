@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -153,6 +154,32 @@ func TestSilentServer(t *testing.T) {
 				t.Errorf("want %q: %v", c.want, err)
 			}
 		})
+	}
+}
+
+// TestSilentServerInAll: several tries at a server that says nothing take no longer together than one may.
+func TestSilentServerInAll(t *testing.T) {
+	hold := make(chan struct{})
+	var asked atomic.Int32
+	s := serve(t, func(http.ResponseWriter, *http.Request) {
+		asked.Add(1)
+		<-hold
+	})
+	defer close(hold)
+	client, err := NewClient(Remote{Name: "x", URL: s.URL}, Options{Transport: s.Client().Transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if client.answer > 30*time.Second {
+		t.Errorf("it is waited for %s", client.answer)
+	}
+	client.answer = 300 * time.Millisecond
+	_, err = client.Images(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "cannot read the catalogue of x: ") || !strings.Contains(err.Error(), errSilent.Error()) {
+		t.Errorf("got %v", err)
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("it was asked %d times", n)
 	}
 }
 
