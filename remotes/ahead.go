@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"time"
 )
 
 // maxAhead bounds how much of a file's end ReadAt keeps in memory, in bytes.
@@ -111,25 +113,64 @@ func (d *download) fetchPart(p []byte, off int64) (int, error) {
 	want := p[:min(int64(len(p)), d.file.Size-off)]
 	n := 0
 	for try := 1; n < len(want); try++ {
-		m, err := d.readPart(want[n:], off+int64(n))
-		if n += m; err == nil {
+		again, err := d.tryPart(want, &n, off, try == 1)
+		if err == nil {
 			break
 		}
-		if try >= aheadTries || d.ctx.Err() != nil || errors.Is(err, errors.ErrUnsupported) || !transient(err) {
-			return n, fmt.Errorf("cannot download the end of %s: %w", d.file.Path, err)
+		if again && try < aheadTries {
+			err = d.client.pause(d.ctx, try)
+		} else {
+			again = false
 		}
-		if err := d.client.pause(d.ctx, try); err != nil {
+		if !again || err != nil {
 			return n, fmt.Errorf("cannot download the end of %s: %w", d.file.Path, err)
 		}
 	}
 	return n, nil
 }
 
-// readPart makes one request for a part.
-func (d *download) readPart(p []byte, off int64) (int, error) {
+// tryPart asks each mirror in turn, at first the one that the file comes from, for
+// what is missing behind the n bytes that came; one that fails is left for the next, and a
+// slow one if hurry is set. It says whether another try may help.
+func (d *download) tryPart(want []byte, n *int, off int64, hurry bool) (again bool, err error) {
+	sources := d.sources()
+	for i, from := range sources {
+		var m int
+		m, err = d.readPart(from, want[*n:], off+int64(*n), hurry && i+1 < len(sources))
+		if *n += m; err == nil || d.ctx.Err() != nil {
+			return false, err
+		}
+		again = again || transient(err) && !errors.Is(err, errors.ErrUnsupported)
+		if i+1 < len(sources) {
+			to := sources[i+1].mirror
+			d.client.noticeLeft(from.mirror, to, fmt.Sprintf("%s is left for %s: %v", from.mirror.url, to.url, err))
+		}
+	}
+	return again, err
+}
+
+// sources are where a part of the file may come from: the mirror that is read from, and
+// the others, unless all of the file is to come from one. There is a connection, or it is
+// that without a mirror.
+func (d *download) sources() []origin {
 	d.mu.Lock()
-	from := d.origin
+	all := []origin{d.origin}
 	d.mu.Unlock()
+	if all[0].mirror == nil || d.route.alone {
+		return all
+	}
+	liars, _ := d.client.trust.of(d.file.SHA256)
+	for _, m := range d.client.inOrder() {
+		url, err := joinPath(m.base, d.file.Path)
+		if err == nil && m != all[0].mirror && !slices.Contains(liars, m) {
+			all = append(all, origin{URL: url, mirror: m})
+		}
+	}
+	return all
+}
+
+// readPart makes one request for a part. A slow answer may be left in the middle.
+func (d *download) readPart(from origin, p []byte, off int64, hurry bool) (int, error) {
 	if from.mirror == nil {
 		return 0, fmt.Errorf("there is no connection: %w", errors.ErrUnsupported)
 	}
@@ -159,11 +200,28 @@ func (d *download) readPart(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("the server does not say that the file has %d bytes: %w", d.file.Size, errors.ErrUnsupported)
 	}
 	d.route.gave(from.mirror)
-	n, err := io.ReadFull(resp.Body, p)
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
+	return d.fill(p, resp.Body, hurry)
+}
+
+// fill is io.ReadFull; with hurry a server that is too slow for long is errSlow.
+func (d *download) fill(p []byte, body io.Reader, hurry bool) (n int, err error) {
+	rate := meter{pace: d.client.pace}
+	for n < len(p) {
+		began := time.Now()
+		m, err := body.Read(p[n:])
+		slow := rate.add(m, time.Since(began))
+		n += m
+		switch {
+		case n == len(p):
+		case errors.Is(err, io.EOF):
+			return n, io.ErrUnexpectedEOF
+		case err != nil:
+			return n, err
+		case slow && hurry:
+			return n, errSlow
+		}
 	}
-	return n, err
+	return n, nil
 }
 
 // askPart requests a part of the file.

@@ -141,3 +141,69 @@ func TestReadAtLies(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestMirrorsReadAt: the end of a file comes from another mirror when the one that the file comes from is dead, silent, slow
+// or sends no parts, in the middle of it too.
+func TestMirrorsReadAt(t *testing.T) {
+	b := payload(3 << 20)
+	const tail = 300_000
+	f := fileOf(b)
+	partly := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Range", "bytes 2845728-3145727/3145728")
+		w.Header().Set("Content-Length", "300000")
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(b[len(b)-tail:][:100_000])
+		_ = http.NewResponseController(w).Flush()
+	}
+	for name, c := range map[string]struct {
+		end  http.HandlerFunc
+		from string // the part that the second mirror is asked for
+	}{
+		"404":       {status(404), "2845728-3145727"},
+		"500":       {status(500), "2845728-3145727"},
+		"no parts":  {whole(b), "2845728-3145727"},
+		"no answer": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "2845728-3145727"},
+		"cut": {func(w http.ResponseWriter, _ *http.Request) {
+			partly(w)
+			panic(http.ErrAbortHandler)
+		}, "2945728-3145727"},
+		"stall": {func(w http.ResponseWriter, r *http.Request) {
+			partly(w)
+			<-r.Context().Done()
+		}, "2945728-3145727"},
+		"drip": {func(w http.ResponseWriter, r *http.Request) {
+			partly(w)
+			drip(b[len(b)-200_000:])(w, r)
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			one := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Range") == "" {
+					whole(b)(w, r)
+				} else {
+					c.end(w, r)
+				}
+			})
+			two := serve(t, parts(b))
+			n := &notices{}
+			client := mirrored(t, n, "", one, two)
+			r, got, err := openAhead(t, client, f, tail)
+			if err != nil || !bytes.Equal(got, b[len(b)-tail:]) {
+				t.Fatalf("%d bytes, %v", len(got), err)
+			}
+			if all := n.take(); len(all) != 1 || !strings.Contains(all[0], "is left for "+two.URL) {
+				t.Errorf("notices %q", all)
+			}
+			if reqs := ranges(t, two.requests(), false); reqs == "" || c.from != "" && reqs != c.from {
+				t.Errorf("the second mirror was asked for %q, want %s", reqs, c.from)
+			}
+			rest, err := io.ReadAll(r)
+			if err != nil || !bytes.Equal(rest, b[100:]) {
+				t.Errorf("%d bytes, %v", len(rest), err)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
