@@ -61,7 +61,46 @@ func (s *System) recoverInstance(ctx context.Context, change instanceChange) (er
 	if err := s.settleLive(ctx, in, change.From, change.To); err != nil {
 		return fmt.Errorf("cannot take the configuration of %s back: %w", change.Instance, err)
 	}
+	if err := s.dropNICs(in, change.From.Devices, change.To.Devices); err != nil {
+		return fmt.Errorf("cannot take the interfaces of %s back: %w", change.Instance, err)
+	}
 	return nil
+}
+
+// dropNICs gives back what is reserved for the nics of a change that the instance does
+// not have, and takes from its record what told them.
+func (s *System) dropNICs(in *lockedInstance, from, to map[string]map[string]string) error {
+	var gone []string
+	for _, n := range changedNICs(from, to) {
+		if isNIC(in.rec.ExpandedDevices[n]) {
+			continue
+		}
+		dev := to[n]
+		if !isNIC(dev) {
+			dev = from[n]
+		}
+		if err := s.releaseNIC(in.rec, n, dev); err != nil {
+			return err
+		}
+		for _, key := range []string{volatilePrefix + n + hwaddrSuffix, volatilePrefix + n + hostNameSuffix} {
+			if in.rec.Config[key] != "" {
+				gone = append(gone, key)
+			}
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	rec, err := in.UpdateInstance(in.rec.Name, func(r *tree.Instance) error {
+		for _, key := range gone {
+			delete(r.Config, key)
+		}
+		return s.reexpandKnown(r)
+	})
+	if err == nil {
+		in.rec = rec
+	}
+	return err
 }
 
 // settleLive has a running instance be what its record, with its expansion, says,

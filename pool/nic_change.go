@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"poolctl/pool/crash"
 	"poolctl/pool/state"
 	"poolctl/pool/tree"
 	"poolctl/runtime"
@@ -92,12 +93,14 @@ func (s *System) replugNICs(ctx context.Context, in *lockedInstance, live *runti
 		if err := live.DetachNIC(n); err != nil {
 			return steps, fmt.Errorf("device %s: %w", n, err)
 		}
+		crash.Point("pool.nic.detached")
 	}
 	for _, c := range come {
 		if err := live.AttachNIC(ctx, c); err != nil {
 			return steps, fmt.Errorf("device %s: %w", c.Device, err)
 		}
 		again(func(live *runtime.Instance) error { return live.DetachNIC(c.Device) })
+		crash.Point("pool.nic.attached")
 	}
 	return steps, nil
 }

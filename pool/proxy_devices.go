@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"poolctl/pool/crash"
 	"poolctl/runtime"
 	"poolctl/runtime/proxy"
 )
@@ -179,12 +180,14 @@ func (s *System) replugProxies(ctx context.Context, live *runtime.Instance, inst
 		if i := slices.IndexFunc(had, func(d proxy.Device) bool { return d.Name == n }); i >= 0 {
 			steps.add(s.ifRunning(instance, func(ctx context.Context, live *runtime.Instance) error { return live.AttachProxy(ctx, had[i]) }))
 		}
+		crash.Point("pool.proxy.detached")
 	}
 	for _, d := range come {
 		if err := live.AttachProxy(ctx, d); err != nil {
 			return nil, steps.failed(ctx, err)
 		}
 		steps.add(s.ifRunning(instance, func(ctx context.Context, live *runtime.Instance) error { return live.DetachProxy(ctx, d.Name) }))
+		crash.Point("pool.proxy.attached")
 	}
 	return steps.run, nil
 }

@@ -14,57 +14,51 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// outside is somebody in a network namespace of their own, 198.18.77.2, whom the host reaches as 198.18.77.1 over a
-// link of the given name. On port 7000 they answer with the address that the client has for them.
-func outside(t *testing.T, link string) {
+// outside is somebody in a network namespace of their own, 198.18.77.2 and fd77:77::2, whom the caller's namespace reaches
+// as 198.18.77.1 and fd77:77::1 over a link of the given name. On port 7000 they answer with the address that the client
+// has for them. It returns the path of the namespace.
+func outside(t *testing.T, link string) (ns string) {
 	t.Helper()
-	ready, end := make(chan error, 1), make(chan struct{})
-	t.Cleanup(func() { close(end) })
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type made struct {
+		ns  string
+		err error
+	}
+	ready, end, gone := make(chan made, 1), make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(end); <-gone; _ = home.Close() })
 	go func() {
+		defer close(gone)
 		runtime.LockOSThread() // the thread, and its namespace, end with the goroutine
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err != nil {
-			ready <- err
+			ready <- made{err: err}
 			return
 		}
 		ns := fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
-		ip := func(args ...string) error {
-			out, err := exec.Command("nsenter", append([]string{"--net=" + ns, "ip"}, args...)...).CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("ip %v: %w: %s", args, err, out)
-			}
-			return nil
-		}
-		host := func(args ...string) error {
-			out, err := exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", os.Getpid()), "ip"}, args...)...).CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("ip %v: %w: %s", args, err, out)
-			}
-			return nil
-		}
-		f, err := os.Open(ns)
-		if err != nil {
-			ready <- err
-			return
-		}
-		defer f.Close()
-		err = ip("link", "add", "eth0", "type", "veth", "peer", "name", link, "netns", fmt.Sprint(os.Getpid()))
-		for _, args := range [][]string{{"link", "set", "eth0", "up"}, {"address", "add", "198.18.77.2/24", "dev", "eth0"}} {
+		homeNS := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), home.Fd())
+		for _, c := range [][]string{
+			{ns, "link", "add", "eth0", "type", "veth", "peer", "name", link},
+			{ns, "link", "set", link, "netns", homeNS},
+			{ns, "link", "set", "lo", "up"},
+			{ns, "link", "set", "eth0", "up"},
+			{ns, "address", "add", "198.18.77.2/24", "dev", "eth0"},
+			{ns, "address", "add", "fd77:77::2/64", "dev", "eth0", "nodad"},
+			{homeNS, "link", "set", link, "up"},
+			{homeNS, "address", "add", "198.18.77.1/24", "dev", link},
+			{homeNS, "address", "add", "fd77:77::1/64", "dev", link, "nodad"},
+		} {
 			if err == nil {
-				err = ip(args...)
+				err = ipIn(c[0], c[1:]...)
 			}
 		}
-		for _, args := range [][]string{{"link", "set", link, "up"}, {"address", "add", "198.18.77.1/24", "dev", link}} {
-			if err == nil {
-				err = host(args...)
-			}
+		var l net.Listener
+		if err == nil {
+			l, err = net.Listen("tcp", ":7000")
 		}
-		if err != nil {
-			ready <- err
-			return
-		}
-		l, err := net.Listen("tcp", "198.18.77.2:7000")
-		ready <- err
+		ready <- made{ns, err}
 		if err != nil {
 			return
 		}
@@ -72,18 +66,29 @@ func outside(t *testing.T, link string) {
 		for {
 			c, err := l.Accept()
 			if errors.Is(err, net.ErrClosed) {
-				_ = ip("link", "delete", "eth0")
+				_ = ipIn(ns, "link", "delete", "eth0")
 				return
 			}
 			if err == nil {
-				_, _ = fmt.Fprintln(c, netip.MustParseAddrPort(c.RemoteAddr().String()).Addr())
+				_, _ = fmt.Fprintln(c, netip.MustParseAddrPort(c.RemoteAddr().String()).Addr().Unmap())
 				_ = c.Close()
 			}
 		}
 	}()
-	if err := <-ready; err != nil {
-		t.Fatal(err)
+	m := <-ready
+	if m.err != nil {
+		t.Fatal(m.err)
 	}
+	return m.ns
+}
+
+// ipIn runs ip in a network namespace.
+func ipIn(ns string, args ...string) error {
+	out, err := exec.Command("nsenter", append([]string{"--net=" + ns, "ip"}, args...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ip %v: %w: %s", args, err, out)
+	}
+	return nil
 }
 
 // TestNAT: an instance reaches the outside, which sees the host's address; without NAT its own; a published port leads
@@ -93,6 +98,7 @@ func TestNAT(t *testing.T) {
 	outside(t, "up"+h.bridge)
 	h.ok("launch", "bb", "c1")
 	h.matches(`^198\.18\.77\.1\n$`, "exec", "c1", "--", "nc", "-w", "5", "198.18.77.2", "7000")
+	h.matches(`^fd77:77::1\n$`, "exec", "c1", "--", "nc", "-w", "5", "fd77:77::2", "7000")
 	own := strings.TrimSpace(h.ok("list", "c1", "-c", "4", "--format", "csv"))
 	own, _, _ = strings.Cut(own, " ")
 	// The host's own port is published for the instance.
