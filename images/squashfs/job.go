@@ -179,7 +179,7 @@ func (p *pipeline) blockError(j *job, err error) error {
 func (p *pipeline) write(dir *folder, j *job, block []byte) error {
 	<-p.made
 	if p.ctx.Err() != nil {
-		return nil // somebody else's error
+		return context.Cause(p.ctx) // which somebody else has told
 	}
 	bs := uint64(p.tree.super.BlockSize)
 	for i := range j.pieces {
