@@ -61,6 +61,17 @@ func inFullPool(t *testing.T, s *System, backup string) map[string]func() error 
 		"volume export": func() error {
 			return s.ExportVolumeFile(ctx, ExportVolumeOptions{Pool: "p", Volume: "v"}, filepath.Join(t.TempDir(), "out"), false)
 		},
+		"export": func() error {
+			return s.ExportFile(ctx, ExportOptions{Instance: "c2", BackupOptions: BackupOptions{NoSnapshots: true}}, filepath.Join(t.TempDir(), "out"), false)
+		},
+		"import": func() error {
+			f, err := os.Open(backup + "-c1")
+			if err != nil {
+				return err
+			}
+			_, err = s.Import(ctx, ImportOptions{Pool: "p", Name: next()}, f)
+			return errors.Join(err, f.Close())
+		},
 		"volume set": func() error {
 			return s.UpdateVolume(ctx, "p", "v", func(put *VolumePut) error { put.Config["user.k"] = next(); return nil })
 		},
@@ -107,6 +118,7 @@ func TestEverythingInFullPool(t *testing.T) {
 	}
 	backup := filepath.Join(t.TempDir(), "backup")
 	ok(t, s.ExportVolumeFile(ctx, ExportVolumeOptions{Pool: "from", Volume: "v"}, backup, false))
+	ok(t, s.ExportFile(ctx, ExportOptions{Instance: "c1"}, backup+"-c1", false))
 	mp := s.dir.MountPoint("p")
 	fill := filepath.Join(mp, "containers/c1/rootfs/fill")
 	for i, block := range []int{1 << 20, 64 << 10, 4096} {
@@ -140,7 +152,7 @@ func TestEverythingInFullPool(t *testing.T) {
 			}
 		}
 	}
-	for _, what := range []string{"volume import", "volume copy from another pool"} {
+	for _, what := range []string{"import", "volume import", "volume copy from another pool"} {
 		if !failed[what] {
 			t.Errorf("%s did not fail: the pool was not full", what)
 		}

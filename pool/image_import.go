@@ -126,7 +126,6 @@ type imageImport struct {
 	files []string
 	stage *tree.Stage
 	watch *spaceWatch
-	space importSpace
 	want  string // the fingerprint that a server gave
 }
 
@@ -135,8 +134,6 @@ func (im *imageImport) run(ctx context.Context) (rec tree.ImageRecord, err error
 		return rec, err
 	}
 	im.watch = im.s.watchSpace(ctx, im.p.rec, "the image")
-	im.space = importSpace{s: im.s, p: im.p}
-	defer func() { err = errors.Join(err, im.space.release()) }()
 	defer func() {
 		im.watch.stop()
 		if err != nil {
@@ -164,12 +161,6 @@ func (im *imageImport) run(ctx context.Context) (rec tree.ImageRecord, err error
 	}
 	o := im.o.NewImageOptions
 	o.unvouched = im.want == ""
-	o.Progress = func(pr Progress) {
-		if pr.Name == progressUnpack {
-			im.space.unpacked(pr.Done)
-		}
-		im.o.progress(pr)
-	}
 	if rec, err = im.s.commitOriginals(ctx, im.p, im.stage, im.watch, names, im.want, o); err != nil {
 		return rec, err
 	}
@@ -228,7 +219,11 @@ func (im *imageImport) fetch(ctx context.Context, file, name string) error {
 	}
 	defer func() { _ = src.Close() }() // read to its end, or given up
 	if size >= 0 {
-		if err := im.space.take(ctx, name, size); err != nil {
+		need := spaceNeed{what: "the image", least: 2 * size, most: size + unpackedSize(size)}
+		if name == tree.OriginalMetadata {
+			need.most = need.least
+		}
+		if err := im.s.needSpace(ctx, im.p.rec, need); err != nil {
 			return err
 		}
 	}

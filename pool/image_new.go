@@ -36,9 +36,6 @@ type NewImageOptions struct {
 	unvouched bool
 }
 
-// progressUnpack is the name of the progress of unpacking.
-const progressUnpack = "unpack"
-
 // progress reports, if somebody listens.
 func (o NewImageOptions) progress(p Progress) {
 	if o.Progress != nil {
@@ -163,7 +160,7 @@ func (s *System) unpackOriginals(ctx context.Context, p *openedPool, stage *tree
 	}
 	req.Progress = func(pr images.Progress) {
 		if pr.Name != tree.OriginalMetadata {
-			o.progress(Progress{Name: progressUnpack, Done: pr.Done, Total: size})
+			o.progress(Progress{Name: "unpack", Done: pr.Done, Total: size})
 		}
 	}
 	if req.Base = baseChooser(p.Tree, likeness{}); o.base != "" {

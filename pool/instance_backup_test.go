@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,12 +13,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"poolctl/btrfs"
+	"poolctl/fixtures/testfs"
 )
 
 // instanceFile is a path in the volume of an instance.
 func (s *System) instanceFile(pool, instance, file string) string {
 	return filepath.Join(s.dir.MountPoint(pool), "containers", instance, file)
 }
+
+const backedUpID = "0123456789abcdef0123456789abcdef\n"
 
 // backedUp is an instance c1 in pool p1, with a subvolume in it and snapshots s1 and s2, and what is in each by snapshot.
 func backedUp(t *testing.T, s *System) map[string]map[string]string {
@@ -27,13 +31,14 @@ func backedUp(t *testing.T, s *System) map[string]map[string]string {
 	_, err := s.Create(ctx, CreateOptions{Template: EmptyTemplate, Pool: "p1", Name: "c1", Description: "it", Devices: root, Config: map[string]string{"user.k": "a: 'b'\nyes", "limits.memory": "1GiB"}})
 	ok(t, err)
 	at := s.instanceFile("p1", "c1", "rootfs")
+	ok(t, os.Mkdir(at+"/etc", 0o755), os.WriteFile(at+"/etc/machine-id", []byte(backedUpID), 0o444))
 	for _, snap := range []string{"s1", "s2", ""} {
 		fillRoot(t, at, "of "+snap)
 		if snap == "s2" {
 			ok(t, os.MkdirAll(at+"/srv", 0o755), btrfs.CreateSubvolume(at+"/srv/sub-a"))
 			fillRoot(t, at+"/srv/sub-a", "nested")
 		}
-		states[snap] = treeState(t, at)
+		states[snap] = testfs.Describe(t, at)
 		if snap != "" {
 			_, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: snap, Expiry: "2099-01-01"})
 			ok(t, err)
@@ -47,9 +52,11 @@ func isBackedUp(t *testing.T, s *System, pool, name string, states map[string]ma
 	t.Helper()
 	same := func(what, dir string, want map[string]string) {
 		t.Helper()
-		got := treeState(t, dir)
-		if want["srv"] != "" {
-			got["srv"] = want["srv"]
+		got := testfs.Describe(t, dir)
+		if what != "c1" { // another instance
+			delete(got, "etc/machine-id")
+			want = maps.Clone(want)
+			delete(want, "etc/machine-id")
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", what, diff)
@@ -116,12 +123,15 @@ func TestInstanceBackup(t *testing.T) {
 			if uuid(name) == own {
 				t.Error("two instances have one UUID")
 			}
+			if id, err := os.ReadFile(s.instanceFile("p2", name, "rootfs/etc/machine-id")); string(id) == backedUpID || len(id) != len(backedUpID) || err != nil {
+				t.Errorf("the machine id is %q, %v", id, err)
+			}
 			if _, err := s.Import(ctx, ImportOptions{Pool: "p2"}, bytes.NewReader(b.Bytes())); !errors.Is(err, ErrExists) {
 				t.Errorf("a name that is taken: %v", err)
 			}
 			if !o.NoSnapshots {
 				ok(t, s.RestoreSnapshot(ctx, RestoreOptions{Instance: name, Snapshot: "s1"}))
-				if diff := cmp.Diff(states["s1"], treeState(t, s.instanceFile("p2", name, "rootfs"))); diff != "" {
+				if diff := cmp.Diff(states["s1"], testfs.Describe(t, s.instanceFile("p2", name, "rootfs"))); diff != "" {
 					t.Errorf("restored: %s", diff)
 				}
 				if uuid(name) == own {

@@ -247,6 +247,9 @@ func (im *instanceImport) ownIdentity(ctx context.Context, rec *tree.Instance) e
 		as.adapt(sn.Config, sn.Devices)
 		as.adapt(sn.ExpandedConfig, sn.ExpandedDevices)
 	}
+	if err := renewMachineID(im.stage.Path(), newMachineID()); err != nil {
+		return err
+	}
 	return im.s.reexpand(rec)
 }
 

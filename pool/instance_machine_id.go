@@ -43,7 +43,7 @@ func renewMachineID(volume, id string) error {
 			_, err := f.WriteAt([]byte(id+"\n"), 0)
 			return err
 		}); err != nil {
-			return fmt.Errorf("cannot give the copy a machine id of its own: %w", err)
+			return fmt.Errorf("cannot give it a machine id of its own: %w", err)
 		}
 	}
 	return nil

@@ -30,7 +30,7 @@ type op struct {
 
 // ops are all commands of the main job. They work in a host with a pool "default", the image "bb" and the remote "m".
 func ops() []op {
-	return slices.Concat(poolOps(), poolKindOps(), poolSetOps(), imageOps(), aliasOps(), refreshOps(), instanceOps(), snapshotOps(), copyOps(), adoptOps(), sizeOps(), volumeOps(), imageFileOps(), maintenanceOps(), fileOps(), templateOps(), configOps(), networkOps(), trashOps())
+	return slices.Concat(poolOps(), poolKindOps(), poolSetOps(), imageOps(), aliasOps(), refreshOps(), instanceOps(), snapshotOps(), copyOps(), adoptOps(), sizeOps(), volumeOps(), imageFileOps(), maintenanceOps(), fileOps(), templateOps(), configOps(), networkOps(), trashOps(), backupOps())
 }
 
 func poolOps() []op {

@@ -1,84 +1,15 @@
 package pool
 
 import (
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
-
-// treeState describes all that is below a directory: kinds, modes, owners, times to the nanosecond, sizes, contents, targets,
-// device numbers, extended attributes, and which names are one file. Of the directory itself, everything too.
-func treeState(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	out, first := map[string]string{}, map[uint64]string{}
-	ok(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return err
-		}
-		name, _ := filepath.Rel(dir, path) // it is below
-		what := fmt.Sprintf("%o %d:%d %d.%09d", st.Mode, st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec)
-		switch st.Mode & unix.S_IFMT {
-		case unix.S_IFREG:
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			what += fmt.Sprintf(" %d %x", st.Size, sha256.Sum256(data))
-			if st.Nlink > 1 {
-				if first[st.Ino] == "" {
-					first[st.Ino] = name
-				}
-				what += " = " + first[st.Ino]
-			}
-		case unix.S_IFLNK:
-			target, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			what += " -> " + target
-		case unix.S_IFCHR, unix.S_IFBLK:
-			what += fmt.Sprintf(" %d", st.Rdev)
-		}
-		attrs, err := xattrsOf(path)
-		out[name] = what + attrs
-		return err
-	}))
-	return out
-}
-
-func xattrsOf(path string) (string, error) {
-	buf := make([]byte, 64<<10)
-	n, err := unix.Llistxattr(path, buf)
-	if err != nil {
-		return "", err
-	}
-	names := strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00")
-	slices.Sort(names)
-	out := ""
-	for _, name := range names {
-		if name == "" {
-			continue
-		}
-		n, err := unix.Lgetxattr(path, name, buf)
-		if err != nil {
-			return "", err
-		}
-		out += fmt.Sprintf(" %s=%q", name, buf[:n])
-	}
-	return out, nil
-}
 
 // fillRoot writes files of every kind below a directory, and changes them when mark is another one.
 func fillRoot(t *testing.T, dir, mark string) {

@@ -42,12 +42,19 @@ func fillVolume(t *testing.T, dir, mark string) {
 	}
 }
 
-// TestVolumeBackupsOfLXD: what a real LXD exports of a custom volume with its snapshots is imported, and what is exported of
-// that is imported by LXD, both as files and as streams of btrfs.
-func TestVolumeBackupsOfLXD(t *testing.T) {
-	h := newHost(t).withPool()
+// TestBackupsOfLXD: what a real LXD exports with its snapshots is imported, and what is exported is imported by LXD, both as
+// files and as streams of btrfs.
+func TestBackupsOfLXD(t *testing.T) {
+	h := newHost(t).withPool().withRemote(serve(t, smallMirror, fixtures.ServeOptions{}))
 	l := newLXD(t, filepath.Join(h.dir, "l"), &fixtures.Server{})
-	l.run("storage_pools:\n- {name: default, driver: btrfs, config: {size: 600MiB}}\n", "lxd", "init", "--preseed")
+	l.run("storage_pools:\n- {name: default, driver: btrfs, config: {size: 600MiB}}\nprofiles:\n- {name: default, devices: {root: {path: /, pool: default, type: disk}}}\n", "lxd", "init", "--preseed")
+	t.Run("volumes", func(t *testing.T) { h.in(t); exchangeVolumes(t, h, l) })
+	t.Run("instances", func(t *testing.T) { h.in(t); exchangeInstances(t, h, l) })
+}
+
+// exchangeVolumes takes a custom volume of LXD's here, and back.
+func exchangeVolumes(t *testing.T, h *host, l *lxd) {
+	t.Helper()
 	l.lxc("storage", "volume", "create", "default", "vol", "size=200MiB", "user.k=a b")
 	of := func(pool, volume string) string { return filepath.Join(pool, "custom/default_"+volume) }
 	snapOf := func(pool, volume, snap string) string {
@@ -109,5 +116,4 @@ func TestVolumeBackupsOfLXD(t *testing.T) {
 		h.ok("pool", "volume", "delete", "default", volume)
 	}
 	l.lxc("storage", "volume", "delete", "default", "vol")
-	l.lxc("storage", "delete", "default")
 }
