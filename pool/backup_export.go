@@ -50,7 +50,9 @@ type backupSource struct {
 	what   string // for errors: "volume v"
 	index  backup.Index
 	frozen *tree.Frozen
-	close  func() error
+	// size is how much is written at least, when that is known better than from all of frozen; 0 = it is not.
+	size  int64
+	close func() error
 }
 
 // exporting is a backup on its way.
@@ -60,6 +62,16 @@ type exporting struct {
 	open func(ctx context.Context, o BackupOptions) (*backupSource, error)
 	// check, if not nil, is asked before anything is written.
 	check func(*backupSource) error
+	// write, if not nil, writes it in another format.
+	write func(ctx context.Context, b *backupSource, w io.Writer) error
+}
+
+// verb is what is done, for errors.
+func (x exporting) verb() string {
+	if x.write != nil {
+		return "send"
+	}
+	return "export"
 }
 
 // export writes the backup, in LXD's and Incus's format. Nothing is written to a
@@ -75,13 +87,16 @@ func (s *System) export(ctx context.Context, x exporting, w io.Writer) (err erro
 	}
 	defer func() {
 		if err = errors.Join(err, b.close()); err != nil {
-			err = fmt.Errorf("cannot export %s: %w", b.what, err)
+			err = fmt.Errorf("cannot %s %s: %w", x.verb(), b.what, err)
 		}
 	}()
 	if x.check != nil {
 		if err := x.check(b); err != nil {
 			return err
 		}
+	}
+	if x.write != nil {
+		return x.write(ctx, b, w)
 	}
 	z, err := compress.NewWriter(ctx, m, w)
 	if err != nil {

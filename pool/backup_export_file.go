@@ -22,7 +22,7 @@ import (
 // the backup fails. What certainly does not fit beside it is refused before anything
 // is written.
 func (s *System) exportFile(ctx context.Context, x exporting, path string, force bool) error {
-	fail := func(err error) error { return fmt.Errorf("cannot export to %s: %w", path, err) }
+	fail := func(err error) error { return fmt.Errorf("cannot %s to %s: %w", x.verb(), path, err) }
 	if _, err := os.Lstat(path); err == nil && !force {
 		return withHint(fail(ErrExists), "--force overwrites it")
 	}
@@ -88,7 +88,7 @@ func (s *System) recoverBeside(_ context.Context, e *journal.Entry) error {
 // and vfat: the backup has a hidden name beside its own until it is complete. What a
 // kill leaves of it, the next command removes.
 func (s *System) exportNamed(ctx context.Context, x exporting, path string, force bool) (err error) {
-	fail := func(err error) error { return fmt.Errorf("cannot export to %s: %w", path, err) }
+	fail := func(err error) error { return fmt.Errorf("cannot %s to %s: %w", x.verb(), path, err) }
 	beside := besideName(path)
 	done, err := s.besideIntent(ctx, beside)
 	if err != nil {
@@ -193,7 +193,7 @@ func (s *System) exportTo(ctx context.Context, x exporting, f *os.File, path str
 	if out.err == nil {
 		return err
 	}
-	err = fmt.Errorf("cannot export to %s: %w", path, out.err)
+	err = fmt.Errorf("cannot %s to %s: %w", x.verb(), path, out.err)
 	if errors.Is(out.err, unix.ENOSPC) || errors.Is(out.err, unix.EDQUOT) {
 		return withHint(err, "make room in %s, or write it elsewhere", filepath.Dir(path))
 	}
@@ -205,8 +205,11 @@ func (s *System) exportTo(ctx context.Context, x exporting, f *os.File, path str
 // differs, so that the largest state is the least. What is compressed is taken to
 // become a third: more than that is rare, and standard output refuses nothing.
 func (s *System) checkBackupRoom(ctx context.Context, b *backupSource, o BackupOptions, path string) error {
-	var need int64
+	need := b.size
 	for _, version := range b.frozen.Versions {
+		if b.size > 0 {
+			break
+		}
 		n, err := btrfs.Referenced(ctx, version.Path)
 		if err != nil {
 			return err

@@ -48,6 +48,8 @@ func topCommands() []lazyCommand {
 		{"publish", publishCommand},
 		{"export", exportCommand},
 		{"import", importCommand},
+		{"send", sendCommand},
+		{"receive", receiveCommand},
 		{"file", fileCommands},
 		{"snapshot", snapshotCommands},
 		{"restore", restoreCommand},

@@ -35,7 +35,7 @@ func importCommand(e *env) *cli.Command {
 			if o.DeviceOverrides, err = deviceOverrides("import", devices.Value()); err != nil {
 				return err
 			}
-			in, closeBackup, err := e.openBackup(args[0])
+			in, closeBackup, err := e.openBackup("import", args[0])
 			if err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ func importCommand(e *env) *cli.Command {
 
 // openBackup opens a file that is to be imported; "-" is standard input. A
 // directory is none; what a pipe holds is read.
-func (e *env) openBackup(path string) (_ *os.File, closeBackup func(), err error) {
+func (e *env) openBackup(verb, path string) (_ *os.File, closeBackup func(), err error) {
 	if path == "-" {
 		return e.stdin, func() {}, nil
 	}
@@ -72,9 +72,9 @@ func (e *env) openBackup(path string) (_ *os.File, closeBackup func(), err error
 		err = pathErr.Err
 	}
 	if err != nil && path == "" {
-		return nil, nil, fmt.Errorf("cannot import %q: %w", path, err)
+		return nil, nil, fmt.Errorf("cannot %s %q: %w", verb, path, err)
 	} else if err != nil {
-		return nil, nil, fmt.Errorf("cannot import %s: %w", path, err)
+		return nil, nil, fmt.Errorf("cannot %s %s: %w", verb, path, err)
 	}
 	return f, func() { _ = f.Close() }, nil // read only
 }

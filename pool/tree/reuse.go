@@ -93,26 +93,63 @@ func (s *OwnerStage) takeOver(ctx context.Context, path string, v FrozenVersion)
 
 // takeBases puts what streams build on where they look for it.
 func (s *OwnerStage) takeBases(f *Frozen, where string) error {
+	for _, v := range f.bases() {
+		if err := s.takeBase(filepath.Join(where, v.Snapshot), v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *OwnerStage) takeBase(path string, v FrozenVersion) error {
 	dir, err := s.Dir()
 	if err != nil {
 		return err
 	}
-	for i, v := range f.bases() {
-		for j, m := range v.Members {
-			to := filepath.Join(dir, fmt.Sprintf("b%d-%d", i, j))
-			err := btrfs.SnapshotBare(filepath.Join(where, v.Snapshot, m.Path), to)
-			if err != nil {
-				return err
-			}
-			base, err := btrfs.Stat(to)
-			if err != nil {
-				return err
-			}
-			if s.parents == nil {
-				s.parents = map[string]string{}
-			}
-			s.parents[m.StreamUUID] = base.UUID
-			crash.Point("tree.reuse.base")
+	for _, m := range v.Members {
+		to := filepath.Join(dir, fmt.Sprintf("b%d", len(s.parents)))
+		if err := btrfs.SnapshotBare(filepath.Join(path, m.Path), to); err != nil {
+			return err
+		}
+		base, err := btrfs.Stat(to)
+		if err != nil {
+			return err
+		}
+		if s.parents == nil {
+			s.parents = map[string]string{}
+		}
+		s.parents[m.StreamUUID] = base.UUID
+		crash.Point("tree.reuse.base")
+	}
+	return nil
+}
+
+// SameSnapshot says whether a snapshot of an instance is the one that these members are of: that one itself, or what was
+// received from it.
+func (t *Tree) SameSnapshot(name, snap string, members []Member) (bool, error) {
+	path, err := t.SnapshotPath(name, snap)
+	if err != nil || len(members) == 0 {
+		return false, err
+	}
+	return isReceived(path, FrozenVersion{Members: members})
+}
+
+// Extend has a stage that replaces something keep all snapshots of these names, and streams find the snapshot base, one of them, as
+// what they build on.
+func (s *OwnerStage) Extend(ctx context.Context, names []string, base string) error {
+	where := s.tree.snapshotsIn(s.place, s.dir)
+	for _, snap := range names {
+		path := filepath.Join(where, snap)
+		of := Frozen{}
+		err := of.add(snap, path, path)
+		if err == nil {
+			err = s.takeOver(ctx, path, of.Versions[0])
+		}
+		if err == nil && snap == base {
+			err = s.takeBase(path, of.Versions[0])
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
