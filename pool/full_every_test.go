@@ -16,8 +16,8 @@ import (
 )
 
 // inFullPool is everything that makes or changes something in a pool, besides what
-// tryAll does; backup is of a volume.
-func inFullPool(t *testing.T, s *System, backup string) map[string]func() error {
+// tryAll does; backup is of a volume, and sent an instance.
+func inFullPool(t *testing.T, s *System, backup string, sent []byte) map[string]func() error {
 	t.Helper()
 	ctx := t.Context()
 	n, root := 0, map[string]map[string]string{"root": {"type": "disk", "path": "/", "pool": "p"}}
@@ -29,6 +29,15 @@ func inFullPool(t *testing.T, s *System, backup string) map[string]func() error 
 		},
 		"copy with snapshots": func() error {
 			_, err := s.Copy(ctx, CopyOptions{Source: "c1", Name: next()})
+			return err
+		},
+		"copy from another pool": func() error {
+			_, err := s.Copy(ctx, CopyOptions{Source: "c3", Name: next(), Pool: "p"})
+			return err
+		},
+		"move from another pool": func() error { return s.MoveInstance(ctx, MoveOptions{Source: "c3", Pool: "p"}) },
+		"receive": func() error {
+			_, err := s.Receive(ctx, ReceiveOptions{Name: next(), Pool: "p"}, bytes.NewReader(sent))
 			return err
 		},
 		"image":         func() error { return commitImage(s, next()) },
@@ -119,6 +128,11 @@ func TestEverythingInFullPool(t *testing.T) {
 	backup := filepath.Join(t.TempDir(), "backup")
 	ok(t, s.ExportVolumeFile(ctx, ExportVolumeOptions{Pool: "from", Volume: "v"}, backup, false))
 	ok(t, s.ExportFile(ctx, ExportOptions{Instance: "c1"}, backup+"-c1", false))
+	_, err = s.Create(ctx, CreateOptions{Name: "c3", Template: EmptyTemplate, Pool: "from"})
+	ok(t, err)
+	file := filepath.Join(s.dir.MountPoint("from"), "containers/c3/rootfs/data")
+	want[file] = randomFile(t, file, 6<<20)
+	sent := sendOf(t, s, SendOptions{Instance: "c3"})
 	mp := s.dir.MountPoint("p")
 	fill := filepath.Join(mp, "containers/c1/rootfs/fill")
 	for i, block := range []int{1 << 20, 64 << 10, 4096} {
@@ -126,7 +140,7 @@ func TestEverythingInFullPool(t *testing.T) {
 			t.Fatalf("filling it: %v", err)
 		}
 	}
-	failed, ops := map[string]bool{}, inFullPool(t, s, backup)
+	failed, ops := map[string]bool{}, inFullPool(t, s, backup, sent)
 	for _, room := range []int64{0, 1 << 20, 4 << 20} { // of the file that filled it
 		if room > 0 {
 			st, err := os.Stat(fill + "0")
@@ -152,7 +166,7 @@ func TestEverythingInFullPool(t *testing.T) {
 			}
 		}
 	}
-	for _, what := range []string{"import", "volume import", "volume copy from another pool"} {
+	for _, what := range []string{"import", "volume import", "volume copy from another pool", "copy from another pool", "move from another pool", "receive"} {
 		if !failed[what] {
 			t.Errorf("%s did not fail: the pool was not full", what)
 		}

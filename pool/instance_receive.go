@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"poolctl/pool/backup"
 	"poolctl/pool/sendstream"
@@ -208,12 +209,16 @@ func (r *receiving) findParent(in *lockedInstance) (string, error) {
 	return "", r.noParent(fmt.Errorf("%s does not have what it builds on", in.rec.Name))
 }
 
-// checkUnchanged refuses an instance whose root is not what the snapshot has.
+// checkUnchanged refuses an instance whose root is not what the snapshot has, but for
+// the machine id that it was given when it was made.
 func (r *receiving) checkUnchanged(ctx context.Context, name, snap string) error {
 	if r.o.Force {
 		return nil
 	}
 	changes, err := r.s.Diff(ctx, name+"/"+snap, "")
+	changes = slices.DeleteFunc(changes, func(c FileChange) bool {
+		return c.Change == "modified" && slices.Contains(machineIDs, strings.TrimPrefix(c.Path, "/"))
+	})
 	if err != nil || len(changes) == 0 {
 		return err
 	}
@@ -237,6 +242,9 @@ func (r *receiving) commit(ctx context.Context, in *lockedInstance, stage *tree.
 	}
 	defer unlock()
 	theirs, err := r.entries(in, stage, names)
+	if err == nil && r.isAnother(in) {
+		err = keepMachineID(in.InstancePath(in.rec.Name), stage.Path())
+	}
 	if err != nil {
 		return err
 	}
@@ -253,6 +261,11 @@ func (r *receiving) commit(ctx context.Context, in *lockedInstance, stage *tree.
 		rec.Limit = 0
 	}
 	return stage.Commit(ctx, rec)
+}
+
+// isAnother says whether the instance has an identity of its own here.
+func (r *receiving) isAnother(in *lockedInstance) bool {
+	return r.head.UUID != in.rec.Config["volatile.uuid"]
 }
 
 // entries is what is recorded here of the snapshots that were received.
@@ -275,7 +288,7 @@ func (r *receiving) entries(in *lockedInstance, stage *tree.InstanceStage, names
 	if err != nil {
 		return nil, err
 	}
-	if as := identityOf(in.rec); theirs.Config["volatile.uuid"] != in.rec.Config["volatile.uuid"] { // it has one of its own here
+	if as := identityOf(in.rec); r.isAnother(in) {
 		for _, sn := range theirs.Snapshots {
 			as.adapt(sn.Config, sn.Devices)
 			as.adapt(sn.ExpandedConfig, sn.ExpandedDevices)

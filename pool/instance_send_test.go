@@ -38,12 +38,15 @@ func TestSendReceive(t *testing.T) {
 	if !got.New || got.Name != "all" || !slices.Equal(got.Snapshots, []string{"s0", "s1"}) {
 		t.Errorf("%+v", got)
 	}
-	for _, at := range []string{"", "/s0", "/s1"} {
+	// Beside what it was sent from it has a machine id of its own.
+	sameTrees(t, s, "c1", "all", ofMachine...)
+	for _, at := range []string{"/s0", "/s1"} {
 		sameTrees(t, s, "c1"+at, "all"+at)
 	}
 	// A series: a snapshot in full, then what differs from it, then the present.
 	receive(ReceiveOptions{Name: "r", Pool: "b"}, sendOf(t, s, SendOptions{Instance: "c1", Snapshot: "s0", Compression: "none"}))
-	sameTrees(t, s, "c1/s0", "r")
+	sameTrees(t, s, "c1/s0", "r", ofMachine...)
+	checkOwnIdentity(t, s, "r")
 	ok(t, s.SetInstanceConfig(ctx, "r", map[string]string{"user.own": "1"}))
 	uuid := recordOf(t, s, "r").Config["volatile.uuid"]
 	step := sendOf(t, s, SendOptions{Instance: "c1", Snapshot: "s1", Parent: "s0"})
@@ -56,7 +59,9 @@ func TestSendReceive(t *testing.T) {
 	}
 	snapshotInstance(t, s, "c1", "s2")
 	receive(ReceiveOptions{Name: "r"}, sendOf(t, s, SendOptions{Instance: "c1", Parent: "s1"}))
-	for _, at := range []string{"", "/s0", "/s1", "/s2"} {
+	sameTrees(t, s, "c1", "r", ofMachine...)
+	checkOwnIdentity(t, s, "r")
+	for _, at := range []string{"/s0", "/s1", "/s2"} {
 		sameTrees(t, s, "c1"+at, "r"+at)
 	}
 	if rec := recordOf(t, s, "r"); rec.Config["user.own"] != "1" || rec.Config["volatile.uuid"] != uuid || rec.Snapshots[2].ExpandedDevices["root"]["pool"] != "b" {
@@ -66,7 +71,7 @@ func TestSendReceive(t *testing.T) {
 	ok(t, os.WriteFile(diskRoot(t, s, "r")+"/there", []byte("there"), 0o600))
 	snapshotInstance(t, s, "r", "s3")
 	receive(ReceiveOptions{Name: "c1", Force: true}, sendOf(t, s, SendOptions{Instance: "r", Snapshot: "s3", Parent: "s2"}))
-	sameTrees(t, s, "r", "c1")
+	sameTrees(t, s, "r", "c1", ofMachine...)
 	sameTrees(t, s, "r/s3", "c1/s3")
 }
 
