@@ -52,8 +52,10 @@ func backupOps() []op {
 		}
 	}
 	return []op{
-		{name: "export", args: []string{"export", "c1", "out/c1.backup"}, prepare: func(h *host) { running(h); out(h) }, verify: exported,
-			made: func(h *host) bool { _, err := os.Stat(filepath.Join(h.dir, "out/c1.backup")); return err == nil }},
+		{
+			name: "export", args: []string{"export", "c1", "out/c1.backup"}, prepare: func(h *host) { running(h); out(h) }, verify: exported,
+			made: func(h *host) bool { _, err := os.Stat(filepath.Join(h.dir, "out/c1.backup")); return err == nil },
+		},
 		{name: "export --instance-only", args: []string{"export", "c1", "out/c1.backup", "--instance-only", "--force"}, prepare: ofBackup(), verify: func(h *host) {
 			h.ok("list")
 			h.holds(filepath.Join(h.dir, "out"), "c1.backup")
