@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os/signal"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -19,7 +21,8 @@ func backupFlags(o *pool.BackupOptions, only string, force *bool) []cli.Flag {
 	}
 }
 
-// toStandardOutput says whether a backup is to be written there, which no terminal is for.
+// toStandardOutput says whether a backup is to be written there, which no terminal is for. From then on a pipe that is closed
+// is an error, and what was made is undone: the signal of it would end the program (os/signal, SIGPIPE).
 func (e *env) toStandardOutput(command, path string) (bool, error) {
 	if path != "-" {
 		return false, nil
@@ -27,6 +30,7 @@ func (e *env) toStandardOutput(command, path string) (bool, error) {
 	if term.IsTerminal(int(e.stdout.Fd())) {
 		return false, badUsage(command, "a backup is not for a terminal")
 	}
+	signal.Ignore(syscall.SIGPIPE)
 	return true, nil
 }
 

@@ -36,13 +36,15 @@ func sendCommand(e *env) *cli.Command {
 			}
 			o.Instance, o.Snapshot = name, snap
 			path := optional(args, 1)
-			out := path == "" || path == "-"
-			if out && term.IsTerminal(int(e.stdout.Fd())) {
-				return badUsage("send", "a stream is not for a terminal: name a FILE, or a pipe")
+			if path == "" {
+				path = "-"
+			}
+			out, err := e.toStandardOutput("send", path)
+			if err != nil {
+				return err
 			}
 			update, done := e.progress()
 			o.Progress = update
-			var err error
 			if out {
 				err = s.Send(ctx, o, e.stdout)
 			} else {

@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestSend sends a running instance and snapshots to files and through a pipe, and kills both ends at their crash points.
+func TestSend(t *testing.T) {
+	h := opHost(t)
+	h.ok("pool", "create", "p2", "size=300MiB")
+	ensure1(h)
+	h.ok("snapshot", "create", "c1", "s1")
+	dir := t.TempDir()
+	full, step := filepath.Join(dir, "full"), filepath.Join(dir, "step")
+	h.ok("send", "c1/s0", full)
+	h.ok("send", "c1/s1", step, "--parent", "s0", "--compression", "none")
+	h.fails(1, `already exists\nhint: --force`, "send", "c1/s1", step)
+	h.fails(1, `builds on the snapshot "s0" of c1.*\nhint: receive that first: poolctl send c1/s0`, "receive", step, "r")
+	h.fails(2, `names no snapshot`, "send", "c1/")
+	h.fails(1, `cannot receive .*no such file`, "receive", filepath.Join(dir, "none"))
+	clear := func(h *host) {
+		if _, there := h.instances()["r"]; there {
+			h.ok("delete", "r")
+		}
+	}
+	crashes := func(o op, own ...string) {
+		t.Run(o.name, func(t *testing.T) {
+			h.in(t)
+			seen := map[string]bool{}
+			for _, p := range trace(t, h, o) {
+				for _, prefix := range own {
+					if strings.HasPrefix(p, prefix) && !seen[p] {
+						seen[p] = true
+						crashAt(t, h, o, p, 1)
+					}
+				}
+			}
+			if len(seen) < 2 {
+				t.Errorf("killed at %v only", seen)
+			}
+		})
+	}
+	crashes(op{name: "receive", args: []string{"receive", full, "r", "--storage", "p2"}, prepare: clear, verify: func(h *host) {
+		if in, there := h.instances()["r"]; there && len(in.Snapshots) != 1 {
+			h.t.Errorf("%+v", in)
+		}
+	}}, "tree.owner.received", "tree.owner.recorded", "tree.owner.moved")
+	crashes(op{name: "receive onto", args: []string{"receive", step, "r"}, prepare: func(h *host) {
+		clear(h)
+		h.ok("receive", full, "r", "--storage", "p2")
+	}, verify: func(h *host) {
+		n := len(h.instances()["r"].Snapshots)
+		h.ok("restore", "r", "s0") // whatever was reached
+		if n == 2 {
+			h.ok("snapshot", "delete", "r", "s1")
+		} else if n != 1 {
+			h.t.Errorf("%d snapshots", n)
+		}
+		h.ok("receive", step, "r")
+		works(h, "r", `^new\n$`)
+	}}, "tree.reuse.", "tree.replace.exchanged", "tree.replace.snapshots")
+	clear(h)
+	h.ok("start", "c1")
+	h.in(t)
+	checkPipe(t, h)
+	works(h, "piped", `^new\n$`)
+	h.ok("exec", "c1", "--", "true")
+}
+
+// checkPipe sends a running instance through a pipe, and through one that is closed early.
+func checkPipe(t *testing.T, h *host) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, early := range []bool{true, false} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, to := h.command(ctx, "send", "c1"), h.command(ctx, "receive", "-", "piped", "-s", "p2")
+		from.Stdout, to.Stdin = w, r
+		var errs strings.Builder
+		from.Stderr = &errs
+		if early {
+			to = nil
+		} else if err := to.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := from.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if early {
+			if _, err := syscall.Read(int(r.Fd()), make([]byte, 100)); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		err = from.Wait()
+		if early && (err == nil || !strings.Contains(errs.String(), "cannot send c1")) {
+			t.Errorf("into a closed pipe: %v, %s", err, errs.String())
+		}
+		if !early {
+			if terr := to.Wait(); err != nil || terr != nil {
+				t.Errorf("send: %v, receive: %v", err, terr)
+			}
+		}
+		if found, _ := filepath.Glob(filepath.Join(h.state, "storage-pools/*/.poolctl/staging/*")); len(found) != 0 {
+			t.Errorf("left: %v", found)
+		}
+	}
+}
