@@ -166,6 +166,12 @@ func (d *doctor) looksInside() {
 		d.failed("mounts", err)
 		return
 	}
+	for _, n := range d.offlineNotes() {
+		d.add(Finding{
+			Severity: SeverityNotice, Object: "instance " + n.Ref, Problem: "a command runs in it offline (exec --offline)",
+			Remedy: "it cannot be deleted or renamed, nor an instance started, before the command has ended",
+		})
+	}
 	for _, l := range looks {
 		d.add(Finding{
 			Severity: SeverityNotice, Object: "instance " + l.ref, Problem: "it is mounted at " + l.dir,

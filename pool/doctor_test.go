@@ -170,7 +170,7 @@ func TestDoctorAttachedPool(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(mp, "containers/c1/rootfs"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := s.MountInstance(t.Context(), "c1", "", false)
+	dir, err := s.MountInstance(t.Context(), "c1", "", MountOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,11 +20,11 @@ import (
 // Mount shows the root file system of an instance or its snapshot (MountInstance),
 // or of an image of a pool (by alias or fingerprint prefix), at dir. What is named
 // like an instance is one; local:IMAGE is always an image.
-func (s *System) Mount(ctx context.Context, ref, dir string, rw bool) (string, error) {
+func (s *System) Mount(ctx context.Context, ref, dir string, o MountOptions) (string, error) {
 	var notFound error
 	image, isImage := strings.CutPrefix(ref, localRemote+":")
 	if !isImage {
-		where, err := s.MountInstance(ctx, ref, dir, rw)
+		where, err := s.MountInstance(ctx, ref, dir, o)
 		if !errors.Is(err, ErrNotFound) {
 			return where, err
 		}
@@ -34,7 +34,7 @@ func (s *System) Mount(ctx context.Context, ref, dir string, rw bool) (string, e
 	if errors.Is(err, ErrNotFound) && notFound != nil {
 		return "", notFound
 	}
-	if err == nil && rw {
+	if err == nil && o.Writable {
 		err = errors.New("an image is read-only")
 	}
 	if err == nil {

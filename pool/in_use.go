@@ -52,6 +52,9 @@ func (s *System) checkUnused(rec state.PoolRecord) (own *btrfs.Mount, err error)
 		}
 		users, remedies = append(users, what), append(remedies, remedy)
 	}
+	for _, ref := range s.offlineIn(rec.Name) {
+		users, remedies = append(users, "a command runs in "+ref+" (exec --offline)"), append(remedies, "end it")
+	}
 	disks, err := s.diskLooks(rec.Name)
 	if err != nil {
 		return nil, err

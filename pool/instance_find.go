@@ -194,7 +194,7 @@ func (s *System) liveNames() ([]string, error) {
 	}
 	var out []string
 	for _, e := range entries {
-		if s.isRunning(e.Name()) {
+		if !isOfflineID(e.Name()) && s.isRunning(e.Name()) {
 			out = append(out, e.Name())
 		}
 	}

@@ -43,6 +43,9 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 	if in.rec.Broken != nil {
 		return in.rec.Broken
 	}
+	if err := s.checkStartable(name); err != nil {
+		return err
+	}
 	if err := s.reexpandKnown(&in.rec); err != nil { // its pool may have been detached when a profile was changed
 		return err
 	}

@@ -95,12 +95,24 @@ func (s *System) UnmountPool(ctx context.Context, name, dir string) error {
 	return ctx.Err()
 }
 
+// MountOptions are the arguments of Mount and MountInstance.
+type MountOptions struct {
+	// Writable lets it be written to: not for running instances, snapshots and images.
+	Writable bool
+	// HostIDs shows owners as they are on the disk, not as they are seen inside. That
+	// makes a difference only for a root whose ids are shifted there, as LXD does
+	// where it cannot map them.
+	HostIDs bool
+}
+
 // MountInstance shows the root file system of an instance, or of its snapshot
 // with NAME/SNAP, at dir; with dir "" at a directory made for it below the
-// state directory. The mount is read-only unless rw, which a running instance
-// and a snapshot refuse. Owners are those seen inside; set-id programs and
-// device nodes of the image have no effect through it.
-func (s *System) MountInstance(ctx context.Context, ref, dir string, rw bool) (string, error) {
+// state directory. The mount is read-only unless it is to be writable, which a
+// running instance and a snapshot refuse. Owners are those seen inside unless those
+// on the disk are asked for; set-id programs and device nodes of the image have no
+// effect through it.
+func (s *System) MountInstance(ctx context.Context, ref, dir string, o MountOptions) (string, error) {
+	rw := o.Writable
 	name, snap, _ := strings.Cut(ref, "/")
 	p, rec, err := s.findInstance(ctx, name)
 	if err != nil {
@@ -119,6 +131,11 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, rw bool) (s
 	}
 	if rw && s.isRunning(name) {
 		return "", withHint(fmt.Errorf("cannot mount %s writable: it is running", ref), "stop it first, or use poolctl exec")
+	}
+	if rw {
+		if err := s.checkRootFree(name); err != nil {
+			return "", fmt.Errorf("cannot mount %s writable: %w", ref, err)
+		}
 	}
 	volume := p.InstancePath(name)
 	if snap != "" {
@@ -141,7 +158,11 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, rw bool) (s
 		if !rw {
 			flags |= unix.MOUNT_ATTR_RDONLY
 		}
-		err = mountRoot(filepath.Join(volume, "rootfs"), dir, flags, rec.Config)
+		config := rec.Config
+		if o.HostIDs {
+			config = nil
+		}
+		err = mountRoot(filepath.Join(volume, "rootfs"), dir, flags, config)
 	}
 	if err != nil {
 		removeLookDir(made)
@@ -216,6 +237,8 @@ func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 type look struct {
 	ref string // NAME, NAME/SNAP or FINGERPRINT
 	dir string
+	// writable says that it can be written to there.
+	writable bool
 }
 
 // looks finds every mounted look inside, in all pools, in the kernel's table.
@@ -232,7 +255,8 @@ func (s *System) looks() ([]look, error) {
 		}
 		for _, m := range mounts {
 			if ref := lookRef(m.Root); ref != "" {
-				out = append(out, look{ref: ref, dir: m.MountPoint})
+				writable := !slices.Contains(strings.Split(m.Options, ","), "ro")
+				out = append(out, look{ref, m.MountPoint, writable})
 			}
 		}
 	}
@@ -268,7 +292,26 @@ func (s *System) checkNoLook(refs ...string) error {
 			}
 		}
 	}
-	return nil
+	return s.checkNoOffline(refs...)
+}
+
+// checkStartable refuses to start an instance that is mounted writable: who did that
+// wanted nothing else to change it, and mount refuses one that runs. A command that
+// runs in its root, or with its network devices, is in the way as well.
+func (s *System) checkStartable(name string) error {
+	looks, err := s.looks()
+	if err != nil {
+		return err
+	}
+	for _, l := range looks {
+		if l.ref == name && l.writable {
+			return withHint(fmt.Errorf("%w: it is mounted writable at %s", ErrInUse, l.dir), "poolctl umount %s", l.dir)
+		}
+	}
+	if err := s.checkRootFree(name); err != nil {
+		return err
+	}
+	return s.checkNetworkFree(name)
 }
 
 // mountTarget checks the directory that something is to be mounted at.

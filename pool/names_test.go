@@ -80,7 +80,7 @@ func TestOddNames(t *testing.T) {
 		if _, err := s.Pool(ctx, ref); !errors.Is(err, ErrNotFound) {
 			t.Errorf("pool %q: %v", ref, err)
 		}
-		if _, err := s.MountInstance(ctx, "c1/"+ref, "", false); err == nil {
+		if _, err := s.MountInstance(ctx, "c1/"+ref, "", MountOptions{}); err == nil {
 			t.Errorf("snapshot %q was mounted", ref)
 		}
 	}

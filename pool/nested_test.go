@@ -154,7 +154,7 @@ func TestNestedSubvolumes(t *testing.T) {
 	count("copies", 5, 1)
 
 	for _, ref := range []string{"c1", "c2/s0"} {
-		dir, err := s.MountInstance(ctx, ref, "", false)
+		dir, err := s.MountInstance(ctx, ref, "", MountOptions{})
 		must("mount "+ref, err)
 		if raw, err := os.ReadFile(filepath.Join(dir, "new\nline/data")); string(raw) != "new\nline" {
 			t.Errorf("mount %s: %q, %v", ref, raw, err)

@@ -117,7 +117,7 @@ func checkLooks(t *testing.T, s *System, rec state.PoolRecord) {
 	if _, err := s.MountPool(ctx, "x", whole); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.MountInstance(ctx, "c1", inside, false); err != nil {
+	if _, err := s.MountInstance(ctx, "c1", inside, MountOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if looks, err := s.looks(); err != nil || len(looks) != 1 || looks[0].ref != "c1" || looks[0].dir != inside {

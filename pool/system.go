@@ -83,6 +83,9 @@ func (s *System) cleanUp(ctx context.Context, notice func(string)) error {
 			notice(err.Error()) // it stays in the journal, and the next command tries again
 		}
 	}
+	if err := s.sweepOffline(ctx); err != nil {
+		notice(err.Error())
+	}
 	if err := runtime.Sweep(ctx, s.instancesRunDir(), s.cgroups, Hooks()); err != nil {
 		notice(err.Error())
 	}

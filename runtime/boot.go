@@ -21,6 +21,7 @@ import (
 type process struct {
 	cmd   *exec.Cmd
 	pidfd int
+	tasks int // how many files of v1 cgroups it has inherited
 }
 
 // kill ends it and reaps it.
@@ -130,7 +131,7 @@ func (s *supervisor) startStage(entrance *cgroup.Entrance) (*process, *os.File, 
 		return nil, nil, fmt.Errorf("cannot make a socket: %w", err)
 	}
 	ours, theirs := os.NewFile(uintptr(fds[0]), "stage"), os.NewFile(uintptr(fds[1]), "supervisor")
-	p := &process{pidfd: -1}
+	p := &process{pidfd: -1, tasks: len(entrance.Tasks)}
 	p.cmd = exec.CommandContext(context.Background(), "/proc/self/exe") // ended by its cgroup and PDEATHSIG, not by a context
 	p.cmd.Args = []string{stageName}
 	p.cmd.Env = supervisorEnv
@@ -144,13 +145,24 @@ func (s *supervisor) startStage(entrance *cgroup.Entrance) (*process, *os.File, 
 		Pdeathsig:                  unix.SIGKILL,
 		PidFD:                      &p.pidfd,
 	}
-	if s.spec.Privileged {
+	if s.spec.Idle {
+		program, err := idleProgram()
+		if err != nil {
+			return nil, nil, errors.Join(err, ours.Close(), theirs.Close())
+		}
+		defer func() { _ = program.Close() }() // the process has it
+		// From within a user namespace the supervisor's files are out of reach.
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, program)
+		p.cmd.Path = fmt.Sprintf("/proc/self/fd/%d", stage.SocketFD+len(p.cmd.ExtraFiles)-1)
+	} else if s.spec.Privileged {
 		program, err := sealedProgram()
 		if err != nil {
 			return nil, nil, errors.Join(err, ours.Close(), theirs.Close())
 		}
 		defer func() { _ = program.Close() }() // the process has it
 		p.cmd.Path = pathOf(program)
+	}
+	if s.spec.Privileged {
 		p.cmd.SysProcAttr.Cloneflags &^= unix.CLONE_NEWUSER
 		p.cmd.SysProcAttr.UidMappings, p.cmd.SysProcAttr.GidMappings = nil, nil
 		p.cmd.SysProcAttr.AmbientCaps = nil // root keeps them
@@ -198,7 +210,7 @@ func (s *supervisor) talk(ctx context.Context, init *process, sock int, disks []
 	if err := stage.Send(sock, stage.Message{Kind: stage.KindGo}, -1); err != nil {
 		return err
 	}
-	// The socket closes as init is executed.
+	// The socket closes as init is executed; an idle one closes it later, itself.
 	if err := expect(sock, "", nil); !errors.Is(err, stage.ErrClosed) {
 		return err
 	}
@@ -214,8 +226,8 @@ func (s *supervisor) talkMounts(ctx context.Context, init *process, sock int, di
 		return err
 	}
 	cfg := stage.Config{
-		Hostname: s.spec.Hostname, Init: s.spec.initArgs(), Env: s.spec.environ(),
-		Linux32: s.spec.Linux32, Filter: s.spec.Filter, Nesting: s.spec.Nesting, Cgroups: guestLayout(s.layout), Tasks: len(init.cmd.ExtraFiles) - 1,
+		Hostname: s.spec.Hostname, Init: s.spec.initArgs(), Program: s.spec.program(), Env: s.spec.environ(),
+		Linux32: s.spec.Linux32, Filter: s.spec.Filter, Nesting: s.spec.Nesting, Cgroups: guestLayout(s.layout), Tasks: init.tasks,
 		Sysctls: s.spec.Sysctls, Files: softFiles,
 	}
 	if own, ok := s.rlimits["nofile"]; ok {

@@ -14,12 +14,13 @@ const (
 	stageName  = "poolctl-stage"
 	mountsName = "poolctl-mounts"
 	joinName   = "poolctl-join"
+	idleName   = "poolctl-idle"
 )
 
 func reexecuted() string {
 	if len(os.Args) > 0 {
 		switch os.Args[0] {
-		case wait.Name, wait.UpkeepName, wait.StopperName, wait.ProxiesName, stageName, mountsName, joinName:
+		case wait.Name, wait.UpkeepName, wait.StopperName, wait.ProxiesName, stageName, mountsName, joinName, idleName:
 			return os.Args[0]
 		}
 	}
@@ -31,7 +32,7 @@ func reexecuted() string {
 // its process.
 func init() {
 	switch reexecuted() {
-	case wait.Name, stageName, mountsName, joinName:
+	case wait.Name, stageName, mountsName, joinName, idleName:
 		goruntime.LockOSThread()
 	}
 }
@@ -53,6 +54,8 @@ func Main(hooks Hooks) {
 	case stageName:
 		stage.Run()
 		os.Exit(1)
+	case idleName:
+		runIdle()
 	case joinName:
 		os.Exit(runJoin())
 	case mountsName:

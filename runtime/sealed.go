@@ -95,3 +95,19 @@ func copiedProgram(exe *os.File) (_ *os.File, err error) {
 // pathOf is a path of an open file for a child that is about to be made, of which
 // other files may get the same descriptor.
 func pathOf(f *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()) }
+
+// idleProgram is what an idle PID 1 stays executed from for all of its life: by
+// /proc/1/exe it is within reach of what runs inside. The copy in memory can be
+// executed by any id, whatever the mode of the program's file; where the host
+// refuses such files (vm.memfd_noexec) the overlay has to do.
+func idleProgram() (*os.File, error) {
+	exe, err := os.Open(ownProgram)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the own program: %w", err)
+	}
+	defer func() { _ = exe.Close() }() // read-only
+	if program, err := copiedProgram(exe); err == nil {
+		return program, nil
+	}
+	return overlaidProgram(exe)
+}

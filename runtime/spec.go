@@ -50,6 +50,9 @@ type Spec struct {
 	Linux32 bool `json:"linux32,omitempty"`
 	// Init is the argument vector of PID 1; empty means /sbin/init.
 	Init []string `json:"init,omitempty"`
+	// Idle has a process of this package's as PID 1, in place of Init, which does
+	// nothing but reap: nothing of the root filesystem runs but the commands of Exec.
+	Idle bool `json:"idle,omitempty"`
 	// Env is added to the environment of init and of commands.
 	Env map[string]string `json:"env,omitempty"`
 	// NICs are plugged in before init runs.
@@ -159,6 +162,9 @@ func (s Spec) validateDisks() error {
 
 // initArgs is the argument vector of PID 1.
 func (s Spec) initArgs() []string {
+	if s.Idle {
+		return []string{idleName}
+	}
 	if len(s.Init) > 0 {
 		return s.Init
 	}

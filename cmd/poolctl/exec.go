@@ -18,14 +18,22 @@ type execOptions struct {
 	tty, noTTY     bool
 	noStdin        bool
 	user, groupGID uint
+	offline        bool
+	network        bool
 }
 
 func execCommand(e *env) *cli.Command {
 	o := &execOptions{}
 	return &cli.Command{
 		Name: "exec", Category: catInstances, Usage: "run a command in an instance", ArgsUsage: "NAME [--] COMMAND [ARGUMENT...]",
-		Description: example("No shell reads the command line. With a terminal for input and output the command gets one too.",
-			"poolctl exec c1 -- sh -c 'cd /tmp && pwd'"),
+		Description: example(`No shell reads the command line. With a terminal for input and output the command gets one too.
+
+With --offline it runs in the root of an instance that is stopped, for repairs: in namespaces, with
+ids, capabilities, limits and environment as it would there, but nothing else runs, no disks are
+mounted, and there is no network unless --network, which needs no DHCP client. Meanwhile the
+instance does not start. NAME/SNAPSHOT runs it in a copy of a snapshot that is thrown away.`,
+			"poolctl exec c1 -- sh -c 'cd /tmp && pwd'", "poolctl exec --offline c1 -- passwd", "poolctl exec --offline --network c1 -- apk fix",
+			"poolctl exec --offline c1/before-upgrade -- rpm -qa"),
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "env", Usage: "`NAME=VALUE` for its environment; may be repeated", Destination: &o.env},
 			&cli.StringFlag{Name: "cwd", Usage: "`DIR` to run it in", DefaultText: "/root", Destination: &o.cwd},
@@ -34,6 +42,8 @@ func execCommand(e *env) *cli.Command {
 			&cli.StringFlag{Name: "mode", Usage: "terminal `MODE`: auto, interactive or non-interactive", Value: "auto", Destination: &o.mode},
 			&cli.BoolFlag{Name: "force-interactive", Aliases: []string{"t"}, Usage: "give it a terminal", Destination: &o.tty},
 			&cli.BoolFlag{Name: "force-noninteractive", Aliases: []string{"T"}, Usage: "give it no terminal", Destination: &o.noTTY},
+			&cli.BoolFlag{Name: "offline", Usage: "run it in the root of a stopped instance, or in a copy of a snapshot's", Destination: &o.offline},
+			&cli.BoolFlag{Name: "network", Usage: "with --offline: with the instance's network devices", Destination: &o.network},
 			&cli.BoolFlag{Name: "disable-stdin", Aliases: []string{"n"}, Usage: "let its input be empty", Destination: &o.noStdin},
 		},
 		Action: e.actionWith(pool.Options{CleanUpLater: true}, 2, many, func(ctx context.Context, s *pool.System, args []string) error {
@@ -56,7 +66,15 @@ func (e *env) exec(ctx context.Context, s *pool.System, args []string, o *execOp
 		defer func() { _ = null.Close() }() // only read from
 		opts.Stdin = null
 	}
-	code, err := s.Exec(ctx, args[0], opts)
+	run := s.Exec
+	if o.offline {
+		run = func(ctx context.Context, ref string, opts pool.ExecOptions) (int, error) {
+			return s.ExecOffline(ctx, ref, pool.OfflineOptions{ExecOptions: opts, Network: o.network})
+		}
+	} else if o.network {
+		return badUsage("exec", "--network is for --offline")
+	}
+	code, err := run(ctx, args[0], opts)
 	if code > 0 {
 		return &exitStatusError{code: code, cause: err}
 	}

@@ -23,6 +23,8 @@ func fileCommands(e *env) *cli.Command {
 // guestPath is a place in an instance, as the user wrote it.
 type guestPath struct {
 	text, instance, path string
+	// snapshot is that of the instance in which the path is; "" for the instance itself.
+	snapshot string
 }
 
 // base is the last part of the path; "" for the root.
@@ -53,10 +55,28 @@ func checkGuestPaths(command string, words []string) error {
 	return nil
 }
 
-// withFiles runs f with the files of an instance, and says in errors what was to
-// be done.
+// inSnapshot tells a path in a snapshot, INSTANCE/SNAPSHOT/PATH.
+func (g guestPath) inSnapshot(ctx context.Context, s *pool.System) (guestPath, error) {
+	var err error
+	g.snapshot, g.path, err = s.SnapshotOfPath(ctx, g.instance, g.path)
+	return g, err
+}
+
+// pulls is what withFiles does that changes nothing: also in snapshots.
+const pulls = "pull"
+
+// withFiles runs f with the files of an instance or a snapshot, and says in errors
+// what was to be done.
 func withFiles(ctx context.Context, s *pool.System, what string, g guestPath, f func(*pool.Files) error) (err error) {
-	files, err := s.OpenFiles(ctx, g.instance)
+	open := func() (*pool.Files, error) { return s.OpenFiles(ctx, g.instance) }
+	if g.snapshot != "" {
+		open = func() (*pool.Files, error) { return s.OpenSnapshotFiles(ctx, g.instance, g.snapshot) }
+	} else if what != pulls {
+		if err := s.RefuseSnapshotPath(ctx, g.instance, g.path); err != nil {
+			return fmt.Errorf("cannot %s %s: %w", what, g.text, err)
+		}
+	}
+	files, err := open()
 	if err != nil {
 		return err
 	}

@@ -16,11 +16,12 @@ import (
 func filePullCommand(e *env) *cli.Command {
 	p := &filePull{e: e}
 	return &cli.Command{
-		Name: "pull", Usage: "copy files out of instances", ArgsUsage: "INSTANCE/PATH... TARGET",
+		Name: "pull", Usage: "copy files out of instances", ArgsUsage: "INSTANCE[/SNAPSHOT]/PATH... TARGET",
 		Description: example("TARGET is a directory when it ends with a slash, is one, or several are pulled; \"-\" is standard output. The files\n"+
 			"become those of whoever pulls them, with their modes but without set-id bits. With --recursive directories are copied with\n"+
-			"all that is in them, below TARGET, which is made if it is missing.",
-			"poolctl file pull c1/etc/os-release -", "poolctl file pull --recursive c1/var/log logs/"),
+			"all that is in them, below TARGET, which is made if it is missing. A first part of the path that is called like a snapshot\n"+
+			"of the instance is that snapshot; INSTANCE//PATH is always in the instance itself.",
+			"poolctl file pull c1/etc/os-release -", "poolctl file pull --recursive c1/var/log logs/", "poolctl file pull c1/before-upgrade/etc/passwd ."),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Usage: "copy directories too", Destination: &p.recursive},
 			&cli.BoolFlag{Name: "create-dirs", Aliases: []string{"p"}, Usage: "make the directories that are missing", Destination: &p.createDirs},
@@ -38,8 +39,11 @@ func filePullCommand(e *env) *cli.Command {
 				return err
 			}
 			err = each(ctx, sources, func(ctx context.Context, word string) error {
-				g := guestPathOf(word)
-				return withFiles(ctx, s, "pull", g, func(files *pool.Files) error { return p.pull(ctx, files, g, target, into) })
+				g, err := guestPathOf(word).inSnapshot(ctx, s)
+				if err != nil {
+					return err
+				}
+				return withFiles(ctx, s, pulls, g, func(files *pool.Files) error { return p.pull(ctx, files, g, target, into) })
 			})
 			if err != nil && p.made {
 				_ = os.Remove(target) // unless something has come into it

@@ -155,6 +155,20 @@ var crashOps = map[string]struct {
 		run:    func(p *Tree) error { return snapshot(p, "s1") },
 		points: 9,
 	},
+	"snapshot clone": {
+		before: func(p *Tree) error {
+			err := makeInstance(p)
+			return errors.Join(err, nest(p.InstancePath("c1")), snapshot(p, "s1"))
+		},
+		run: func(p *Tree) error {
+			c, err := p.CloneSnapshot(context.Background(), "c1", "s1")
+			if err != nil {
+				return err
+			}
+			return c.Close()
+		},
+		points: 7,
+	},
 	"snapshot delete": {
 		before: func(p *Tree) error { return errors.Join(makeInstance(p), snapshot(p, "s1")) },
 		run:    func(p *Tree) error { return p.DeleteSnapshot(context.Background(), "c1", "s1") },

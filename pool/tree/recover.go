@@ -32,6 +32,7 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opSnapshotRename:  t.recoverSnapshotRename,
 		opSnapshotReplace: t.recoverSnapshotReplace,
 
+		opClone:      clearHandler,
 		opTrash:      t.recoverTrash,
 		opUndelete:   t.recoverUndelete,
 		opTrashEmpty: clearHandler,

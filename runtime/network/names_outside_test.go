@@ -15,15 +15,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/fixtures"
 )
 
 // TestNamesOutside: an instance finds names that the host's resolver knows, which is not asked for the network's own.
 func TestNamesOutside(t *testing.T) {
 	runtime.LockOSThread() // for good: the thread keeps its mounts
-	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	if err := fixtures.OwnMounts(); err != nil {
 		t.Fatal(err)
 	}
 	at := fmt.Sprintf("127.101.%d.%d", os.Getpid()>>8&0xff, os.Getpid()&0xff|1)

@@ -26,7 +26,11 @@ type Hierarchy struct {
 type Config struct {
 	Hostname string   `json:"hostname"`
 	Init     []string `json:"init"` // argument vector; the first is the path
-	Env      []string `json:"env"`
+	// Program is executed with that argument vector, in place of its first element,
+	// and inherits SocketFD, which it closes once it has arranged itself; empty for
+	// that element.
+	Program string   `json:"program,omitempty"`
+	Env     []string `json:"env"`
 	// Linux32 is the personality of a 32-bit machine.
 	Linux32 bool `json:"linux32,omitempty"`
 	// Files is the soft limit of open files; the hard one is inherited.

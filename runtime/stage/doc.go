@@ -18,7 +18,7 @@
 //	plugs in the network                detached mounts, pivot_root, attaches them, the disks, console
 //	holds the terminal  <------------   Console + descriptor of its master
 //	Go                  ------------>   drops capabilities, executes init
-//	sees the end of file (close-on-exec): init runs
+//	sees the end of file (close-on-exec): init runs; Config.Program closes it itself
 //	                    <------------   Failed, instead of any of the above
 //
 // The rootfs is attached, nodev, while the stage still shares the supervisor's

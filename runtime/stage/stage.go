@@ -167,6 +167,11 @@ func execInit(cfg Config) error {
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("cannot mark the open files: %w", err)
 	}
+	if cfg.Program != "" {
+		if _, err := unix.FcntlInt(SocketFD, unix.F_SETFD, 0); err != nil { // it closes it itself
+			return fmt.Errorf("cannot keep a file open: %w", err)
+		}
+	}
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot untie the process from its supervisor: %w", err)
 	}
@@ -188,5 +193,9 @@ func execInit(cfg Config) error {
 	if err := cfg.Filter.Install(); err != nil { // last: it may refuse any of the above
 		return err
 	}
-	return refused(cfg.Init[0], syscall.Exec(cfg.Init[0], cfg.Init, cfg.Env))
+	program := cfg.Program
+	if program == "" {
+		program = cfg.Init[0]
+	}
+	return refused(program, syscall.Exec(program, cfg.Init, cfg.Env))
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/fixtures"
 )
 
 // The process's first thread stays as it is, whose view of the machine /proc/self shows: no test runs on it.
@@ -27,8 +29,8 @@ func ownNetwork(t *testing.T) {
 		}
 	}
 	// /sys shows the namespace in which it was mounted, so that another one is mounted, with the cgroups of this one.
-	must(unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS))
-	must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	must(unix.Unshare(unix.CLONE_NEWNET))
+	must(fixtures.OwnMounts())
 	cgroups := filepath.Join(t.TempDir(), "cgroup")
 	must(os.Mkdir(cgroups, 0o700))
 	must(unix.Mount("/sys/fs/cgroup", cgroups, "", unix.MS_BIND|unix.MS_REC, ""))
