@@ -28,7 +28,7 @@ func (s Spec) program() string {
 // Go's own handlers would end it.
 func runIdle() {
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(unsafe.StringData(idleName+"\x00"))), 0, 0, 0) // else ps calls it "exe"
-	signal.Notify(make(chan os.Signal))                                                                    // nobody reads it: they are dropped
+	signal.Notify(make(chan os.Signal, 1))                                                                 // nobody reads it: they are dropped
 	signal.Ignore(unix.SIGCHLD)
 	_ = unix.Close(stage.SocketFD)
 	for {

@@ -68,7 +68,8 @@ func (h *host) offlineFiles(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	for _, args := range [][]string{
-		{"file", "push", filepath.Join(into, "root/mark"), "c1/s1/root/other"}, {"file", "delete", "c1/s1/root/mark"},
+		{"file", "push", filepath.Join(into, "root/mark"), "c1/s1/root/other"},
+		{"file", "delete", "c1/s1/root/mark"},
 		{"file", "create", "c1/s1/root/other"},
 	} {
 		h.fails(1, `c1/s1 is a snapshot, which is read-only`, args...)
