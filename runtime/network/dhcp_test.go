@@ -19,7 +19,7 @@ deconfig) busybox ip -4 addr flush dev "$interface" ;;
 bound|renew)
 	busybox ip addr add "$ip/$mask" dev "$interface"
 	busybox ip route add default via "$router" dev "$interface"
-	echo "ip=$ip mask=$mask router=$router lease=$lease host=$hostname" ;;
+	echo "ip=$ip mask=$mask router=$router lease=$lease host=$hostname routes=$staticroutes" ;;
 esac
 `
 
@@ -55,6 +55,25 @@ func TestDHCP(t *testing.T) {
 			}
 			reach(t, n.IPv4.Addr().String())
 		})
+	}
+}
+
+// TestDHCPRoutes: a client is told the network's routes, the default route among them.
+func TestDHCPRoutes(t *testing.T) {
+	b := testBridge(t)
+	via := b.IPv4.Addr().Next()
+	var err error
+	if b.StaticRoutes4, err = ParseStaticRoutes("192.0.2.0/24," + via.String()); err != nil {
+		t.Fatal(err)
+	}
+	mustUp(t, b)
+	pid := guest(t, true)
+	if err := Attach(t.Context(), testNIC(t, b, "web"), pid); err != nil {
+		t.Fatal(err)
+	}
+	out, err := dhcp(t, pid)
+	if want := "routes=192.0.2.0/24 " + via.String() + " 0.0.0.0/0 " + b.IPv4.Addr().String(); err != nil || !strings.Contains(out, want) {
+		t.Errorf("want %s, got %v, %s", want, err, out)
 	}
 }
 

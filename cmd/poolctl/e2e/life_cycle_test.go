@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -86,16 +87,37 @@ func TestNetworkLifeCycle(t *testing.T) {
 		h.matches("^"+own+"\\n$", "exec", "c2", "--", "nc", "-w", "5", other, "7000")
 	}
 	// Bridges hand packets to iptables here: each port can be led back to itself, however it came.
-	for _, n := range []string{"eth0", "second"} {
-		name := strings.TrimSpace(h.ok("config", "get", "c1", "volatile."+n+".host_name"))
+	hairpin := func(instance, n, want string) {
+		t.Helper()
+		name := strings.TrimSpace(h.ok("config", "get", instance, "volatile."+n+".host_name"))
 		text, err := os.ReadFile("/sys/class/net/" + name + "/brport/hairpin_mode")
-		if want := map[string]string{"eth0": "1\n", "second": "0\n"}[n]; err != nil || string(text) != want {
+		if err != nil || string(text) != want+"\n" {
 			t.Errorf("hairpin mode of %s is %q, %v", n, text, err)
 		}
 	}
+	hairpin("c1", "eth0", "1")
+	hairpin("c1", "second", "0")
+	h.ok("config", "device", "add", "c2", "late", "nic", "network="+h.bridge, "name=late")
+	hairpin("c2", "late", "1")
 	h.ok("exec", "c1", "--", "sh", "-c", "nc -ll -p 7100 -e /bin/hostname >/dev/null 2>&1 &")
 	h.eventually(`^c1\n$`, "exec", "c1", "--", "nc", "-w", "2", "198.18.77.1", "7100")
 	spoofs(h, at(77), subnet.Addr().String())
+
+	// An interface of the host's leaves a bridge in use, and joins it.
+	external := func(want string) {
+		t.Helper()
+		if master, _ := os.Readlink("/sys/class/net/ext0/master"); filepath.Base(master) != want {
+			t.Errorf("ext0 is on %s, want %s", master, want)
+		}
+	}
+	external("second")
+	h.ok("network", "unset", "second", "bridge.external_interfaces")
+	external(".")
+	h.ok("network", "set", "second", "bridge.external_interfaces=ext0")
+	external("second")
+	h.fails(1, `the host has no interface nope0`, "network", "set", "second", "bridge.external_interfaces=ext0,nope0")
+	h.fails(1, `up0 has the address 198\.18\.77\.1/24`, "network", "set", "second", "bridge.external_interfaces=up0")
+	external("second")
 
 	h.ok("delete", "--force", "c1", "c2")
 	h.ok("network", "forward", "delete", h.bridge, "198.18.77.1")
