@@ -42,19 +42,30 @@ func forwardCreateCommand(e *env) *cli.Command {
 }
 
 func forwardListCommand(e *env) *cli.Command {
-	var format string
+	var format, columns string
 	return &cli.Command{
-		Name: "list", Aliases: []string{"ls"}, Usage: "list a network's forwards", ArgsUsage: "NETWORK", Description: example("", "poolctl network forward list poolbr0"),
-		Flags: []cli.Flag{formatFlag(&format, output.Table)},
+		Name: "list", Aliases: []string{"ls"}, Usage: "list a network's forwards", ArgsUsage: "NETWORK",
+		Description: example("Columns: l listen address, d description, t default target address, p how many ports", "poolctl network forward list poolbr0 -c lt"),
+		Flags: []cli.Flag{
+			formatFlag(&format, output.Table),
+			&cli.StringFlag{Name: "columns", Aliases: []string{"c"}, Usage: "`COLUMNS` to show", Value: "ldtp", Destination: &columns},
+		},
 		Action: e.action(1, 1, func(_ context.Context, s *pool.System, args []string) error {
+			cols, err := pickColumns("network forward list", columns, []column[pool.NetworkForward]{
+				{'l', "LISTEN ADDRESS", func(f pool.NetworkForward) string { return f.ListenAddress }},
+				{'d', "DESCRIPTION", func(f pool.NetworkForward) string { return f.Description }},
+				{'t', "DEFAULT TARGET ADDRESS", func(f pool.NetworkForward) string { return f.Config["target_address"] }},
+				{'p', "PORTS", func(f pool.NetworkForward) string { return strconv.Itoa(len(f.Ports)) }},
+			})
+			if err != nil {
+				return err
+			}
 			list, err := s.NetworkForwards(args[0])
 			if err != nil {
 				return err
 			}
-			l := output.List{Header: []string{"LISTEN ADDRESS", "DESCRIPTION", "DEFAULT TARGET ADDRESS", "PORTS"}, Values: orEmpty(list)}
-			for _, f := range list {
-				l.Rows = append(l.Rows, []string{f.ListenAddress, f.Description, f.Config["target_address"], strconv.Itoa(len(f.Ports))})
-			}
+			l := columnList(cols, list)
+			l.Values = orEmpty(list)
 			return l.Write(e.stdout, format)
 		}),
 	}

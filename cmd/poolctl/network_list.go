@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,62 +38,26 @@ func networkListCommand(e *env) *cli.Command {
 	}
 }
 
-type networkColumn struct {
-	heading string
-	cell    func(pool.Network) string
-}
-
-func networkColumnOf(letter rune) (networkColumn, bool) {
-	switch letter {
-	case 'n':
-		return networkColumn{"NAME", func(n pool.Network) string { return n.Name }}, true
-	case 't':
-		return networkColumn{"TYPE", func(n pool.Network) string { return n.Type }}, true
-	case 'm':
-		return networkColumn{"MANAGED", func(n pool.Network) string { return yesNo(n.Managed) }}, true
-	case '4':
-		return networkColumn{"IPV4", func(n pool.Network) string { return n.Config["ipv4.address"] }}, true
-	case '6':
-		return networkColumn{"IPV6", func(n pool.Network) string { return n.Config["ipv6.address"] }}, true
-	case 'd':
-		return networkColumn{"DESCRIPTION", func(n pool.Network) string { return n.Description }}, true
-	case 'u':
-		return networkColumn{"USED BY", func(n pool.Network) string { return strconv.Itoa(len(n.UsedBy)) }}, true
-	case 's':
-		return networkColumn{"STATE", func(n pool.Network) string { return strings.ToUpper(n.Status) }}, true
-	}
-	return networkColumn{}, false
-}
-
-func networkColumns(letters string) ([]networkColumn, error) {
-	var out []networkColumn
-	for _, l := range strings.ReplaceAll(letters, ",", "") {
-		c, ok := networkColumnOf(l)
-		if !ok {
-			return nil, badUsage("network list", "unknown column %q in %q", l, letters)
-		}
-		out = append(out, c)
-	}
-	return out, nil
+func networkColumns(letters string) ([]column[pool.Network], error) {
+	return pickColumns("network list", letters, []column[pool.Network]{
+		{'n', "NAME", func(n pool.Network) string { return n.Name }},
+		{'t', "TYPE", func(n pool.Network) string { return n.Type }},
+		{'m', "MANAGED", func(n pool.Network) string { return yesNo(n.Managed) }},
+		{'4', "IPV4", func(n pool.Network) string { return n.Config["ipv4.address"] }},
+		{'6', "IPV6", func(n pool.Network) string { return n.Config["ipv6.address"] }},
+		{'d', "DESCRIPTION", func(n pool.Network) string { return n.Description }},
+		{'u', "USED BY", func(n pool.Network) string { return strconv.Itoa(len(n.UsedBy)) }},
+		{'s', "STATE", func(n pool.Network) string { return strings.ToUpper(n.Status) }},
+	})
 }
 
 // networkList leaves the loopback and interfaces of unknown type to JSON and
 // YAML, as lxc does.
-func networkList(networks []pool.Network, columns []networkColumn) output.List {
-	l := output.List{Values: orEmpty(networks)}
-	for _, c := range columns {
-		l.Header = append(l.Header, c.heading)
-	}
-	for _, n := range networks {
-		if n.Type == "loopback" || n.Type == "unknown" {
-			continue
-		}
-		row := make([]string, len(columns))
-		for i, c := range columns {
-			row[i] = c.cell(n)
-		}
-		l.Rows = append(l.Rows, row)
-	}
+func networkList(networks []pool.Network, columns []column[pool.Network]) output.List {
+	l := columnList(columns, slices.DeleteFunc(slices.Clone(networks), func(n pool.Network) bool {
+		return n.Type == "loopback" || n.Type == "unknown"
+	}))
+	l.Values = orEmpty(networks)
 	table.SortNatural(l.Rows)
 	return l
 }

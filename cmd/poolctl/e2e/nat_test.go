@@ -104,6 +104,7 @@ func TestNAT(t *testing.T) {
 	// The host's own port is published for the instance.
 	h.ok("network", "forward", "create", h.bridge, "198.18.77.1")
 	h.ok("network", "forward", "port", "add", h.bridge, "198.18.77.1", "tcp", "7001", own, "7002")
+	h.matches(`^1,198\.18\.77\.1\n$`, "network", "forward", "list", h.bridge, "--format", "csv", "-c", "pl")
 	h.ok("exec", "c1", "--", "sh", "-c", "echo published | nc -l -p 7002 >/dev/null 2>&1 &")
 	c, err := net.Dial("tcp", "198.18.77.1:7001")
 	if err != nil {
