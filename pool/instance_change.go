@@ -43,6 +43,14 @@ func (s *System) changeInstance(ctx context.Context, what, instance string, chan
 	if err != nil {
 		return err
 	}
+	unlockClaims, err := s.lockClaims(ctx, t.was.ExpandedDevices, t.now.ExpandedDevices)
+	if err != nil {
+		return err
+	}
+	defer unlockClaims()
+	if err := s.checkDevices(ctx, in, t.was, t.now); err != nil {
+		return err
+	}
 	entry, err := s.beginChange(ctx, t)
 	if err != nil {
 		return err
@@ -68,7 +76,7 @@ type transition struct {
 	was, now tree.Instance
 }
 
-// plannedChange is what change makes of an instance, once it was checked.
+// plannedChange is what change makes of an instance, of which the devices are still to be checked.
 func (s *System) plannedChange(ctx context.Context, in *lockedInstance, change func(in *tree.Instance) error) (transition, error) {
 	t := transition{in: in, was: in.rec}
 	if err := s.reexpand(&t.was); err != nil && t.was.ExpandedDevices == nil {
@@ -84,10 +92,7 @@ func (s *System) plannedChange(ctx context.Context, in *lockedInstance, change f
 	if err := s.reexpand(&t.now); err != nil {
 		return t, err
 	}
-	if err := checkChangedConfig(t.was.Config, t.now.Config); err != nil {
-		return t, err
-	}
-	return t, s.checkDevices(ctx, in, t.was, t.now)
+	return t, checkChangedConfig(t.was.Config, t.now.Config)
 }
 
 // checkChangedConfig validates the keys that a change changes. Those that stay

@@ -174,7 +174,7 @@ func (s *System) settleDevices(ctx context.Context, in *lockedInstance, live *ru
 		}
 	}
 	if nics := changedNICs(want, other); len(nics) > 0 {
-		err = errors.Join(err, s.settleNICs(ctx, in, live, want, nics))
+		err = errors.Join(err, s.settleNICs(ctx, in, live, want, other, nics))
 	}
 	s.keepInstanceLimit(ctx, in)
 	return errors.Join(err, settleProxies(ctx, live, want, other))

@@ -36,9 +36,6 @@ func (s *System) specOf(ctx context.Context, in *lockedInstance) (spec runtime.S
 		return spec, err
 	}
 	proxies, err := proxiesOf(in.rec.ExpandedDevices)
-	if err == nil {
-		err = s.proxiesFree(name, proxies)
-	}
 	if err != nil {
 		return spec, err
 	}

@@ -65,6 +65,11 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 		return err
 	}
 	spec.Linux32 = linux32
+	unlock, err := s.claimListens(ctx, name, spec.Proxies)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if spec.NICs, err = s.nics(ctx, in); err != nil {
 		return err
 	}

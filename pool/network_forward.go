@@ -103,6 +103,11 @@ func (s *System) DeleteNetworkForward(ctx context.Context, name, listen string) 
 // changeForwards changes a network's record, checks what came out, makes it
 // effective if the network is up, and saves it; on failure all is as before.
 func (s *System) changeForwards(ctx context.Context, name string, change func(*state.NetworkRecord) error) error {
+	unlockClaims, err := s.dir.LockClaims(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer unlockClaims()
 	unlock, err := s.dir.LockState(ctx)
 	if err != nil {
 		return err

@@ -64,6 +64,9 @@ func (s *System) replugNICs(ctx context.Context, in *lockedInstance, live *runti
 	steps.add(func(context.Context) error {
 		return errors.Join(s.reserveAgain(had, in.rec.Name, names), s.forgetIdentity(in, before, names))
 	})
+	if err := s.releaseChanged(in, had, now, names, &steps); err != nil {
+		return steps, err
+	}
 	come, err := s.plannedNICs(ctx, in, now, slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !isNIC(now[n]) }))
 	if err != nil {
 		return steps, err
@@ -103,6 +106,23 @@ func (s *System) replugNICs(ctx context.Context, in *lockedInstance, live *runti
 		crash.Point("pool.nic.attached")
 	}
 	return steps, nil
+}
+
+// releaseChanged gives back what is reserved for hardware addresses that named nics, of
+// which had says what they were, are to have no more: the new ones may ask for the same
+// addresses. When it is taken back, those of the new ones are given back.
+func (s *System) releaseChanged(in *lockedInstance, had []network.NIC, now map[string]map[string]string, names []string, steps *undoSteps) error {
+	for _, n := range had {
+		dev := now[n.Device]
+		if !slices.Contains(names, n.Device) || !isNIC(dev) || nicBridge(dev) != n.Bridge || sameHWAddr(nicHWAddr(in.rec.Config, n.Device, dev), n.HWAddr) {
+			continue
+		}
+		steps.add(func(context.Context) error { return s.releaseNIC(in.rec, n.Device, dev) })
+		if err := s.releaseHWAddr(n.Bridge, n.HWAddr); err != nil {
+			return fmt.Errorf("device %s: %w", n.Device, err)
+		}
+	}
+	return nil
 }
 
 // reserveAgain reserves the addresses that named nics of an instance had.
@@ -153,8 +173,12 @@ func (s *System) forgetIdentity(in *lockedInstance, before map[string]string, na
 
 // releaseNIC gives back the addresses that are reserved for a nic.
 func (s *System) releaseNIC(rec tree.Instance, name string, dev map[string]string) error {
-	hwaddr := nicHWAddr(rec.Config, name, dev)
-	on := nicBridge(dev)
+	return s.releaseHWAddr(nicBridge(dev), nicHWAddr(rec.Config, name, dev))
+}
+
+// releaseHWAddr gives back the addresses that are reserved for a hardware address on a
+// bridge, if there are any.
+func (s *System) releaseHWAddr(on, hwaddr string) error {
 	if hwaddr == "" || on == "" {
 		return nil
 	}
@@ -181,9 +205,16 @@ func dropIdentity(r *tree.Instance, was, now map[string]map[string]string) {
 	}
 }
 
-// settleNICs has a running instance have of the named devices the nics that want
-// says: those that a change may have touched are made anew.
-func (s *System) settleNICs(ctx context.Context, in *lockedInstance, live *runtime.Instance, want map[string]map[string]string, names []string) error {
+// settleNICs has a running instance, which may have the nics of other, have of the named
+// devices the nics that want says: those that a change may have touched are made anew.
+func (s *System) settleNICs(ctx context.Context, in *lockedInstance, live *runtime.Instance, want, other map[string]map[string]string, names []string) error {
+	for _, n := range names { // want's may ask for the same addresses
+		if isNIC(other[n]) && !sameHWAddr(nicHWAddr(in.rec.Config, n, other[n]), nicHWAddr(in.rec.Config, n, want[n])) {
+			if err := s.releaseNIC(in.rec, n, other[n]); err != nil {
+				return err
+			}
+		}
+	}
 	planned, err := s.plannedNICs(ctx, in, want, slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !isNIC(want[n]) }))
 	if err != nil {
 		return err

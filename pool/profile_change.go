@@ -102,6 +102,11 @@ func (s *System) instead(p state.Profile) func(name string) (state.Profile, erro
 
 // applyProfile changes a profile with all its users, or nothing.
 func (s *System) applyProfile(ctx context.Context, from, to state.Profile, users []*lockedInstance) (err error) {
+	unlock, err := s.lockClaims(ctx, from.Devices, to.Devices)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	transitions, err := s.plannedProfile(ctx, to, users)
 	if err != nil {
 		return err

@@ -37,6 +37,13 @@ func (d *Dir) LockProfiles(ctx context.Context, shared bool) (Unlock, error) {
 	return d.lock(ctx, "profiles", "the profiles", shared)
 }
 
+// LockClaims takes the lock of what instances and networks claim of the host, which only one can have: ports, addresses, names of
+// interfaces. Shared, for claims that the kernel refuses to a second one; exclusive for all others, from the moment they are
+// checked until all can see them. Take it after any LockInstance and LockProfiles, and before LockState.
+func (d *Dir) LockClaims(ctx context.Context, shared bool) (Unlock, error) {
+	return d.lock(ctx, "claims", "what instances claim of the host", shared)
+}
+
 // LockIDMaps takes the lock of who gives instances ranges of ids. Take it after any LockInstance.
 func (d *Dir) LockIDMaps(ctx context.Context) (Unlock, error) {
 	return d.lock(ctx, "idmaps", "the ranges of ids", false)

@@ -54,6 +54,8 @@ func TestNetworkCommands(t *testing.T) {
 	h.matches(`(?m)^\| `+br+`c +\| bridge +\| YES +\| 10\.[0-9.]+/24 +\| none +\| +\| 0 +\| CREATED \|$`, "network", "list")
 	h.ok("network", "delete", br+"c")
 	h.matches(`^`+br+`.gw,,10\.[0-9.]+,GATEWAY\n`+br+`.gw,,fd42:[0-9a-f:]+,GATEWAY\n$`, "network", "list-leases", br, "--format", "csv")
+	h.matches(`^GATEWAY,10\.[0-9.]+\nGATEWAY,fd42:[0-9a-f:]+\n$`, "network", "list-leases", br, "--format", "csv", "-c", "t,i")
+	h.fails(2, `unknown column 'x' in "hx"`, "network", "list-leases", br, "-c", "hx")
 }
 
 // TestNetworkLive: names and addresses of instances, through all that befalls their network.
@@ -153,6 +155,8 @@ func TestNetworkClients(t *testing.T) {
 	h.ok("remote", "remove", "m")
 	h.withRemote(serve(t, debianMirror, fixtures.ServeOptions{}))
 	h.ok("image", "pull", "m:debian", "--alias", "debian")
+	via := netip.MustParsePrefix(strings.TrimSpace(h.ok("network", "get", br, "ipv4.address"))).Addr().Next().String()
+	h.ok("network", "set", br, "ipv4.dhcp.routes=192.0.2.0/24,"+via)
 	h.ok("launch", "alpine", "alpine")
 	h.ok("launch", "debian", "debian")
 	h.ok("launch", "bb", "plain")
@@ -168,6 +172,7 @@ func TestNetworkClients(t *testing.T) {
 		h.eventually(`default via fe80:`, "exec", name, "--", "ip", "-6", "route")
 		h.eventually(`\| 10\.[0-9.]+ \(eth0\) +\| fd42:[0-9a-f:]+ \(eth0\) +\|`, "list", name)
 	}
+	h.eventually(`(?s)default via 10\.[0-9.]+ dev eth0 proto dhcp.*192\.0\.2\.0/24 via `+regexp.QuoteMeta(via)+` dev eth0 proto dhcp`, "exec", "debian", "--", "ip", "-4", "route")
 	h.matches(`\| 10\.[0-9.]+ \(eth0\) +\| fd42:[0-9a-f:]+ \(eth0\) +\|`, "list", "plain")
 	if text, err := os.ReadFile(leases); err != nil || strings.Contains(string(text), " plain ") {
 		t.Errorf("plain has a lease of its own: %s, %v", text, err)
