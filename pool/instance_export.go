@@ -49,9 +49,11 @@ func (s *System) openInstanceBackup(ctx context.Context, name string, o BackupOp
 	if in.rec.Broken != nil {
 		return nil, in.rec.Broken
 	}
-	snaps := in.rec.Snapshots
-	if o.NoSnapshots {
-		snaps = nil
+	var snaps []tree.Snapshot
+	if !o.NoSnapshots {
+		if snaps, err = in.Snapshots(name); err != nil {
+			return nil, err
+		}
 	}
 	b.index = backup.Index{
 		Name: name, Backend: "btrfs", Pool: in.openedPool.rec.Name, Optimized: o.Optimized, OptimizedHeader: o.Optimized, Type: backup.TypeContainer,

@@ -15,40 +15,48 @@ import (
 	"poolctl/runtime"
 )
 
-// findInstance opens the pool that holds the instance and reads its record. The
-// caller closes the pool.
+// findInstance opens the pool that holds the instance and reads its record, with
+// little of its snapshots (tree.BriefInstance). The caller closes the pool.
 func (s *System) findInstance(ctx context.Context, name string) (*openedPool, tree.Instance, error) {
+	var in tree.Instance
+	p, err := s.searchInstance(ctx, name, func(t *tree.Tree) (err error) { in, err = t.BriefInstance(name); return err })
+	return p, in, err
+}
+
+// searchInstance opens the pool that holds the instance, which is the first for which
+// look does not say fs.ErrNotExist.
+func (s *System) searchInstance(ctx context.Context, name string, look func(*tree.Tree) error) (*openedPool, error) {
 	if err := state.ValidateName("instance", name); err != nil { // LXD's may be PROJECT_NAME
-		return nil, tree.Instance{}, withHint(fmt.Errorf("cannot find instance %q: %w", name, ErrNotFound), "poolctl list shows them")
+		return nil, withHint(fmt.Errorf("cannot find instance %q: %w", name, ErrNotFound), "poolctl list shows them")
 	}
 	pools, detached, err := s.poolNames()
 	if err != nil {
-		return nil, tree.Instance{}, err
+		return nil, err
 	}
 	notFound := withHint(fmt.Errorf("cannot find instance %q: %w", name, ErrNotFound), "poolctl list shows them")
 	for i, n := range append(pools, detached...) {
 		p, err := s.openPool(ctx, n)
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil, tree.Instance{}, err
+				return nil, err
 			}
 			if !errors.Is(err, ErrNotFound) { // it may be in there, or in the next one
 				notFound = errors.Join(notFound, err)
 			}
 			continue
 		}
-		in, err := p.Instance(name)
+		err = look(p.Tree)
 		if err == nil {
-			return p, in, nil
+			return p, nil
 		}
 		if err = errors.Join(ignoreNotExist(err), p.close()); err != nil {
-			return nil, tree.Instance{}, err
+			return nil, err
 		}
 		if i >= len(pools) {
 			s.detachAgain(ctx, n)
 		}
 	}
-	return nil, tree.Instance{}, notFound
+	return nil, notFound
 }
 
 // detachAgain detaches a pool that was attached only to look into it. Who uses
@@ -82,10 +90,11 @@ func (l *lockedInstance) close() error {
 	return l.openedPool.close()
 }
 
-// lockInstance finds an instance and locks it: one writer at a time. Of one that has
+// lockInstance finds an instance and locks it: one writer at a time. Of its snapshots
+// there is what tree.BriefInstance has. Of one that has
 // ended nothing is left of its run then.
 func (s *System) lockInstance(ctx context.Context, name string) (*lockedInstance, error) {
-	p, _, err := s.findInstance(ctx, name)
+	p, err := s.searchInstance(ctx, name, func(t *tree.Tree) error { return t.HasInstance(name) })
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +102,7 @@ func (s *System) lockInstance(ctx context.Context, name string) (*lockedInstance
 	if err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	rec, err := p.Instance(name) // it may have been deleted while we waited
+	rec, err := p.BriefInstance(name) // it may have been deleted while we waited
 	if err != nil {
 		unlock()
 		if errors.Is(err, fs.ErrNotExist) {

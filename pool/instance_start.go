@@ -78,6 +78,9 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	if err := s.snapshotAtStart(ctx, in); err != nil {
+		return err
+	}
 	if err := in.WithHeadroom(name, func() error { return s.applyTemplates(ctx, in) }); err != nil {
 		return fullError(err, in.rec)
 	}

@@ -14,9 +14,10 @@ import (
 // recordOf is what the pool has of an instance.
 func recordOf(t *testing.T, s *System, name string) tree.Instance {
 	t.Helper()
-	p, in, err := s.findInstance(t.Context(), name)
+	p, _, err := s.findInstance(t.Context(), name)
 	ok(t, err)
-	ok(t, p.close())
+	in, err := p.Instance(name) // with all that is known of its snapshots
+	ok(t, err, p.close())
 	return in
 }
 

@@ -137,7 +137,7 @@ func (s *System) runInstances(ctx context.Context, rec state.PoolRecord, after, 
 // since, and the instance runs or is to be taken while it is stopped as well.
 func (s *System) instanceDue(in tree.Instance, after, now time.Time) bool {
 	schedule := in.ExpandedConfig[snapshotScheduleKey]
-	if schedule == "" || checkSchedule(schedule) != nil || !isTrue(in.ExpandedConfig[snapshotStoppedKey]) && !s.isRunning(in.Name) {
+	if schedule == "" || checkInstanceSchedule(schedule) != nil || !isTrue(in.ExpandedConfig[snapshotStoppedKey]) && !s.isRunning(in.Name) {
 		return false
 	}
 	due := lastDue(schedule, after, now)
@@ -153,15 +153,16 @@ func (s *System) retainInstance(ctx context.Context, name, retention string) (go
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", name, snapshotRetentionKey, err)
 	}
-	p, in, err := s.findInstance(ctx, name)
+	p, _, err := s.findInstance(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.close(); err != nil {
+	snaps, err := p.Snapshots(name)
+	if err = errors.Join(err, p.close()); err != nil {
 		return nil, err
 	}
 	var made []madeAt
-	for _, sn := range in.Snapshots {
+	for _, sn := range snaps {
 		if isTrue(sn.Config[tree.ScheduledKey]) {
 			made = append(made, madeAt{sn.Name, sn.CreatedAt})
 		}

@@ -107,6 +107,34 @@ func TestRunSnapshots(t *testing.T) {
 	}
 }
 
+// TestSnapshotAtStart: @startup, alone or among others, is of instances only, and has a snapshot made before each start.
+func TestSnapshotAtStart(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	createPool(t, s, "p1", nil)
+	busyboxInstance(t, s, "p1", "c1")
+	if err := s.CreateVolume(ctx, CreateVolumeOptions{Pool: "p1", Name: "v1", Config: map[string]string{"snapshots.schedule": "@startup"}}); err == nil {
+		t.Error("a volume takes @startup")
+	}
+	if err := s.SetInstanceConfig(ctx, "c1", map[string]string{"snapshots.schedule": "@startup, soon"}); err == nil {
+		t.Error("a bad schedule is taken")
+	}
+	for i, schedule := range []string{"@startup", "@never, @startup"} {
+		ok(t, s.SetInstanceConfig(ctx, "c1", map[string]string{"snapshots.schedule": schedule}))
+		ok(t, s.Start(ctx, "c1"), s.Stop(ctx, "c1", StopOptions{Force: true}))
+		if got := snapshotList(t, s, "c1"); len(got) != i+1 {
+			t.Errorf("after start %d with %s: %q", i+1, schedule, got)
+		}
+	}
+	p, _, err := s.findInstance(ctx, "c1")
+	ok(t, err)
+	snaps, err := p.Snapshots("c1")
+	ok(t, err, p.close())
+	if snaps[0].Config["user.poolctl.scheduled"] != "true" {
+		t.Errorf("retention does not know it: %+v", snaps[0])
+	}
+}
+
 // TestStill: an instance that runs is frozen for a snapshot, and only for a moment; one that a killed command held goes on.
 func TestStill(t *testing.T) {
 	s := newSystem(t)

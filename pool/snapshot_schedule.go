@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +23,7 @@ func snapshotKeys() []instanceKey {
 	return []instanceKey{
 		{name: snapshotExpiryKey, check: checkExpiry},
 		{name: snapshotPatternKey, check: checkPattern},
-		{name: snapshotScheduleKey, check: checkSchedule},
+		{name: snapshotScheduleKey, check: checkInstanceSchedule},
 		{name: snapshotStoppedKey, check: checkBool},
 		{name: snapshotRetentionKey, check: checkRetention},
 	}
@@ -37,11 +38,33 @@ var scheduleNames = map[string]string{
 // neverSchedule is one that is set and never due: against a profile's.
 const neverSchedule = "@never"
 
+// startupSchedule is due whenever an instance is started.
+const startupSchedule = "@startup"
+
+// checkInstanceSchedule takes what checkSchedule does, and @startup.
+func checkInstanceSchedule(v string) error {
+	others := slices.DeleteFunc(strings.Split(v, ", "), func(one string) bool { return one == startupSchedule })
+	if len(others) == 0 {
+		return nil
+	}
+	return checkSchedule(strings.Join(others, ", "))
+}
+
+// snapshotAtStart makes the snapshot that an instance is to have whenever it is
+// started, before it is.
+func (s *System) snapshotAtStart(ctx context.Context, in *lockedInstance) error {
+	if !slices.Contains(strings.Split(in.rec.ExpandedConfig[snapshotScheduleKey], ", "), startupSchedule) {
+		return nil
+	}
+	_, err := s.snapshotLocked(ctx, in, SnapshotOptions{Instance: in.rec.Name, scheduled: true}, time.Now().UTC())
+	return err
+}
+
 // longestGap is how far back a moment is looked for that was missed.
 const longestGap = 366 * 24 * time.Hour
 
 // lastDue is the latest minute after one moment, up to another one, at which a
-// schedule that checkSchedule has taken is due; zero when there is none. Schedules
+// schedule that checkInstanceSchedule has taken is due; zero when there is none. Schedules
 // are in the zone of the times.
 func lastDue(schedule string, after, until time.Time) time.Time {
 	after = later(after, until.Add(-longestGap))

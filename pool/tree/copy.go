@@ -64,16 +64,18 @@ func (t *Tree) copyOrigin(o CopyOptions, name string) (origin, error) {
 		return origin{}, err
 	}
 	from := origin{volume: t.InstancePath(o.Name), keepLimit: true, setup: o.Setup, still: o.Still}
-	rec, broken, err := readInstance(from.volume, decodeRecord)
+	rec, broken, err := t.readInstance(from.volume, whole)
 	if err == nil {
 		err = broken
 	}
 	if err != nil || !o.Snapshots {
 		return from, err
 	}
-	if from.snapshots, err = t.listSnapshots(o.Name, rec.Snapshots); err != nil {
+	entries, err := t.listEntries(o.Name, rec.entries)
+	if err != nil {
 		return from, err
 	}
+	from.snapshots = asSnapshots(entries)
 	if o.Only != nil {
 		from.snapshots = slices.DeleteFunc(from.snapshots, func(s Snapshot) bool { return !slices.Contains(o.Only, s.Name) })
 	}
@@ -88,22 +90,23 @@ func (t *Tree) copyOrigin(o CopyOptions, name string) (origin, error) {
 		adapt(s.ExpandedConfig, s.ExpandedDevices)
 	}
 	from.takeSnapshot = func(ctx context.Context, snap, path string) error {
-		return copySnapshot(ctx, t.snapshotPath(o.Name, snap), path, name, adapt)
+		return t.copySnapshot(ctx, t.snapshotPath(o.Name, snap), path, name, adapt)
 	}
 	return from, nil
 }
 
 // copySnapshot makes dst a read-only copy of the snapshot src, for the instance name.
-func copySnapshot(ctx context.Context, src, dst, name string, adapt func(map[string]string, map[string]map[string]string)) error {
+func (t *Tree) copySnapshot(ctx context.Context, src, dst, name string, adapt func(map[string]string, map[string]map[string]string)) error {
 	if err := btrfs.SnapshotTree(ctx, src, dst, false); err != nil {
 		return err
 	}
-	// A restore takes the configuration from here. What cannot be read, it does not use either.
-	if rec, raw, err := readRecord(dst); err == nil {
+	// A restore takes the configuration from here. What cannot be read, it does not use either. The list of the snapshots before
+	// it, which nobody reads, is left out: of a thousand, it would take more than they do.
+	if rec, err := t.readRecord(dst, alone); err == nil {
 		rec.Container.Name = name
 		adapt(rec.Container.Config, rec.Container.Devices)
 		adapt(rec.Container.ExpandedConfig, rec.Container.ExpandedDevices)
-		if err := writeRecord(dst, raw, rec.Container, rec.Snapshots); err != nil {
+		if err := writeRecord(dst, rec.doc, rec.Container, nil); err != nil {
 			return err
 		}
 	}

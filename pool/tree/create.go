@@ -76,7 +76,7 @@ func (s *InstanceStage) Commit(ctx context.Context, in Instance) error {
 		}
 		return nil
 	}
-	err := s.put(ctx, func(staged string) error { return s.record(ctx, staged, nil, in, orEmpty(in.Snapshots)) })
+	err := s.put(ctx, func(staged string) error { return s.record(ctx, staged, document{}, in, entriesOf(in.Snapshots)) })
 	if err == nil {
 		err = s.end(ctx)
 	}
@@ -87,7 +87,7 @@ func (s *InstanceStage) Commit(ctx context.Context, in Instance) error {
 }
 
 // record makes the volume at staged one of an instance; old is the record that it replaces.
-func (s *InstanceStage) record(ctx context.Context, staged string, old []byte, in Instance, snaps []Snapshot) error {
+func (s *InstanceStage) record(ctx context.Context, staged string, old document, in Instance, snaps []entry) error {
 	if err := prepareVolume(staged); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (f *Frozen) Aside(ctx context.Context) error {
 // and no others: their entries are those in snaps. Where it is to say something else than it did, it is written.
 func (f *Frozen) Record(name string, snaps []Snapshot) ([]byte, error) {
 	path := f.Path()
-	rec, raw, err := readRecord(path)
+	rec, raw, err := readRaw(path)
 	if err != nil {
 		return nil, err
 	}
@@ -43,12 +43,12 @@ func (f *Frozen) Record(name string, snaps []Snapshot) ([]byte, error) {
 		}
 		listed = append(listed, snaps[i])
 	}
-	if slices.EqualFunc(listed, rec.Snapshots, func(a, b Snapshot) bool { return a.Name == b.Name && b.Config != nil }) {
+	if slices.EqualFunc(listed, asSnapshots(rec.entries), func(a, b Snapshot) bool { return a.Name == b.Name && b.Config != nil }) {
 		return raw, nil
 	}
 	for i := range listed {
 		if listed[i].Config == nil { // it says nothing: its own record does
-			if own, _, err := readRecord(f.Versions[i].Path); err == nil {
+			if own, err := f.tree.readRecord(f.Versions[i].Path, alone); err == nil {
 				s := own.Container.snapshotOf(listed[i].Name, listed[i].CreatedAt)
 				s.ExpiresAt, listed[i] = listed[i].ExpiresAt, s
 			}
@@ -60,13 +60,13 @@ func (f *Frozen) Record(name string, snaps []Snapshot) ([]byte, error) {
 		return nil, err
 	}
 	rec.Container.Name = name
-	if err := writeRecord(path, raw, rec.Container, listed); err != nil {
+	if err := writeRecord(path, rec.doc, rec.Container, entriesOf(listed)); err != nil {
 		return nil, err
 	}
 	crash.Point("tree.freeze.recorded")
 	if err := btrfs.SetReadOnly(path, true); err != nil {
 		return nil, err
 	}
-	_, raw, err = readRecord(path)
+	_, raw, err = readRaw(path)
 	return raw, err
 }

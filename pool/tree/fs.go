@@ -24,7 +24,23 @@ func isSubvolume(path string) (bool, error) {
 	} else if err != nil {
 		return false, &fs.PathError{Op: "lstat", Path: path, Err: err}
 	}
-	return st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Ino == subvolInode, nil
+	return isSubvolumeRoot(&st), nil
+}
+
+// isSubvolumeAt is isSubvolume for a name in a directory.
+func isSubvolumeAt(dir *os.File, name string) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, &fs.PathError{Op: "lstat", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	return isSubvolumeRoot(&st), nil
+}
+
+func isSubvolumeRoot(st *unix.Stat_t) bool {
+	return st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Ino == subvolInode
 }
 
 // exists says whether anything is at path.
@@ -120,12 +136,18 @@ func removeIfEmpty(path string) error {
 
 // writeFile replaces dir/name by data: a file beside it is written, fsynced and renamed over it. There is one temporary
 // name, not a random one: what a killed writer leaves is taken by the next. The caller keeps other writers off.
-func writeFile(dir, name string, data []byte, mode fs.FileMode) (err error) {
-	f, err := writeBeside(dir, name, data, mode)
+func writeFile(dir, name string, data []byte, mode fs.FileMode) error {
+	return writeFileBy(dir, name, 0, mode, func(to io.Writer) error { _, err := to.Write(data); return err })
+}
+
+// writeFileBy is writeFile with a function that writes what the file is to have. It is compressed when it has a size, about, that
+// is worth it.
+func writeFileBy(dir, name string, size int, mode fs.FileMode, content func(io.Writer) error) error {
+	f, err := writeBesideBy(dir, name, size, mode, content)
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(f.Sync(), forgetCompression(f, size), f.Close()); err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	crash.Point("tree.write.synced")
@@ -137,6 +159,10 @@ func writeFile(dir, name string, data []byte, mode fs.FileMode) (err error) {
 
 // writeBeside is the first half of writeFile: the file under its temporary name, not synced yet.
 func writeBeside(dir, name string, data []byte, mode fs.FileMode) (*os.File, error) {
+	return writeBesideBy(dir, name, 0, mode, func(to io.Writer) error { _, err := to.Write(data); return err })
+}
+
+func writeBesideBy(dir, name string, size int, mode fs.FileMode, content func(io.Writer) error) (*os.File, error) {
 	tmp := filepath.Join(dir, "."+name+".new")
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -145,21 +171,53 @@ func writeBeside(dir, name string, data []byte, mode fs.FileMode) (*os.File, err
 	if err != nil {
 		return nil, err
 	}
-	_, err = f.Write(data)
+	_ = compress(f, size) // where that is not to be had, it takes its size
+	err = content(f)
 	if err = errors.Join(err, f.Chmod(mode)); err != nil {
 		return nil, errors.Join(err, f.Close(), os.Remove(tmp))
 	}
 	return f, nil
 }
 
+// compressed is from which size on a file is compressed. The record of an instance with a thousand snapshots has a megabyte
+// and more of what is nearly the same a thousand times, and every snapshot keeps the record of its time.
+const compressed = 16 << 10
+
+// propertyCompression is the extended attribute that has btrfs compress what is written to a file (btrfs-property(8)).
+const propertyCompression = "btrfs.compression"
+
+// compress has btrfs compress what will be written to a large file.
+func compress(f *os.File, size int) error {
+	if size < compressed {
+		return nil
+	}
+	return unix.Fsetxattr(int(f.Fd()), propertyCompression, []byte("zstd"), 0)
+}
+
+// forgetCompression takes the attribute of compress away again: what is written stays as it is.
+func forgetCompression(f *os.File, size int) error {
+	if size < compressed {
+		return nil
+	}
+	err := unix.Fremovexattr(int(f.Fd()), propertyCompression)
+	if errors.Is(err, unix.ENODATA) {
+		return nil
+	}
+	return err
+}
+
 // readFile reads a regular file of at most limit bytes. It follows no link and does not hang on a fifo.
 func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	raw, err := readRegular(f, limit)
 	return raw, errors.Join(err, f.Close())
+}
+
+func openFile(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 }
 
 func readRegular(f *os.File, limit int64) ([]byte, error) {

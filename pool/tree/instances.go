@@ -67,7 +67,7 @@ func (t *Tree) Instances(ctx context.Context) ([]Instance, error) {
 
 // listed reads one instance of a list: nil when name is no directory, or was deleted meanwhile.
 func (t *Tree) listed(name string, hasSnapshots bool) (*Instance, error) {
-	in, err := t.read(name, hasSnapshots, decodeListed)
+	in, err := t.read(name, hasSnapshots, listed)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -76,20 +76,37 @@ func (t *Tree) listed(name string, hasSnapshots bool) (*Instance, error) {
 
 // Instance returns the instance of that name with its snapshots; fs.ErrNotExist when there is none. One whose record
 // cannot be read is returned with Broken set.
-func (t *Tree) Instance(name string) (Instance, error) {
+func (t *Tree) Instance(name string) (Instance, error) { return t.instance(name, true, whole) }
+
+// BriefInstance is Instance with no more of the snapshots than Name, CreatedAt, ExpiresAt and Stateful: with a thousand of
+// them, that is what takes the time.
+func (t *Tree) BriefInstance(name string) (Instance, error) { return t.instance(name, true, brief) }
+
+// instanceAlone is Instance without its snapshots.
+func (t *Tree) instanceAlone(name string) (Instance, error) { return t.instance(name, false, alone) }
+
+// HasInstance is nil for an instance that there is, whatever its record says; fs.ErrNotExist otherwise.
+func (t *Tree) HasInstance(name string) error {
+	if err := checkComponent(name); err != nil {
+		return fmt.Errorf("cannot find instance %q: %w", name, err)
+	}
+	return checkInstance(t.InstancePath(name))
+}
+
+func (t *Tree) instance(name string, withSnapshots bool, how detail) (Instance, error) {
 	if err := checkComponent(name); err != nil {
 		return Instance{}, fmt.Errorf("cannot read instance %q: %w", name, err)
 	}
-	in, err := t.read(name, true, decodeRecord)
+	in, err := t.read(name, withSnapshots, how)
 	if err != nil {
 		return Instance{}, fmt.Errorf("cannot read instance %s: %w", name, err)
 	}
 	return in, nil
 }
 
-func (t *Tree) read(name string, hasSnapshots bool, decode func([]byte) (record, error)) (Instance, error) {
+func (t *Tree) read(name string, hasSnapshots bool, how detail) (Instance, error) {
 	path := t.InstancePath(name)
-	rec, broken, err := readInstance(path, decode)
+	rec, broken, err := t.readInstance(path, how)
 	if err != nil {
 		return Instance{}, err
 	}
@@ -99,24 +116,22 @@ func (t *Tree) read(name string, hasSnapshots bool, decode func([]byte) (record,
 		in.Name = name
 	}
 	if hasSnapshots {
-		if in.Snapshots, err = t.mergeSnapshots(name, rec.Snapshots); err != nil {
+		entries, err := t.mergeEntries(name, rec.entries)
+		if err != nil {
 			return Instance{}, err
 		}
+		in.Snapshots = asSnapshots(entries)
 	}
 	return in, nil
 }
 
 // readInstance reads the record of the instance at path. An instance that is not there is fs.ErrNotExist; broken says why
 // one that is there has no readable record.
-func readInstance(path string, decode func([]byte) (record, error)) (rec record, broken, err error) {
-	info, err := os.Lstat(path)
-	if base := filepath.Base(path); err == nil && (!info.IsDir() || strings.HasPrefix(base, ".") || isLeftover(base)) {
-		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
-	}
-	if err != nil {
+func (t *Tree) readInstance(path string, how detail) (rec record, broken, err error) {
+	if err := checkInstance(path); err != nil {
 		return record{}, nil, err
 	}
-	rec, _, broken = readRecordWith(path, decode)
+	rec, broken = t.readRecord(path, how)
 	if errors.Is(broken, fs.ErrNotExist) {
 		if _, err := os.Lstat(path); err != nil {
 			return record{}, nil, err // deleted just now
@@ -125,17 +140,31 @@ func readInstance(path string, decode func([]byte) (record, error)) (rec record,
 	return rec, broken, nil
 }
 
-// mergeSnapshots is the list of the snapshots that exist, oldest first: as recorded, and where there is no entry, with the
+// checkInstance is fs.ErrNotExist when there is no volume of an instance at path.
+func checkInstance(path string) error {
+	info, err := os.Lstat(path)
+	if base := filepath.Base(path); err == nil && (!info.IsDir() || strings.HasPrefix(base, ".") || isLeftover(base)) {
+		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return err
+}
+
+// mergeEntries is the list of the snapshots that exist, oldest first: as recorded, and where there is no entry, with the
 // time at which the subvolume was made.
-func (t *Tree) mergeSnapshots(name string, recorded []Snapshot) ([]Snapshot, error) {
-	names, err := t.snapshotNames(name)
+func (t *Tree) mergeEntries(name string, recorded []entry) ([]entry, error) {
+	known := entriesByName(recorded)
+	names, err := t.snapshotNames(name, known)
 	if err != nil {
 		return nil, err
 	}
-	snaps := make([]Snapshot, 0, len(names))
+	return t.entriesNamed(name, names, recorded, known)
+}
+
+func (t *Tree) entriesNamed(name string, names []string, recorded []entry, known map[string]int) ([]entry, error) {
+	snaps := make([]entry, 0, len(names))
 	for _, n := range names {
-		s := Snapshot{Name: n, Size: -1}
-		if i := slices.IndexFunc(recorded, func(r Snapshot) bool { return r.Name == n }); i >= 0 {
+		s := entry{Snapshot: Snapshot{Name: n, Size: -1}}
+		if i, there := known[n]; there {
 			s = recorded[i]
 		}
 		if s.CreatedAt.IsZero() {
@@ -146,63 +175,94 @@ func (t *Tree) mergeSnapshots(name string, recorded []Snapshot) ([]Snapshot, err
 				return nil, err
 			}
 			s.CreatedAt = sub.CreatedAt.UTC()
+			s.changed = !s.brief
 		}
 		snaps = append(snaps, s)
 	}
-	oldestFirst(snaps)
+	sortEntries(snaps)
 	return snaps, nil
 }
 
 // SnapshotEntries is what is recorded of the snapshots of an instance, oldest first; of those that are not recorded, what they
 // say themselves.
 func (t *Tree) SnapshotEntries(name string) ([]Snapshot, error) {
-	rec, broken, err := readInstance(t.InstancePath(name), decodeRecord)
+	rec, broken, err := t.readInstance(t.InstancePath(name), whole)
 	if err = errors.Join(err, broken); err != nil {
 		return nil, fmt.Errorf("cannot read instance %s: %w", name, err)
 	}
-	return t.listSnapshots(name, rec.Snapshots)
+	entries, err := t.listEntries(name, rec.entries)
+	return asSnapshots(entries), err
 }
 
-// snapshotNames names the snapshots of an instance that exist, unsorted.
-func (t *Tree) snapshotNames(name string) ([]string, error) {
-	return t.subvolumesIn(t.snapshotDir(name))
+// entriesByName are the places of entries by their names, of several the first.
+func entriesByName(entries []entry) map[string]int {
+	known := make(map[string]int, len(entries))
+	for i := range entries {
+		if _, there := known[entries[i].Name]; !there {
+			known[entries[i].Name] = i
+		}
+	}
+	return known
+}
+
+// snapshotNames names the snapshots of an instance that exist, unsorted. Of those that are recorded it is enough that they are
+// directories.
+func (t *Tree) snapshotNames(name string, recorded map[string]int) ([]string, error) {
+	return t.subvolumesBut(t.snapshotDir(name), recorded)
 }
 
 // subvolumesIn names the subvolumes in a directory, unsorted; one that is not there is empty.
-func (t *Tree) subvolumesIn(dir string) ([]string, error) {
-	all, err := readNames(dir)
+func (t *Tree) subvolumesIn(dir string) ([]string, error) { return t.subvolumesBut(dir, nil) }
+
+// subvolumesBut is subvolumesIn that takes the directories of known names for subvolumes: to look at each takes some
+// microseconds, and an instance may have a thousand.
+func (t *Tree) subvolumesBut(dir string, known map[string]int) (names []string, err error) {
+	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	all, err := f.ReadDir(-1)
 	if err != nil {
 		return nil, err
 	}
-	names := all[:0]
-	for _, n := range all {
-		ok, err := isSubvolume(filepath.Join(dir, n))
-		if err != nil {
-			return nil, err
+	names = make([]string, 0, len(all))
+	for _, e := range all {
+		if !e.IsDir() {
+			continue
 		}
-		if ok {
-			names = append(names, n)
+		n := e.Name()
+		if _, ok := known[n]; !ok {
+			if ok, err = isSubvolumeAt(f, n); err != nil {
+				return nil, err
+			} else if !ok {
+				continue
+			}
 		}
+		names = append(names, n)
 	}
 	return names, nil
 }
 
 // UpdateInstance changes the record of an instance and returns it as it is then. The new record replaces the old one by
-// one rename; an error of change leaves the old one. An instance that is Broken cannot be updated.
+// one rename; an error of change leaves the old one. Of the snapshots there is what BriefInstance has. An instance that is
+// Broken cannot be updated.
 func (t *Tree) UpdateInstance(name string, change func(*Instance) error) (Instance, error) {
 	var in Instance
-	err := t.withRecord(name, func(rec record, raw []byte) error {
-		snaps, err := t.mergeSnapshots(name, rec.Snapshots)
+	err := t.withRecord(name, brief, func(rec record) error {
+		snaps, err := t.mergeEntries(name, rec.entries)
 		if err != nil {
 			return err
 		}
 		in = *rec.Container
-		in.Snapshots = slices.Clone(snaps)
+		in.Snapshots = asSnapshots(snaps)
 		if err := change(&in); err != nil {
 			return err
 		}
-		in.Name, in.Snapshots = name, snaps
-		return writeRecord(t.InstancePath(name), raw, &in, snaps)
+		in.Name, in.Snapshots = name, asSnapshots(snaps)
+		return writeRecord(t.InstancePath(name), rec.doc, &in, snaps)
 	})
 	if err != nil {
 		return in, fmt.Errorf("cannot update instance %s: %w", name, err)
@@ -213,25 +273,30 @@ func (t *Tree) UpdateInstance(name string, change func(*Instance) error) (Instan
 // AdaptInstance changes the record of an instance together with its entries of the snapshots, of which only the
 // configuration may be changed, when change says so: a record that is as it should be is not written.
 func (t *Tree) AdaptInstance(name string, change func(*Instance) (changed bool, err error)) error {
-	err := t.withRecord(name, func(rec record, raw []byte) error {
-		snaps, err := t.listSnapshots(name, rec.Snapshots)
+	err := t.withRecord(name, whole, func(rec record) error {
+		snaps, err := t.listEntries(name, rec.entries)
 		if err != nil {
 			return err
 		}
+		in := *rec.Container
+		in.Snapshots = make([]Snapshot, len(snaps))
 		for i, s := range snaps {
 			if s.Config == nil { // it says nothing: then the snapshot's own record counts
-				snaps[i] = t.ownEntry(name, s.Name)
-				snaps[i].CreatedAt, snaps[i].ExpiresAt = s.CreatedAt, s.ExpiresAt
+				own := t.ownEntry(name, s.Name)
+				own.CreatedAt, own.ExpiresAt = s.CreatedAt, s.ExpiresAt
+				s.Snapshot = own
 			}
-			snaps[i].normalise()
+			s.normalise()
+			in.Snapshots[i] = s.Snapshot
 		}
-		in := *rec.Container
-		in.Snapshots = snaps
 		changed, err := change(&in)
 		if err != nil || !changed {
 			return err
 		}
-		return writeRecord(t.InstancePath(name), raw, &in, snaps)
+		for i := range snaps {
+			snaps[i].Snapshot, snaps[i].changed = in.Snapshots[i], true
+		}
+		return writeRecord(t.InstancePath(name), rec.doc, &in, snaps)
 	})
 	if err != nil {
 		return fmt.Errorf("cannot update instance %s: %w", name, err)
@@ -239,10 +304,10 @@ func (t *Tree) AdaptInstance(name string, change func(*Instance) (changed bool, 
 	return nil
 }
 
-// withRecord calls do with the record of an instance, and its bytes, while no other process changes it: the flock is on
+// withRecord calls do with the record of an instance while no other process changes it: the flock is on
 // the instance's volume. It is not the instance's lock, which is the caller's business, but keeps Recover, which takes no
 // such lock, from losing a change.
-func (t *Tree) withRecord(name string, do func(record, []byte) error) (err error) {
+func (t *Tree) withRecord(name string, how detail, do func(record) error) (err error) {
 	if err := checkComponent(name); err != nil {
 		return err
 	}
@@ -251,12 +316,12 @@ func (t *Tree) withRecord(name string, do func(record, []byte) error) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	rec, raw, err := readRecord(t.InstancePath(name))
+	rec, err := t.readRecord(t.InstancePath(name), how)
 	if err != nil {
 		return err
 	}
 	rec.Container.Name = name
-	return do(rec, raw)
+	return do(rec)
 }
 
 // lockVolume takes the flock of the volume that path names, also when another one takes its place meanwhile (a restore).
@@ -294,13 +359,14 @@ func flock(f *os.File) error {
 }
 
 // writeRecord replaces the record of the volume at path; old is its present content. Only root reads it, as LXD has it.
-func writeRecord(path string, old []byte, in *Instance, snaps []Snapshot) error {
-	raw, err := encodeRecord(old, in, snaps)
-	if err == nil && len(raw) > maxRecord {
-		err = fmt.Errorf("the record would have %d bytes, over the limit of %d", len(raw), maxRecord)
+func writeRecord(path string, old document, in *Instance, snaps []entry) error {
+	doc, err := encodeRecord(old, in, snaps)
+	size := doc.size()
+	if err == nil && size > maxRecord {
+		err = fmt.Errorf("the record would have %d bytes, over the limit of %d", size, maxRecord)
 	}
 	if err != nil {
 		return err
 	}
-	return withHeadroom(path, func() error { return writeFile(path, recordFile, raw, 0o400) })
+	return withHeadroom(path, func() error { return writeFileBy(path, recordFile, size, 0o400, doc.write) })
 }

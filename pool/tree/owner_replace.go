@@ -158,17 +158,17 @@ func (s *InstanceStage) exchangeInstance(in Instance) func(ctx context.Context) 
 			return err
 		}
 		defer func() { err = errors.Join(err, lock.Close()) }()
-		rec, raw, err := readRecord(s.tree.InstancePath(s.dir))
+		rec, err := s.tree.readRecord(s.tree.InstancePath(s.dir), brief)
 		if err != nil {
 			return err
 		}
-		snaps := orEmpty(in.Snapshots)
+		snaps := entriesOf(in.Snapshots)
 		if s.replaces.Keep {
-			if snaps, err = s.tree.mergeSnapshots(s.dir, rec.Snapshots); err != nil {
+			if snaps, err = s.tree.mergeEntries(s.dir, rec.entries); err != nil {
 				return err
 			}
 		}
-		if err := s.record(ctx, s.Path(), raw, in, snaps); err != nil {
+		if err := s.record(ctx, s.Path(), rec.doc, in, snaps); err != nil {
 			return err
 		}
 		return s.exchange(ctx)

@@ -240,9 +240,9 @@ func dump(t *testing.T, tree *Tree) string {
 		for _, s := range in.Snapshots {
 			add("snapshot %s/%s v=%s dated=%v", in.Name, s.Name, s.Config["user.v"], !s.CreatedAt.IsZero())
 		}
-		if rec, _, err := readRecord(tree.InstancePath(in.Name)); err == nil {
-			for _, s := range rec.Snapshots {
-				add("recorded %s/%s", in.Name, s.Name)
+		if rec, err := tree.readRecord(tree.InstancePath(in.Name), whole); err == nil {
+			for _, s := range rec.entries {
+				add("recorded %s/%s v=%s", in.Name, s.Name, s.Config["user.v"])
 			}
 		}
 	}

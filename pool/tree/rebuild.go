@@ -48,7 +48,7 @@ func (t *Tree) exchangeRebuilt(ctx context.Context, staged, name string, change 
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	rec, raw, err := readRecord(t.InstancePath(name))
+	rec, err := t.readRecord(t.InstancePath(name), brief)
 	if err != nil {
 		return fmt.Errorf("cannot read the record of %s: %w", name, err)
 	}
@@ -57,11 +57,11 @@ func (t *Tree) exchangeRebuilt(ctx context.Context, staged, name string, change 
 	if err := change(&in); err != nil {
 		return err
 	}
-	snaps, err := t.mergeSnapshots(name, rec.Snapshots)
+	snaps, err := t.mergeEntries(name, rec.entries)
 	if err != nil {
 		return err
 	}
-	if err := writeRecord(staged, raw, &in, snaps); err != nil {
+	if err := writeRecord(staged, rec.doc, &in, snaps); err != nil {
 		return err
 	}
 	crash.Point("tree.restore.recorded")

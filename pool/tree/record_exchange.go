@@ -15,12 +15,12 @@ func ParseRecord(raw []byte) (Instance, error) {
 	if len(raw) > maxRecord {
 		return Instance{}, fmt.Errorf("the record has %d bytes, over the limit of %d", len(raw), maxRecord)
 	}
-	rec, err := decodeRecord(raw)
+	rec, err := decodeRecord(raw, whole)
 	if err != nil {
 		return Instance{}, fmt.Errorf("cannot read the record: %w", err)
 	}
 	in := *rec.Container
-	in.Snapshots = rec.Snapshots
+	in.Snapshots = asSnapshots(rec.entries)
 	for i := range in.Snapshots { // LXD before 4.0 wrote INSTANCE/SNAPSHOT
 		in.Snapshots[i].Name = in.Snapshots[i].Name[strings.LastIndexByte(in.Snapshots[i].Name, '/')+1:]
 	}
@@ -51,7 +51,7 @@ func (s *InstanceStage) Entries(names []string, listed []Snapshot) ([]Snapshot, 
 		if err != nil {
 			return nil, err
 		}
-		if own, _, err := readRecord(path); err == nil && len(sn.Config) == 0 && len(sn.ExpandedDevices) == 0 {
+		if own, err := s.tree.readRecord(path, alone); err == nil && len(sn.Config) == 0 && len(sn.ExpandedDevices) == 0 {
 			from := own.Container.snapshotOf(name, sn.CreatedAt)
 			from.ExpiresAt, sn = sn.ExpiresAt, from
 		}

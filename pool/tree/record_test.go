@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -24,7 +25,7 @@ func lxdRecord(t testing.TB) []byte {
 }
 
 func TestDecodeLXD(t *testing.T) {
-	rec, err := decodeRecord(lxdRecord(t))
+	rec, err := decodeRecord(lxdRecord(t), whole)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,11 +35,11 @@ func TestDecodeLXD(t *testing.T) {
 		in.CreatedAt.Format(time.RFC3339Nano) != "2026-11-23T23:49:25.89011871Z" || in.Pool.Name != "default" {
 		t.Errorf("%+v", in)
 	}
-	if len(rec.Snapshots) != 1 || rec.Snapshots[0].Name != "s1" || !rec.Snapshots[0].ExpiresAt.IsZero() || rec.Snapshots[0].Size != -1 {
-		t.Errorf("%+v", rec.Snapshots)
+	if len(rec.entries) != 1 || rec.entries[0].Name != "s1" || !rec.entries[0].ExpiresAt.IsZero() || rec.entries[0].Size != -1 {
+		t.Errorf("%+v", rec.entries)
 	}
-	light, err := decodeListed(lxdRecord(t))
-	if err != nil || light.Snapshots[0].Name != "s1" || light.Container.Config["image.release"] != "3.8" {
+	light, err := decodeRecord(lxdRecord(t), listed)
+	if err != nil || light.entries[0].Name != "s1" || light.Container.Config["image.release"] != "3.8" {
 		t.Errorf("%+v, %v", light, err)
 	}
 }
@@ -46,12 +47,12 @@ func TestDecodeLXD(t *testing.T) {
 // TestRewriteKeepsLXDsFields checks that only what changed changes, whatever the syntax was.
 func TestRewriteKeepsLXDsFields(t *testing.T) {
 	old := lxdRecord(t)
-	rec, err := decodeRecord(old)
+	rec, err := decodeRecord(old, whole)
 	if err != nil {
 		t.Fatal(err)
 	}
 	rec.Container.Name = "r1"
-	raw, err := encodeRecord(old, rec.Container, rec.Snapshots)
+	raw, err := encoded(rec.doc, rec.Container, rec.entries)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,8 +90,8 @@ func normalYAML(t *testing.T, v any) any {
 // TestProjectName: the record of an instance of another project of LXD's keeps the name without the project.
 func TestProjectName(t *testing.T) {
 	in := Instance{Name: "web_c1", Project: "web"}
-	raw, err := encodeRecord(nil, &in, nil)
-	if err != nil || !strings.Contains(string(raw), `"name": "c1"`) {
+	raw, err := encoded(document{}, &in, nil)
+	if err != nil || !strings.Contains(string(raw), `"name":"c1"`) {
 		t.Errorf("%s, %v", raw, err)
 	}
 }
@@ -108,12 +109,17 @@ func TestRoundTrip(t *testing.T) {
 			CreatedAt: time.Unix(rapid.Int64Range(0, 1<<35).Draw(t, "created"), 5).UTC(),
 		}
 		in.normalise()
-		snaps := []Snapshot{in.snapshotOf("s", in.CreatedAt)}
-		raw, err := encodeRecord(nil, &in, snaps)
+		snaps := []Snapshot{in.snapshotOf("s", in.CreatedAt), in.snapshotOf("t\"\\", in.CreatedAt)}
+		raw, err := encoded(document{}, &in, []entry{{Snapshot: snaps[0]}, {Snapshot: snaps[1]}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := encodeRecord(raw, &in, snaps)
+		checkYAML(t, raw)
+		light, err := decodeRecord(raw, brief)
+		if err != nil || !light.doc.lines || !light.entries[0].brief || light.entries[1].Name != snaps[1].Name {
+			t.Fatalf("%+v, %v", light, err)
+		}
+		again, err := encoded(light.doc, &in, light.entries)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +130,7 @@ func TestRoundTrip(t *testing.T) {
 		if diff := cmp.Diff(one, two); diff != "" {
 			t.Fatalf("written twice: %s", diff)
 		}
-		rec, err := decodeRecord(raw)
+		rec, err := decodeRecord(again, whole)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,34 +138,68 @@ func TestRoundTrip(t *testing.T) {
 		if diff := cmp.Diff(in, *rec.Container); diff != "" {
 			t.Fatal(diff)
 		}
-		if diff := cmp.Diff(snaps, rec.Snapshots); diff != "" {
+		if diff := cmp.Diff(snaps, asSnapshots(rec.entries)); diff != "" {
 			t.Fatal(diff)
 		}
 	})
 }
 
+// checkYAML checks that a JSON text says the same as YAML, which is how LXD and Incus read it.
+func checkYAML(t *rapid.T, raw []byte) {
+	var one, two any
+	if err := errors.Join(json.Unmarshal(raw, &one), yaml.Unmarshal(raw, &two)); err != nil {
+		t.Fatalf("%v:\n%s", err, raw)
+	}
+	back, err := json.Marshal(two)
+	if err == nil {
+		err = json.Unmarshal(back, &two)
+	}
+	if diff := cmp.Diff(one, two); err != nil || diff != "" {
+		t.Fatalf("as YAML: %v, %s", err, diff)
+	}
+}
+
+// encoded is a record as bytes.
+func encoded(old document, in *Instance, snaps []entry) ([]byte, error) {
+	var out bytes.Buffer
+	doc, err := encodeRecord(old, in, snaps)
+	if err == nil {
+		err = doc.write(&out)
+	}
+	return out.Bytes(), err
+}
+
 func FuzzDecodeRecord(f *testing.F) {
 	f.Add(lxdRecord(f))
 	f.Add([]byte(`{"container": {"config": {"a": "b"}}}`))
+	f.Add([]byte("{\n\"container\": {\"name\":\"c1\"},\n\"snapshots\": [\n{\"name\":\"a\",\"created_at\":\"2026-01-02T03:04:05Z\",\"expires_at\":\"0001-01-01T00:00:00Z\",\"last_used_at\":\"0001-01-01T00:00:00Z\",\"stateful\":false,\"ephemeral\":false,\"more\":{}}\n],\n\"volume_snapshots\": []\n}\n"))
 	f.Add([]byte("container: {}\nsnapshots:\n- &a {name: x}\n- *a\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		rec, err := decodeRecord(raw)
-		light, lerr := decodeListed(raw)
+		rec, err := decodeRecord(raw, whole)
+		light, lerr := decodeRecord(raw, listed)
 		if (err == nil) != (lerr == nil) && err == nil {
 			t.Errorf("the list refuses it: %v", lerr)
 		}
 		if err != nil {
 			return
 		}
-		if len(light.Snapshots) != len(rec.Snapshots) {
-			t.Errorf("%d snapshots, %d in a list", len(rec.Snapshots), len(light.Snapshots))
+		if len(light.entries) != len(rec.entries) {
+			t.Fatalf("%d snapshots, %d in a list", len(rec.entries), len(light.entries))
+		}
+		for i, e := range light.entries {
+			if w := rec.entries[i]; e.Name != w.Name || !e.CreatedAt.Equal(w.CreatedAt) || !e.ExpiresAt.Equal(w.ExpiresAt) || e.Stateful != w.Stateful {
+				t.Errorf("%+v, in a list %+v", w, e)
+			}
 		}
 		rec.Container.Name = "c1"
-		again, err := encodeRecord(raw, rec.Container, rec.Snapshots)
+		again, err := encoded(rec.doc, rec.Container, rec.entries)
 		if err != nil {
 			return // a year that JSON has no form for
 		}
-		if _, err := decodeRecord(again); err != nil {
+		if d, err := parseDocument(again); err != nil || !d.lines && !strings.Contains(string(again), `\`) {
+			t.Errorf("what was written is not in lines: %v\n%s", err, again)
+		}
+		if _, err := decodeRecord(again, whole); err != nil {
 			t.Errorf("what was written cannot be read: %v\n%s", err, again)
 		}
 	})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	"poolctl/btrfs"
 	"poolctl/pool/crash"
@@ -85,21 +84,21 @@ func (t *Tree) replace(ctx context.Context, staged string, present Instance, sna
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	rec, raw, err := readRecord(t.InstancePath(present.Name))
+	rec, err := t.readRecord(t.InstancePath(present.Name), brief)
 	if err == nil {
 		present.adopt(*rec.Container)
 	}
-	restored := t.restoredRecord(staged, present, rec.Snapshots, snap)
+	restored := t.restoredRecord(staged, present, rec.entries, snap)
 	if o.Adapt != nil {
 		if err := o.Adapt(present, &restored); err != nil {
 			return err
 		}
 	}
-	snaps, err := t.mergeSnapshots(present.Name, rec.Snapshots)
+	snaps, err := t.mergeEntries(present.Name, rec.entries)
 	if err != nil {
 		return err
 	}
-	if err := writeRecord(staged, raw, &restored, snaps); err != nil {
+	if err := writeRecord(staged, rec.doc, &restored, snaps); err != nil {
 		return err
 	}
 	crash.Point("tree.restore.recorded")
@@ -128,22 +127,22 @@ func (t *Tree) instanceAt(name, snap string) (Instance, error) {
 	if err != nil {
 		return Instance{}, err
 	}
-	rec, broken, err := readInstance(t.InstancePath(name), decodeRecord)
+	rec, broken, err := t.readInstance(t.InstancePath(name), brief)
 	if err != nil {
 		return Instance{}, err
 	}
 	present := Instance{Name: name, Broken: broken}
 	if broken == nil {
 		present.adopt(*rec.Container)
-	} else if !hasRecord(path) {
+	} else if !t.hasRecord(path) {
 		return present, nil // neither says what the instance is
 	}
-	return t.restoredRecord(path, present, rec.Snapshots, snap), nil
+	return t.restoredRecord(path, present, rec.entries, snap), nil
 }
 
 // hasRecord says whether the record of the volume at path can be read.
-func hasRecord(path string) bool {
-	_, _, err := readRecord(path)
+func (t *Tree) hasRecord(path string) bool {
+	_, err := t.readRecord(path, alone)
 	return err == nil
 }
 
@@ -158,13 +157,15 @@ func (i *Instance) adopt(from Instance) {
 // instance's record or, where there is none, from the snapshot's own; what is not configuration (when the instance was made
 // and last used, where it is) is the present one's. The two agree, but an instance that was adopted has entries which say
 // what the configuration is here, and its snapshots what it was there.
-func (t *Tree) restoredRecord(staged string, present Instance, entries []Snapshot, snap string) Instance {
+func (t *Tree) restoredRecord(staged string, present Instance, entries []entry, snap string) Instance {
 	restored := present
-	own, _, ownErr := readRecord(staged)
-	i := slices.IndexFunc(entries, func(s Snapshot) bool { return s.Name == snap && s.Config != nil && present.Broken == nil })
+	own, ownErr := t.readRecord(staged, alone)
+	s := findEntry(entries, snap)
+	if s != nil && s.brief && s.decode() != nil {
+		s = nil
+	}
 	switch {
-	case i >= 0:
-		s := entries[i]
+	case s != nil && s.Config != nil && present.Broken == nil:
 		if ownErr == nil {
 			restored.Description = own.Container.Description // which an entry does not have
 		}

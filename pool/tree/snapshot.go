@@ -66,7 +66,7 @@ func (t *Tree) CreateSnapshot(ctx context.Context, name, snap string, o Snapshot
 }
 
 func (t *Tree) createSnapshot(ctx context.Context, name, snap string, o SnapshotOptions) error {
-	in, err := t.Instance(name)
+	in, err := t.instanceAlone(name)
 	if err != nil {
 		return err
 	}
@@ -193,19 +193,19 @@ func finishSnapshot(ctx context.Context, path string) error {
 // snapshot of its name when there is none yet. `lxd recover` refuses an instance whose list and snapshots differ. An
 // instance that is gone, or Broken, has no list to change.
 func (t *Tree) syncSnapshots(name string, made *Snapshot) error {
-	err := t.withRecord(name, func(rec record, raw []byte) error {
-		recorded := slices.Clone(rec.Snapshots)
-		if made != nil && !hasSnapshot(recorded, made.Name) {
-			recorded = append(recorded, *made)
+	err := t.withRecord(name, brief, func(rec record) error {
+		recorded := slices.Clone(rec.entries)
+		if made != nil && findEntry(recorded, made.Name) == nil {
+			recorded = append(recorded, entry{Snapshot: *made})
 		}
-		snaps, err := t.listSnapshots(name, recorded)
+		snaps, err := t.listEntries(name, recorded)
 		if err != nil {
 			return err
 		}
-		if slices.EqualFunc(snaps, rec.Snapshots, func(a, b Snapshot) bool { return a.Name == b.Name }) {
+		if slices.EqualFunc(snaps, rec.entries, func(a, b entry) bool { return a.Name == b.Name }) {
 			return nil
 		}
-		return writeRecord(t.InstancePath(name), raw, rec.Container, snaps)
+		return writeRecord(t.InstancePath(name), rec.doc, rec.Container, snaps)
 	})
 	if err != nil && t.hasNoList(name) {
 		return nil
@@ -213,33 +213,31 @@ func (t *Tree) syncSnapshots(name string, made *Snapshot) error {
 	return err
 }
 
-// listSnapshots is mergeSnapshots with the snapshots' own records for those that are not recorded.
-func (t *Tree) listSnapshots(name string, recorded []Snapshot) ([]Snapshot, error) {
-	names, err := t.snapshotNames(name)
+// listEntries is mergeEntries with the snapshots' own records for those that are not recorded.
+func (t *Tree) listEntries(name string, recorded []entry) ([]entry, error) {
+	known := entriesByName(recorded)
+	names, err := t.snapshotNames(name, known)
 	if err != nil {
 		return nil, err
 	}
 	all := slices.Clone(recorded)
 	for _, n := range names {
-		if !hasSnapshot(all, n) {
-			all = append(all, t.ownEntry(name, n))
+		if _, there := known[n]; !there {
+			known[n] = len(all)
+			all = append(all, entry{Snapshot: t.ownEntry(name, n)})
 		}
 	}
-	return t.mergeSnapshots(name, all)
+	return t.entriesNamed(name, names, all, known)
 }
 
 func (t *Tree) hasNoList(name string) bool {
-	in, err := t.Instance(name)
+	in, err := t.instanceAlone(name)
 	return errors.Is(err, fs.ErrNotExist) || err == nil && in.Broken != nil
-}
-
-func hasSnapshot(snaps []Snapshot, name string) bool {
-	return slices.ContainsFunc(snaps, func(s Snapshot) bool { return s.Name == name })
 }
 
 // ownEntry is the entry of a snapshot as its own record has it; without a date, which is the subvolume's then.
 func (t *Tree) ownEntry(name, snap string) Snapshot {
-	rec, _, err := readRecord(t.snapshotPath(name, snap))
+	rec, err := t.readRecord(t.snapshotPath(name, snap), alone)
 	if err != nil {
 		return Snapshot{Name: snap, Size: -1}
 	}

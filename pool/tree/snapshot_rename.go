@@ -62,17 +62,20 @@ func (t *Tree) renameSnapshot(ctx context.Context, args snapshotRenameArgs) erro
 
 // renameEntry gives the entry of a renamed snapshot its name.
 func (t *Tree) renameEntry(args snapshotRenameArgs) error {
-	err := t.withRecord(args.Instance, func(rec record, raw []byte) error {
-		for i := range rec.Snapshots {
-			if rec.Snapshots[i].Name == args.From && !hasSnapshot(rec.Snapshots, args.To) {
-				rec.Snapshots[i].Name = args.To
+	err := t.withRecord(args.Instance, brief, func(rec record) error {
+		if e := findEntry(rec.entries, args.From); e != nil && findEntry(rec.entries, args.To) == nil {
+			if err := e.rename(args.To); err != nil {
+				return err
+			}
+			if err := rec.doc.renameVolumeSnapshot(args.From, args.To); err != nil {
+				return err
 			}
 		}
-		snaps, err := t.listSnapshots(args.Instance, rec.Snapshots)
+		snaps, err := t.listEntries(args.Instance, rec.entries)
 		if err != nil {
 			return err
 		}
-		return writeRecord(t.InstancePath(args.Instance), raw, rec.Container, snaps)
+		return writeRecord(t.InstancePath(args.Instance), rec.doc, rec.Container, snaps)
 	})
 	if err != nil && t.hasNoList(args.Instance) {
 		return nil

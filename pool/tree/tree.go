@@ -27,6 +27,7 @@ const (
 type Tree struct {
 	mnt  string
 	root *os.File
+	kept keptRecord
 }
 
 // Open opens the pool that is mounted at mnt. It fails with fs.ErrNotExist when mnt is not there, and with an error that

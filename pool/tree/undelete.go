@@ -155,7 +155,7 @@ func (t *Tree) placeRest(e *journal.Entry, c can, l, to lot, o UndeleteOptions) 
 		}
 		return nil
 	case TypeInstance:
-		if err := nameRecord(c.volume(l), to.owner, o.Instance); err != nil {
+		if err := t.nameRecord(c.volume(l), to.owner, o.Instance); err != nil {
 			return err
 		}
 	case TypeVolume:
@@ -182,8 +182,8 @@ func (t *Tree) placeRest(e *journal.Entry, c can, l, to lot, o UndeleteOptions) 
 }
 
 // nameRecord writes the record of an instance that is to be called name. One that cannot be read stays as it is.
-func nameRecord(volume, name string, change func(*Instance) error) error {
-	rec, raw, err := readRecord(volume)
+func (t *Tree) nameRecord(volume, name string, change func(*Instance) error) error {
+	rec, err := t.readRecord(volume, brief)
 	if err != nil {
 		return nil //nolint:nilerr // it was Broken before, and is again
 	}
@@ -195,7 +195,7 @@ func nameRecord(volume, name string, change func(*Instance) error) error {
 		}
 	}
 	in.Name = name
-	return writeRecord(volume, raw, &in, orEmpty(rec.Snapshots))
+	return writeRecord(volume, rec.doc, &in, rec.entries)
 }
 
 // placeImage gives an image its original files and its record back, which mean nothing before the volume is there.
