@@ -12,8 +12,8 @@ func volumeCreateCommand(e *env) *cli.Command {
 	o := pool.CreateVolumeOptions{}
 	return &cli.Command{
 		Name: "create", Aliases: []string{"add"}, Usage: "create an empty custom volume", ArgsUsage: "POOL VOLUME [KEY=VALUE...]",
-		Description: example("Keys: size, security.shifted, security.unmapped, snapshots.expiry, snapshots.pattern, snapshots.schedule (kept, but nothing\n"+
-			"follows it here), initial.uid, initial.gid, initial.mode, user.*. What is not given is as the pool's volume.* keys have it.",
+		Description: example("Keys: size, security.shifted, security.unmapped, snapshots.expiry, snapshots.pattern, snapshots.schedule,\n"+
+			"snapshots.retention, initial.uid, initial.gid, initial.mode, user.*. What is not given is as the pool's volume.* keys have it.",
 			"poolctl pool volume create default data size=10GiB", "poolctl pool volume create default shared snapshots.expiry=2w"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "type", Usage: "`TYPE` of the content: filesystem", Value: "filesystem", Destination: &o.ContentType},

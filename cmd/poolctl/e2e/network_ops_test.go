@@ -81,14 +81,15 @@ func plugOp() op {
 				}
 			}
 			listens := 0
-			if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			c, derr := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if derr == nil {
 				listens++
 				_ = c.Close()
 			}
 			leases := strings.Count(h.ok("network", "list-leases", br, "--format", "csv"), "cp,")
 			got := []int{strings.Count(inside, " eth6@"), strings.Count(inside, " pair0@"), len(ports), rules / 2, listens, leases}
 			if !slices.Equal(got, []int{want, want, want, want, want, want}) {
-				h.t.Errorf("with the profile: %d; interfaces, ports, rules, listeners and leases are %v:\n%s%s", want, got, inside, tables)
+				h.t.Errorf("with the profile: %d; interfaces, ports, rules, listeners and leases are %v (%v):\n%s%s", want, got, derr, inside, tables)
 			}
 			h.ok("delete", "--force", "cp")
 			h.ok("profile", "delete", "plugged")
