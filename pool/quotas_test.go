@@ -341,8 +341,8 @@ func TestDefaultSize(t *testing.T) {
 	if n := writeUntilFull(t, s, "p", "c1"); n != 64 {
 		t.Errorf("unset: %d MiB", n)
 	}
-	_, err := s.Create(ctx, CreateOptions{Name: "c3", Image: image, Pool: "p", DeviceOverrides: map[string]map[string]string{"root": {"size": "16KiB"}}})
-	if err == nil || !strings.Contains(err.Error(), "cannot create instance c3: its size is 16KiB, and image 0123456789ab takes") {
+	_, err := s.Create(ctx, CreateOptions{Name: "c3", Image: image, Pool: "p", DeviceOverrides: map[string]map[string]string{"root": {"size": "8KiB"}}})
+	if err == nil || !strings.Contains(err.Error(), "cannot create instance c3: its size is 8KiB, and image 0123456789ab takes") {
 		t.Errorf("smaller than the image: %v", err)
 	}
 }

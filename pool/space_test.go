@@ -9,11 +9,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"poolctl/btrfs"
+	"poolctl/images/tarball"
+	"poolctl/pool/backup"
 	"poolctl/pool/state"
+	"poolctl/pool/tree"
 )
 
 // Running out of room on the host makes btrfs give up the pool's file system:
@@ -133,23 +137,36 @@ func TestMetadataFree(t *testing.T) {
 	}
 }
 
-// A backup in a file is held against the pool before anything of it is read.
+// A backup in a file is held against the pool when what it is of has been read, and before anything is unpacked.
 func TestBackupSpace(t *testing.T) {
 	s := newSystem(t)
 	createPool(t, s, "p", map[string]string{"size": "128MiB"})
 	f, err := os.Create(filepath.Join(t.TempDir(), "backup.tar"))
-	if err == nil {
-		err = f.Truncate(4 << 30)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
+	raw, err := volumeIndex("p", BackupOptions{}, tree.Volume{Name: "v"}).Encode()
+	if err == nil {
+		err = tarball.NewWriter(f).AddFile(backup.IndexFile, raw, time.Now())
+	}
+	if err == nil {
+		err = f.Truncate(4 << 30)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	_, err = s.ImportVolume(t.Context(), ImportVolumeOptions{Pool: "p"}, f)
 	if err == nil || !strings.Contains(err.Error(), "cannot import a volume: pool p has ") || !strings.Contains(err.Error(), "the backup takes at least 4GiB") {
 		t.Errorf("a backup larger than the pool: %v", err)
 	}
-	if at, err := f.Seek(0, io.SeekCurrent); at != 0 || err != nil {
+	if at, err := f.Seek(0, io.SeekCurrent); at > 4<<20 || err != nil {
 		t.Errorf("read up to %d, %v", at, err)
+	}
+	if all, err := s.Volumes(t.Context(), "p", true); err != nil || len(all) != 0 {
+		t.Errorf("%+v, %v", all, err)
 	}
 }

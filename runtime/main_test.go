@@ -105,7 +105,7 @@ func testSpec(t testing.TB, root string) Spec {
 		}
 		if t.Failed() {
 			console, _ := os.ReadFile(s.ConsoleLog)
-			t.Logf("the console:\n%s", console)
+			t.Logf("the end of the console: %q", console[max(0, len(console)-4096):])
 		}
 		checkGone(t, s)
 	})

@@ -180,7 +180,7 @@ func TestTrashRefuses(t *testing.T) {
 	must(t, p.Undelete(t.Context(), id, UndeleteOptions{Name: "c2"}))
 	in, err := p.Instance("c2")
 	raw, rerr := os.ReadFile(p.InstancePath("c2") + "/backup.yaml")
-	if err != nil || rerr != nil || len(in.Snapshots) != 1 || !strings.Contains(string(raw), `"name": "c2"`) {
+	if err != nil || rerr != nil || len(in.Snapshots) != 1 || !strings.Contains(string(raw), `"name":"c2"`) {
 		t.Errorf("%+v, %v, %v\n%s", in, err, rerr, raw)
 	}
 	must(t, snapshot(p.Tree, "s1"), p.TrashSnapshot(t.Context(), "c1", "s1"), p.DeleteInstance(t.Context(), "c1"))

@@ -287,7 +287,7 @@ func TestUpdateInstance(t *testing.T) {
 	}
 	raw, err = os.ReadFile(file)
 	must(t, err)
-	for _, kept := range []string{`"extra"`, `"future"`, `"driver": "btrfs"`, `"name": "c1"`, `"status": "Stopped"`} {
+	for _, kept := range []string{`"extra"`, `"future"`, `"driver":"btrfs"`, `"name":"c1"`, `"status":"Stopped"`} {
 		if !strings.Contains(string(raw), kept) {
 			t.Errorf("%s is not in the record:\n%s", kept, raw)
 		}
