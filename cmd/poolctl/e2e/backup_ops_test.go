@@ -53,7 +53,7 @@ func backupOps() []op {
 	}
 	return []op{
 		{
-			name: "export", args: []string{"export", "c1", "out/c1.backup"}, prepare: func(h *host) { running(h); out(h) }, verify: exported,
+			name: "export", args: []string{"export", "c1", "out/c1.backup"}, prepare: func(h *host) { running(h); out(h) }, verify: exported, every: 3,
 			made: func(h *host) bool { _, err := os.Stat(filepath.Join(h.dir, "out/c1.backup")); return err == nil },
 		},
 		{name: "export --instance-only", args: []string{"export", "c1", "out/c1.backup", "--instance-only", "--force"}, prepare: ofBackup(), verify: func(h *host) {
@@ -61,7 +61,7 @@ func backupOps() []op {
 			h.holds(filepath.Join(h.dir, "out"), "c1.backup")
 			imported(h)
 		}, every: 4},
-		{name: "import", args: []string{"import", "out/c1.backup", "c2"}, prepare: ofBackup(), verify: imported, made: has2},
+		{name: "import", args: []string{"import", "out/c1.backup", "c2"}, prepare: ofBackup(), verify: imported, made: has2, every: 3},
 		{name: "import of streams", args: []string{"import", "out/c1.backup", "c2"}, prepare: ofBackup("--optimized-storage"), verify: imported, made: has2, every: 3},
 	}
 }
