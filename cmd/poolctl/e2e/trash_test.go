@@ -19,7 +19,7 @@ func trashOps() []op {
 	}
 	verify := func(h *host) {
 		if has1(h) {
-			works(h, "c1", `^old\n$`)
+			works(h, "c1", `^(old|new)\n$`)
 			h.ok("delete", "--now", "c1")
 		}
 		h.ok("trash", "empty")
