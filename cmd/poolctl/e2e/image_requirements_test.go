@@ -54,7 +54,7 @@ func TestImageRequirements(t *testing.T) {
 	raw, err := os.ReadFile(record)
 	must(t, err)
 	// As on a host with the other cgroups.
-	moved := strings.ReplaceAll(string(raw), `"image.requirements.cgroup": "`+have, `"image.requirements.cgroup": "`+lack)
+	moved := strings.ReplaceAll(string(raw), `"image.requirements.cgroup":"`+have, `"image.requirements.cgroup":"`+lack)
 	if moved == string(raw) {
 		t.Fatalf("the copy does not say what it needs:\n%s", raw)
 	}
