@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -225,6 +227,9 @@ func (c can) make(l lot) error {
 // anybody's.
 func (c can) lot() (lot, error) {
 	none := &fs.PathError{Op: "open", Path: c.dir, Err: fs.ErrNotExist}
+	if is, err := isDirectory(c.dir); err != nil || !is {
+		return lot{}, cmp.Or(err, error(none))
+	}
 	for dir, kind := range map[string]ObjectType{dirContainers: TypeInstance, dirCustom: TypeVolume, dirImages: TypeImage} {
 		names, there, err := directory(c.path(dir))
 		if err != nil {
@@ -264,7 +269,18 @@ func (c can) checkVolume(l lot) error {
 	if err == nil && !is {
 		err = &fs.PathError{Op: "open", Path: c.volume(l), Err: fs.ErrNotExist}
 	}
-	return err
+	if err != nil || !l.hasSnapshots() {
+		return err
+	}
+	for _, dir := range []string{c.path(l.place().snapshots), c.snapshots(l)} {
+		if there, err := exists(dir); err != nil || !there {
+			return err
+		}
+		if is, err := isDirectory(dir); err != nil || !is {
+			return cmp.Or(err, error(&fs.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}))
+		}
+	}
+	return nil
 }
 
 // directory lists what is at path, if it is a directory and no symbolic link to one.

@@ -207,6 +207,10 @@ func TestTrashOfAnybody(t *testing.T) {
 	}
 	must(t, os.Mkdir(trash+"/can-5-0-00", 0o755), os.Symlink(outside, trash+"/can-5-0-00/containers"), os.WriteFile(trash+"/file", nil, 0o600))
 	must(t, os.MkdirAll(trash+"/can-6-0-00/containers", 0o755), os.Symlink(outside+"/c1", trash+"/can-6-0-00/containers/c1"))
+	must(t, os.MkdirAll(outside+"/can/containers/c1", 0o755), os.Symlink(outside+"/can", trash+"/can-7-0-00"))
+	must(t, os.MkdirAll(trash+"/can-8-1-00/containers/b", 0o755), os.Symlink(outside, trash+"/can-8-1-00/containers-snapshots"))
+	must(t, os.MkdirAll(trash+"/can-9-1-00/containers/b", 0o755), os.Mkdir(trash+"/can-9-1-00/containers-snapshots", 0o755))
+	must(t, os.Symlink(outside, trash+"/can-9-1-00/containers-snapshots/b"))
 	all, err := p.Trash()
 	must(t, err)
 	var got []string
@@ -219,15 +223,17 @@ func TestTrashOfAnybody(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	want := []string{"can-1-0-00 a true", "can-2-0-00  false", "can-3-0-00  false", "can-4-0-00  false", "can-5-0-00  false", "can-6-0-00  false", "file  false", "mine  false"}
+	want := []string{"can-1-0-00 a true", "can-2-0-00  false", "can-3-0-00  false", "can-4-0-00  false", "can-5-0-00  false", "can-6-0-00  false", "can-7-0-00  false", "can-8-1-00  false", "can-9-1-00  false", "file  false", "mine  false"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	for _, it := range all {
 		must(t, p.EmptyTrash(t.Context(), it.ID))
 	}
-	if _, err := os.Stat(outside + "/c1/rootfs"); err != nil {
-		t.Error(err)
+	for _, dir := range []string{"/c1/rootfs", "/can/containers/c1"} {
+		if _, err := os.Stat(outside + dir); err != nil {
+			t.Error(err)
+		}
 	}
 	checkEmpty(t, p)
 }
