@@ -1,8 +1,6 @@
 package pool
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -21,13 +19,8 @@ var machineIDs = []string{"etc/machine-id", "var/lib/dbus/machine-id"}
 
 var machineIDForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{32}$`) })
 
-// newMachineID makes a machine id up, in the form of systemd's: a UUID of version 4.
-func newMachineID() string {
-	var raw [16]byte
-	_, _ = rand.Read(raw[:]) // it never fails
-	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80
-	return hex.EncodeToString(raw[:])
-}
+// newMachineID makes a machine id up, as systemd does: a random UUID without its dashes.
+func newMachineID() string { return strings.ReplaceAll(newUUID(), "-", "") }
 
 // renewMachineID gives the root of an instance's volume another machine id, wherever it
 // has one: an image that has none yet gets it when it is started. No link is followed.
