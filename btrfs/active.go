@@ -2,7 +2,6 @@ package btrfs
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -81,10 +80,10 @@ func isTemporaryOf(name, uuid string) bool {
 // UUID, in whichever subvolume. 32 bits of the UUID are compared: the rest of
 // f_fsid depends on the subvolume (btrfs_statfs in fs/btrfs/super.c).
 func IsOn(uuid string, st unix.Statfs_t) bool {
-	id, err := hex.DecodeString(strings.ReplaceAll(uuid, "-", ""))
-	if err != nil || len(id) != 16 || st.Type != unix.BTRFS_SUPER_MAGIC {
+	id, err := parseUUID(uuid)
+	if err != nil || st.Type != unix.BTRFS_SUPER_MAGIC {
 		return false
 	}
 	be := binary.BigEndian
-	return uint32(st.Fsid.Val[0]) == be.Uint32(id)^be.Uint32(id[8:])
+	return uint32(st.Fsid.Val[0]) == be.Uint32(id[:])^be.Uint32(id[8:])
 }

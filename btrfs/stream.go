@@ -4,12 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
-	"strings"
 	"sync"
 )
 
@@ -167,12 +165,4 @@ func (s *parentReader) rewrite(number uint16, attrs []byte) error {
 		copy(value, raw[:])
 	}
 	return nil
-}
-
-func parseUUID(s string) (u [16]byte, err error) {
-	raw, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
-	if err != nil || len(raw) != len(u) {
-		return u, fmt.Errorf("%q is no UUID", s)
-	}
-	return [16]byte(raw), nil
 }
