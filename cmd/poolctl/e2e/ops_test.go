@@ -22,7 +22,8 @@ type op struct {
 	verify func(h *host)
 	// made says whether what the command makes is there; nil for commands that make nothing.
 	made func(h *host) bool
-	// quiet commands write nothing that has an order, and have no crash point.
+	// quiet commands write nothing that has an order, and need not have a crash point: those that they hit, if any, are of the
+	// cleaning up after earlier commands.
 	quiet bool
 	// every thins out the crash points that are tried, of a command that has those of another one: one in so many.
 	every int
@@ -30,8 +31,24 @@ type op struct {
 
 // ops are all commands of the main job. They work in a host with a pool "default", the image "bb" and the remote "m".
 func ops() []op {
-	return slices.Concat(poolOps(), poolKindOps(), poolSetOps(), imageOps(), aliasOps(), refreshOps(), instanceOps(), snapshotOps(), copyOps(), adoptOps(), sizeOps(), volumeOps(), imageFileOps(), maintenanceOps(), fileOps(), templateOps(), configOps(), networkOps(), trashOps(), backupOps())
+	return slices.Concat(opsOfPools(), opsOfImages(), opsOfInstances(), opsOfNetworks(), opsOfBackups())
 }
+
+func opsOfPools() []op {
+	return slices.Concat(poolOps(), poolKindOps(), poolSetOps(), adoptOps(), sizeOps(), volumeOps(), maintenanceOps())
+}
+
+func opsOfImages() []op {
+	return slices.Concat(imageOps(), aliasOps(), refreshOps(), imageFileOps(), templateOps())
+}
+
+func opsOfInstances() []op {
+	return slices.Concat(instanceOps(), snapshotOps(), copyOps(), fileOps(), configOps())
+}
+
+func opsOfNetworks() []op { return networkOps() }
+
+func opsOfBackups() []op { return slices.Concat(trashOps(), backupOps()) }
 
 func poolOps() []op {
 	has := func(h *host) bool { return slices.Contains(h.names("pool", "list"), "p2") }
