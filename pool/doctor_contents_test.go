@@ -37,7 +37,7 @@ func TestDoctorSizes(t *testing.T) {
 		ok(t, os.WriteFile(over, make([]byte, 8<<20), 0o600), s.UpdateVolume(ctx, "p", "v", func(v *VolumePut) error { v.Config["size"] = "10MiB"; return nil }))
 		_, err = s.CreateVolumeSnapshot(ctx, VolumeSnapshotOptions{Pool: "p", Volume: "v", Name: "large"})
 		ok(t, err, os.Remove(over), btrfs.Sync(mp), s.UpdateVolume(ctx, "p", "v", func(v *VolumePut) error { v.Config["size"] = "1MiB"; return nil }),
-			s.RestoreVolume(ctx, "p", "v", "large"))
+			s.RestoreVolume(ctx, RestoreVolumeOptions{Pool: "p", Volume: "v", Snapshot: "large"}))
 		if err := os.WriteFile(over+"2", make([]byte, 1<<20), 0o600); !errors.Is(err, unix.EDQUOT) {
 			t.Errorf("%s: written into what is too large: %v", mode, err)
 		}

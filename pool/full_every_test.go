@@ -52,7 +52,9 @@ func inFullPool(t *testing.T, s *System, backup string, sent []byte) map[string]
 			_, err := s.CreateVolumeSnapshot(ctx, VolumeSnapshotOptions{Pool: "p", Volume: "v"})
 			return err
 		},
-		"volume restore": func() error { return s.RestoreVolume(ctx, "p", "v", "s0") },
+		"volume restore": func() error {
+			return s.RestoreVolume(ctx, RestoreVolumeOptions{Pool: "p", Volume: "v", Snapshot: "s0"})
+		},
 		"volume rename": func() error {
 			if err := s.RenameVolume(ctx, "p", "v", "w"); err != nil {
 				return err
@@ -178,7 +180,7 @@ func TestEverythingInFullPool(t *testing.T) {
 			t.Errorf("%s has changed: %v", file, err)
 		}
 	}
-	ok(t, s.RestoreVolume(ctx, "p", "v", "s0"))
+	ok(t, s.RestoreVolume(ctx, RestoreVolumeOptions{Pool: "p", Volume: "v", Snapshot: "s0"}))
 	if check, err := s.CheckPool(ctx, "p", nil); err != nil || len(check.Problems) > 0 {
 		t.Errorf("check: %+v, %v", check, err)
 	}

@@ -71,10 +71,34 @@ func identityOf(in tree.Instance) *identity {
 	return i
 }
 
+// stay gives a record that is restored what the instance is known by now, its hardware
+// addresses for instance, and whether it runs: a snapshot may be older than that, and
+// says of itself whether it ran when it was made.
+func (s *System) stay(present tree.Instance, restored *tree.Instance) error {
+	for key, v := range present.Config {
+		nic, _, _ := strings.Cut(strings.TrimPrefix(key, volatilePrefix), ".")
+		_, plugged := restored.ExpandedDevices[nic]
+		if isIdentity(key) && (plugged || !isOfNIC(key)) {
+			restored.Config[key] = v
+		}
+	}
+	if v, set := present.Config[powerKey]; set {
+		restored.Config[powerKey] = v
+	} else {
+		delete(restored.Config, powerKey)
+	}
+	return s.reexpandKnown(restored)
+}
+
+// isOfNIC says whether a volatile key tells a nic from others.
+func isOfNIC(key string) bool {
+	return strings.HasSuffix(key, hwaddrSuffix) || strings.HasSuffix(key, hostNameSuffix)
+}
+
 // isIdentity says whether a volatile key tells an instance from its copies.
 func isIdentity(key string) bool {
 	if !strings.HasPrefix(key, volatilePrefix) {
 		return false
 	}
-	return strings.HasSuffix(key, hwaddrSuffix) || strings.HasSuffix(key, hostNameSuffix) || key == "volatile.uuid" || key == "volatile.cloud-init.instance-id"
+	return isOfNIC(key) || key == "volatile.uuid" || key == "volatile.cloud-init.instance-id"
 }

@@ -17,13 +17,19 @@ type stillArgs struct {
 	Instance string `json:"instance"`
 }
 
-// stillTime is how long processes may take to be frozen: after that they go on. A
-// snapshot of one subvolume is of one moment anyway.
-const stillTime = 20 * time.Millisecond
+// The pause of an instance is below 50 ms. A snapshot of one subvolume is of one moment
+// anyway, and what is frozen for longer is seen from outside.
+const (
+	// stillTime is how long processes may take to be frozen: after that they go on.
+	stillTime = 20 * time.Millisecond
+	// heldTime is how long they are frozen at most.
+	heldTime = 20 * time.Millisecond
+)
 
 // still calls do while the processes of an instance, if it runs, are frozen, and lets
-// them go on. What is in memory is written before, so that little is left for do. An
-// intent has the next command let them go on when this one is killed.
+// them go on when it has ended, or before if it takes longer than heldTime. What is in
+// memory is written before, so that little is left for do. An intent has the next
+// command let them go on when this one is killed.
 func (s *System) still(ctx context.Context, in *lockedInstance, do func() error) (err error) {
 	name := in.rec.Name
 	live, err := s.runningInstance(name)
@@ -48,11 +54,25 @@ func (s *System) still(ctx context.Context, in *lockedInstance, do func() error)
 	if live.Pause(short) != nil { // thawed again, or there is no freezer
 		return errors.Join(do(), e.Done())
 	}
-	err = do()
+	err = whileHeld(live, do)
 	if rerr := live.Resume(); rerr != nil && s.isLive(name) {
 		return errors.Join(err, rerr, e.Close())
 	}
 	return errors.Join(err, e.Done())
+}
+
+// whileHeld calls do, and lets a frozen instance go on when that takes too long.
+func whileHeld(live *runtime.Instance, do func() error) error {
+	resumed := make(chan struct{})
+	timer := time.AfterFunc(heldTime, func() {
+		defer close(resumed)
+		_ = live.Resume() // the caller does it again
+	})
+	err := do()
+	if !timer.Stop() {
+		<-resumed // nobody is to be resumed who is paused later
+	}
+	return err
 }
 
 // recoverStill lets an instance go on that a killed command held.

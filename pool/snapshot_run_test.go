@@ -1,15 +1,12 @@
 package pool
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"poolctl/pool/journal"
 )
 
 func snapshotList(t *testing.T, s *System, name string) []string {
@@ -132,63 +129,5 @@ func TestSnapshotAtStart(t *testing.T) {
 	ok(t, err, p.close())
 	if snaps[0].Config["user.poolctl.scheduled"] != "true" {
 		t.Errorf("retention does not know it: %+v", snaps[0])
-	}
-}
-
-// TestStill: an instance that runs is frozen for a snapshot, and only for a moment; one that a killed command held goes on.
-func TestStill(t *testing.T) {
-	s := newSystem(t)
-	ctx := t.Context()
-	createPool(t, s, "p1", nil)
-	busyboxInstance(t, s, "p1", "c1")
-	ok(t, s.Start(ctx, "c1"))
-	t.Cleanup(func() { ok(t, s.Stop(context.Background(), "c1", StopOptions{Force: true})) })
-	live, err := s.runningInstance("c1")
-	ok(t, err)
-	defer live.Close()
-
-	stop, longest := make(chan struct{}), make(chan time.Duration)
-	go func() {
-		var most time.Duration
-		var since time.Time
-		for {
-			select {
-			case <-stop:
-				longest <- most
-				return
-			default:
-			}
-			switch paused, err := live.Paused(); {
-			case err != nil || !paused:
-				since = time.Time{}
-			case since.IsZero():
-				since = time.Now()
-			default:
-				most = max(most, time.Since(since))
-			}
-			time.Sleep(50 * time.Microsecond)
-		}
-	}()
-	for range 5 {
-		_, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1"})
-		ok(t, err)
-	}
-	close(stop)
-	most := <-longest
-	t.Logf("the longest pause of 5 snapshots: %v", most)
-	if most == 0 || most > 50*time.Millisecond {
-		t.Errorf("the longest pause is %v", most)
-	}
-	if paused, err := live.Paused(); err != nil || paused {
-		t.Errorf("it is left paused: %v, %v", paused, err)
-	}
-
-	e, err := journal.BeginUnsynced(ctx, s.journalDir(), opStill, stillArgs{"c1"})
-	ok(t, err)
-	ok(t, live.Pause(ctx), e.Close()) // as a kill does
-	again, err := Open(ctx, Options{Root: s.dir.Root, Notice: func(text string) { t.Log(text) }})
-	ok(t, err, again.Close())
-	if paused, err := live.Paused(); err != nil || paused {
-		t.Errorf("the next command leaves it paused: %v, %v", paused, err)
 	}
 }

@@ -148,22 +148,37 @@ func (s *System) restoreLocked(ctx context.Context, in *lockedInstance, o Restor
 	if err == nil && wasRunning {
 		err = s.stopLocked(ctx, in, StopOptions{})
 	}
-	if err == nil && o.Keep { // after the stop: what it wrote at its end is in it
-		var kept string
-		if kept, err = s.snapshotLocked(ctx, in, SnapshotOptions{Instance: name, NoExpiry: true}, time.Now().UTC()); err != nil && wasRunning {
-			err = errors.Join(err, s.startAgain(ctx, in))
-		} else if err == nil {
-			s.noticef("what %s was is kept as its snapshot %s", name, kept)
-		}
-	}
 	if err != nil {
 		return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
 	}
-	err = s.restoreRecorded(ctx, in, snap)
+	if o.Keep { // after the stop: what it wrote at its end is in it
+		err = s.restoreKeeping(ctx, in, snap)
+	} else {
+		err = s.restoreRecorded(ctx, in, snap)
+	}
 	err = s.hintFull(in.openedPool.rec, err)
 	s.pruneQgroups(in.openedPool)
 	if wasRunning {
 		err = errors.Join(err, s.startAgain(ctx, in))
+	}
+	return err
+}
+
+// restoreKeeping is restoreRecorded that leaves the present state as a snapshot.
+func (s *System) restoreKeeping(ctx context.Context, in *lockedInstance, snap string) error {
+	name, now := in.rec.Name, time.Now().UTC()
+	kept, err := nextSnapshotName(ctx, s.currentConfig(in)[snapshotPatternKey], now, instanceSnapshotNames(in.rec))
+	if err != nil {
+		return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
+	}
+	err = in.KeepInstance(ctx, name, kept, func() error {
+		if _, err := s.snapshotLocked(ctx, in, SnapshotOptions{Instance: name, Name: kept, NoExpiry: true}, now); err != nil {
+			return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
+		}
+		return nil
+	}, func() error { return s.restoreRecorded(ctx, in, snap) })
+	if err == nil {
+		s.noticef("what %s was is kept as its snapshot %s", name, kept)
 	}
 	return err
 }
@@ -183,7 +198,7 @@ func (s *System) startAgain(ctx context.Context, in *lockedInstance) error {
 }
 
 // restoreRecorded exchanges the instance for its snapshot, with the size that it
-// has now and what its profiles say now.
+// has now, what it is known by now and what its profiles say now.
 func (s *System) restoreRecorded(ctx context.Context, in *lockedInstance, snap string) error {
 	unlock, err := s.dir.LockProfiles(ctx, true)
 	if err != nil {
@@ -193,6 +208,9 @@ func (s *System) restoreRecorded(ctx context.Context, in *lockedInstance, snap s
 	name := in.rec.Name
 	return in.RestoreSnapshot(ctx, name, snap, tree.RestoreOptions{Adapt: func(present tree.Instance, restored *tree.Instance) error {
 		err := s.keepSize(present, restored)
+		if err == nil && present.Broken == nil {
+			err = s.stay(present, restored)
+		}
 		if err == nil {
 			restored.Limit, err = rootSize(restored.ExpandedDevices)
 		}

@@ -89,7 +89,9 @@ func TestGuardOfTheHost(t *testing.T) {
 		"volume move": func() error {
 			return s.MoveVolume(ctx, CopyVolumeOptions{Pool: "from", Volume: "v", ToPool: "p", Name: "w"})
 		},
-		"volume restore": func() error { return s.RestoreVolume(ctx, "p", "v", "s0") },
+		"volume restore": func() error {
+			return s.RestoreVolume(ctx, RestoreVolumeOptions{Pool: "p", Volume: "v", Snapshot: "s0"})
+		},
 		"volume import": func() error {
 			f, err := os.Open(backup)
 			ok(t, err)

@@ -30,7 +30,7 @@ func TestVolumeLimitIsNotInherited(t *testing.T) {
 		_, err := s.CreateVolumeSnapshot(ctx, VolumeSnapshotOptions{Pool: "p", Volume: "v", Name: "s0"})
 		ok(t, err, s.UpdateVolume(ctx, "p", "v", func(put *VolumePut) error { delete(put.Config, "size"); return nil }))
 		holds("unset", "v", 20)
-		ok(t, s.RestoreVolume(ctx, "p", "v", "s0"))
+		ok(t, s.RestoreVolume(ctx, RestoreVolumeOptions{Pool: "p", Volume: "v", Snapshot: "s0"}))
 		holds("restored after that", "v", 20)
 		ok(t, s.CopyVolume(ctx, CopyVolumeOptions{Pool: "p", Volume: "v", ToPool: "p", Name: "w"}))
 		holds("a copy", "w", 20)

@@ -16,8 +16,7 @@ import (
 // not, and returns its name.
 func (s *System) CreateVolumeSnapshot(ctx context.Context, o VolumeSnapshotOptions) (name string, err error) {
 	now := time.Now().UTC()
-	expires, err := parseExpiry(o.Expiry, now)
-	if err != nil {
+	if _, err := parseExpiry(o.Expiry, now); err != nil {
 		return "", err
 	}
 	if o.Name != "" {
@@ -31,6 +30,15 @@ func (s *System) CreateVolumeSnapshot(ctx context.Context, o VolumeSnapshotOptio
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
 	s.dropExpired(ctx, v)
+	return s.snapshotVolume(ctx, v, o, now)
+}
+
+// snapshotVolume is CreateVolumeSnapshot of a locked volume.
+func (s *System) snapshotVolume(ctx context.Context, v *lockedVolume, o VolumeSnapshotOptions, now time.Time) (name string, err error) {
+	expires, err := parseExpiry(o.Expiry, now)
+	if err != nil {
+		return "", err
+	}
 	if span := v.vol.Config[snapshotExpiryKey]; expires.IsZero() && !o.NoExpiry && span != "" {
 		if err := checkExpiry(span); err != nil {
 			return "", fmt.Errorf("cannot create a snapshot of volume %s: snapshots.expiry: %w", v.vol.Name, err)
@@ -118,26 +126,61 @@ func (s *System) deleteVolumeSnapshot(ctx context.Context, pool, volume, snap st
 	return volumeSnapshotError(err, pool, v.vol.Name, snap)
 }
 
+// RestoreVolumeOptions are the arguments of RestoreVolume.
+type RestoreVolumeOptions struct {
+	Pool, Volume, Snapshot string
+	// Keep leaves the present state as a new snapshot, named as one without a name.
+	Keep bool
+}
+
 // RestoreVolume brings a custom volume back to a snapshot. Its configuration
 // stays, its limit too. It is refused while running instances use the volume.
-// The present state is kept until the restored one has taken its place.
-func (s *System) RestoreVolume(ctx context.Context, pool, volume, snap string) (err error) {
-	v, err := s.lockVolume(ctx, pool, volume)
+// The present state is kept until the restored one has taken its place, and with
+// Keep as a snapshot, of which a notice tells.
+func (s *System) RestoreVolume(ctx context.Context, o RestoreVolumeOptions) (err error) {
+	v, err := s.lockVolume(ctx, o.Pool, o.Volume)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
-	if err := s.checkNotRunning(ctx, pool, v.vol.Name); err != nil {
-		return fmt.Errorf("cannot restore %s/%s: %w", v.vol.Name, snap, err)
+	if err := s.checkNotRunning(ctx, o.Pool, v.vol.Name); err != nil {
+		return fmt.Errorf("cannot restore %s/%s: %w", v.vol.Name, o.Snapshot, err)
 	}
-	if _, err := v.VolumeSnapshotPath(v.vol.Name, snap); err != nil {
-		return volumeSnapshotError(err, pool, v.vol.Name, snap)
+	if _, err := v.VolumeSnapshotPath(v.vol.Name, o.Snapshot); err != nil {
+		return volumeSnapshotError(err, o.Pool, v.vol.Name, o.Snapshot)
 	}
 	if err := s.needSpace(ctx, v.rec, sharingNeed("restoring it")); err != nil {
-		return fmt.Errorf("cannot restore %s/%s: %w", v.vol.Name, snap, err)
+		return fmt.Errorf("cannot restore %s/%s: %w", v.vol.Name, o.Snapshot, err)
 	}
-	err = v.RestoreVolume(ctx, v.vol.Name, snap, func(path string) error {
+	if o.Keep {
+		err = s.restoreVolumeKeeping(ctx, v, o.Snapshot)
+	} else {
+		err = s.restoreVolume(ctx, v, o.Snapshot)
+	}
+	return volumeSnapshotError(s.hintFull(v.rec, err), o.Pool, v.vol.Name, o.Snapshot)
+}
+
+func (s *System) restoreVolume(ctx context.Context, v *lockedVolume, snap string) error {
+	return v.RestoreVolume(ctx, v.vol.Name, snap, func(path string) error {
 		return s.limitVolume(ctx, v.openedPool, v.vol.Name, path, v.vol.Config, true)
 	})
-	return volumeSnapshotError(s.hintFull(v.rec, err), pool, v.vol.Name, snap)
+}
+
+// restoreVolumeKeeping is restoreVolume that leaves the present state as a snapshot.
+func (s *System) restoreVolumeKeeping(ctx context.Context, v *lockedVolume, snap string) error {
+	name, now := v.vol.Name, time.Now().UTC()
+	kept, err := nextSnapshotName(ctx, v.vol.Config[snapshotPatternKey], now, snapshotNames(v.vol))
+	if err != nil {
+		return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
+	}
+	err = v.KeepVolume(ctx, name, kept, func() error {
+		if _, err := s.snapshotVolume(ctx, v, VolumeSnapshotOptions{Name: kept, NoExpiry: true}, now); err != nil {
+			return fmt.Errorf("cannot restore %s/%s: %w", name, snap, err)
+		}
+		return nil
+	}, func() error { return s.restoreVolume(ctx, v, snap) })
+	if err == nil {
+		s.noticef("what volume %s was is kept as its snapshot %s", name, kept)
+	}
+	return err
 }

@@ -91,10 +91,22 @@ func TestVolumeLife(t *testing.T) {
 	}
 	before := describe(t, s.volumeFile("p1", "v", ""))
 	ok(t, os.RemoveAll(s.volumeFile("p1", "v", "hard")), os.WriteFile(s.volumeFile("p1", "v", "new"), nil, 0o600))
-	ok(t, s.RestoreVolume(ctx, "p1", "v", "snap0"))
+	ok(t, s.RestoreVolume(ctx, RestoreVolumeOptions{Pool: "p1", Volume: "v", Snapshot: "snap0"}))
 	if after := describe(t, s.volumeFile("p1", "v", "")); after != before {
 		t.Errorf("restored:\n%s\nwas:\n%s", after, before)
 	}
+	for _, sn := range []string{"snap0", "snap1"} { // the second is what the first replaces
+		ok(t, os.WriteFile(s.volumeFile("p1", "v", "mark"), []byte(sn), 0o600))
+		ok(t, s.RestoreVolume(ctx, RestoreVolumeOptions{Pool: "p1", Volume: "v", Snapshot: sn, Keep: true}))
+	}
+	if mark, err := os.ReadFile(s.volumeFile("p1", "v", "mark")); string(mark) != "snap0" || err != nil {
+		t.Errorf("what was kept has %q, %v", mark, err)
+	}
+	if sn, err := s.VolumeSnapshot(ctx, "p1", "v", "snap2"); err != nil || sn.ExpiresAt != nil {
+		t.Errorf("what was kept expires: %+v, %v", sn, err)
+	}
+	ok(t, s.RestoreVolume(ctx, RestoreVolumeOptions{Pool: "p1", Volume: "v", Snapshot: "snap0"}),
+		s.DeleteVolumeSnapshot(ctx, "p1", "v", "snap1"), s.DeleteVolumeSnapshot(ctx, "p1", "v", "snap2"))
 	ok(t, s.UpdateVolume(ctx, "p1", "v", func(p *VolumePut) error { p.Config["user.a"], p.Description = "", "new"; return nil }))
 	if v, err = s.Volume(ctx, "p1", "v"); err != nil || v.Description != "new" || v.Config["user.a"] != "" {
 		t.Errorf("%+v, %v", v, err)
@@ -136,7 +148,7 @@ func TestVolumeRefuses(t *testing.T) {
 	for what, err := range map[string]error{
 		"delete":   s.DeleteVolume(ctx, "p1", "none"),
 		"rename":   s.RenameVolume(ctx, "p1", "none", "x"),
-		"restore":  s.RestoreVolume(ctx, "p1", "v", "none"),
+		"restore":  s.RestoreVolume(ctx, RestoreVolumeOptions{Pool: "p1", Volume: "v", Snapshot: "none"}),
 		"snapshot": s.DeleteVolumeSnapshot(ctx, "p1", "v", "none"),
 		"show":     func() error { _, err := s.Volume(ctx, "p1", "../v"); return err }(),
 		"copy":     s.CopyVolume(ctx, CopyVolumeOptions{Pool: "p1", Volume: "v", Snapshot: "none", ToPool: "p1", Name: "c"}),

@@ -121,11 +121,15 @@ func deleteVolumeSnapshot(ctx context.Context, s *pool.System, storage, volume, 
 // volumeRestoreCommand is `pool volume snapshot restore` and, as in lxc, `pool
 // volume restore`.
 func volumeRestoreCommand(e *env, name string) *cli.Command {
+	var keep bool
 	return &cli.Command{
 		Name: "restore", Usage: "bring a custom volume back to a snapshot", ArgsUsage: "POOL VOLUME SNAPSHOT",
-		Description: example("Refused while a running instance uses the volume. Its configuration stays.", "poolctl "+name+" default data snap0"),
+		Description: example("Refused while a running instance uses the volume. Its configuration stays. What it holds now is kept until the snapshot has\n"+
+			"taken its place, and with --keep as a snapshot.",
+			"poolctl "+name+" default data snap0", "poolctl "+name+" default data snap0 --keep"),
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "keep", Usage: "leave the present state as a new snapshot", Destination: &keep}},
 		Action: e.action(3, 3, func(ctx context.Context, s *pool.System, args []string) error {
-			return s.RestoreVolume(ctx, args[0], args[1], args[2])
+			return s.RestoreVolume(ctx, pool.RestoreVolumeOptions{Pool: args[0], Volume: args[1], Snapshot: args[2], Keep: keep})
 		}),
 	}
 }

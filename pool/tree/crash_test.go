@@ -199,6 +199,32 @@ var crashOps = map[string]struct {
 		run:    func(p *Tree) error { return p.RestoreSnapshot(context.Background(), "c1", "s1", RestoreOptions{}) },
 		points: 7,
 	},
+	"restore keeping": {
+		before: func(p *Tree) error { return errors.Join(makeInstance(p), snapshot(p, "s1"), setMark(p, "c1", "later")) },
+		run: func(p *Tree) error {
+			return p.KeepInstance(context.Background(), "c1", "kept", func() error { return snapshot(p, "kept") },
+				func() error { return p.RestoreSnapshot(context.Background(), "c1", "s1", RestoreOptions{}) })
+		},
+		points: 16,
+	},
+	"snapshot rename": {
+		before: func(p *Tree) error { return errors.Join(makeInstance(p), snapshot(p, "s1"), snapshot(p, "s2")) },
+		run:    func(p *Tree) error { return p.RenameSnapshot(context.Background(), "c1", "s1", "s3") },
+		points: 6,
+	},
+	"snapshot replace": {
+		before: func(p *Tree) error { return errors.Join(makeInstance(p), snapshot(p, "s1"), setMark(p, "c1", "later")) },
+		run:    func(p *Tree) error { return p.ReplaceSnapshot(context.Background(), "c1", "s1", SnapshotOptions{}) },
+		points: 20,
+	},
+	"snapshot replace nested": {
+		before: func(p *Tree) error {
+			err := errors.Join(makeInstance(p), nest(p.InstancePath("c1")))
+			return errors.Join(err, snapshot(p, "s1"), setMark(p, "c1", "later"))
+		},
+		run:    func(p *Tree) error { return p.ReplaceSnapshot(context.Background(), "c1", "s1", SnapshotOptions{}) },
+		points: 25,
+	},
 	"create limited": {
 		before: func(p *Tree) error {
 			return errors.Join(btrfs.EnableQuota(p.mnt, btrfs.QuotaSimple), importImage(p, fingerprint))

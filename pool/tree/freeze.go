@@ -76,8 +76,8 @@ func (t *Tree) FreezeVolume(ctx context.Context, from Source, snapshots []string
 	return f, nil
 }
 
-// FreezeInstance is FreezeVolume of an instance, running or not, or of a snapshot of one. still, if not nil, calls do while
-// nothing writes to the instance: all subvolumes in it are taken at one moment then.
+// FreezeInstance is FreezeVolume of an instance, running or not, or of a snapshot of one. still, if not nil, is that of
+// SnapshotOptions.
 func (t *Tree) FreezeInstance(ctx context.Context, from Source, snapshots []string, still func(do func() error) error) (*Frozen, error) {
 	source, err := t.instanceSource(from)
 	if err == nil {

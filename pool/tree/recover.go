@@ -47,6 +47,9 @@ func (t *Tree) Recover(ctx context.Context) error {
 		opVolumeSnapshot:        t.recoverVolumeSnapshot,
 		opVolumeSnapshotDelete:  t.recoverVolumeSnapshotDelete,
 		opVolumeSnapshotReplace: t.recoverVolumeSnapshotReplace,
+
+		opInstanceKeep: t.recoverKeep(opInstanceKeep),
+		opVolumeKeep:   t.recoverKeep(opVolumeKeep),
 	})
 	if err != nil {
 		return fmt.Errorf("cannot recover pool %s: %w", t.mnt, err)

@@ -29,7 +29,8 @@ type SnapshotOptions struct {
 	ExpiresAt time.Time
 	// Scheduled marks it, by ScheduledKey, as one that a schedule made and that retention may delete.
 	Scheduled bool
-	// Still, if not nil, calls do while nothing writes to the instance: all subvolumes in it are taken at one moment then.
+	// Still, if not nil, calls do while nothing writes to the instance, for as long as that can be had: as many of the
+	// subvolumes in it are taken at one moment then.
 	Still func(do func() error) error
 }
 

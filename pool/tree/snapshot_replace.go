@@ -30,7 +30,7 @@ func (t *Tree) ReplaceSnapshot(ctx context.Context, name, snap string, o Snapsho
 		}
 		args.From = "." + snap + ".new" + strconv.Itoa(i)
 	}
-	e, err := journal.BeginUnsynced(ctx, t.staging(), opSnapshotReplace, args)
+	e, err := journal.Begin(ctx, t.staging(), opSnapshotReplace, args) // a power cut must not leave both
 	if err != nil {
 		return fmt.Errorf("cannot replace snapshot %s/%s: %w", name, snap, err)
 	}

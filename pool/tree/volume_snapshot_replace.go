@@ -29,7 +29,7 @@ func (t *Tree) ReplaceVolumeSnapshot(ctx context.Context, name string, snap Volu
 		return fmt.Errorf("cannot replace snapshot %s/%s: %w", name, snap.Name, err)
 	}
 	args := snapshotReplaceArgs{name, snap.Name, unusedSnapshot(v, "."+snap.Name+".new")}
-	e, err := journal.BeginUnsynced(ctx, t.staging(), opVolumeSnapshotReplace, args)
+	e, err := journal.Begin(ctx, t.staging(), opVolumeSnapshotReplace, args) // a power cut must not leave both
 	if err != nil {
 		return fmt.Errorf("cannot replace snapshot %s/%s: %w", name, snap.Name, err)
 	}

@@ -106,7 +106,14 @@ func init() {
 		"volume replace":       op{twoVolumes, func(p *Tree) error { return refreshVolume(p, Source{Name: "v 1", Snapshots: true}) }, 10},
 		"volume replace keep":  op{twoVolumes, func(p *Tree) error { return refreshVolume(p, Source{Name: "v 1"}) }, 8},
 		"volume restore":       op{fullVolume, func(p *Tree) error { return p.RestoreVolume(ctx, "v 1", "s1", nil) }, 6},
-		"volume snapshot":      op{makeVolume, func(p *Tree) error { return snapVolume(p, "v 1", "s1") }, 6},
+		"volume restore keeping": op{fullVolume, func(p *Tree) error {
+			return p.KeepVolume(ctx, "v 1", "kept", func() error { return snapVolume(p, "v 1", "kept") },
+				func() error { return p.RestoreVolume(ctx, "v 1", "s1", nil) })
+		}, 16},
+		"volume snapshot replace": op{fullVolume, func(p *Tree) error {
+			return p.ReplaceVolumeSnapshot(ctx, "v 1", VolumeSnapshot{Name: "s1", Description: "new"})
+		}, 26},
+		"volume snapshot": op{makeVolume, func(p *Tree) error { return snapVolume(p, "v 1", "s1") }, 6},
 		"volume snapshot nested": op{
 			func(p *Tree) error { return errors.Join(makeVolume(p), nestVolume(p, "v 1")) },
 			func(p *Tree) error { return snapVolume(p, "v 1", "s1") }, 9,
@@ -274,6 +281,8 @@ func TestVolumeUndone(t *testing.T) {
 		"restore": p.RestoreVolume(ctx, "v 1", "s1", nil),
 		"rename":  p.RenameVolume(ctx, "v 1", "v2"),
 		"made":    p.RestoreVolume(t.Context(), "v 1", "s1", func(string) error { return os.ErrPermission }),
+		"kept": p.KeepVolume(t.Context(), "v 1", "kept", func() error { return snapVolume(p.Tree, "v 1", "kept") },
+			func() error { return p.RestoreVolume(ctx, "v 1", "s1", nil) }),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", what)

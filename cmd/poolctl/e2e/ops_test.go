@@ -287,7 +287,14 @@ func snapshotOps() []op {
 			}
 			verify(h)
 		}},
-		{name: "restore --keep", args: []string{"restore", "c1", "s0", "--keep"}, prepare: ensure1, every: 3, verify: verify},
+		{name: "restore --keep", args: []string{"restore", "c1", "s0", "--keep"}, prepare: ensure1, every: 3, verify: func(h *host) {
+			root := filepath.Join(h.state, "storage-pools/default/containers/c1/rootfs/root/mark")
+			mark, err := os.ReadFile(root)
+			if kept := len(h.instances()["c1"].Snapshots) == 2; err != nil || kept != (string(mark) == "old\n") {
+				h.t.Errorf("it has the mark %q, %v, and what it was is kept: %t", mark, err, kept)
+			}
+			verify(h)
+		}},
 		{name: "snapshot restore", args: []string{"snapshot", "restore", "c1", "s0"}, prepare: ensure1, verify: verify},
 		{name: "snapshot delete", args: []string{"snapshot", "delete", "c1", "s0"}, prepare: ensure1, verify: func(h *host) {
 			for _, s := range h.instances()["c1"].Snapshots {

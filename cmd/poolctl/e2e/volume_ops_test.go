@@ -116,6 +116,14 @@ func volumeOps() []op {
 			dropVolumes(h)
 		}},
 		{name: "volume restore", args: volume("restore", "default", "v v", "s0"), prepare: ensureVolume, verify: dropVolumes},
+		{name: "volume restore --keep", args: volume("restore", "default", "v v", "s0", "--keep"), prepare: ensureVolume, every: 3, verify: func(h *host) {
+			mark, err := os.ReadFile(h.volumeFile("v v", "mark"))
+			kept := strings.Contains(h.ok(volume("list", "default", "name=^v v/", "--format", "csv", "-c", "n")...), "v v/snap0\n")
+			if err != nil || kept != (string(mark) == "old") {
+				h.t.Errorf("it has the mark %q, %v, and what it was is kept: %t", mark, err, kept)
+			}
+			dropVolumes(h)
+		}},
 		{name: "volume delete", args: volume("delete", "default", "v v"), prepare: ensureVolume, verify: dropVolumes},
 		{name: "volume rename", args: volume("rename", "default", "v v", "w"), prepare: used, verify: followed},
 		{name: "volume export and import", args: volume("import", "default", exported, "w"), prepare: func(h *host) {
