@@ -47,6 +47,11 @@ func (s *System) StartAtBoot(ctx context.Context) error {
 
 // networksUp brings up all networks.
 func (s *System) networksUp(ctx context.Context) error {
+	unlock, err := s.dir.LockNetworks(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	names, err := s.dir.ListNetworks()
 	errs := []error{err}
 	for _, name := range names {

@@ -91,6 +91,11 @@ func (s *System) startOffline(ctx context.Context, ref string, o OfflineOptions)
 	}()
 	var nics []network.NIC
 	if o.Network {
+		plugged, err := s.dir.LockNetworks(ctx, true)
+		if err != nil {
+			return nil, err
+		}
+		defer plugged()
 		if nics, err = s.offlineNICs(ctx, in); err != nil {
 			return nil, err
 		}

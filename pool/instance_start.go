@@ -70,6 +70,11 @@ func (s *System) startLocked(ctx context.Context, in *lockedInstance) (err error
 		return err
 	}
 	defer unlock()
+	plugged, err := s.dir.LockNetworks(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer plugged()
 	if spec.NICs, err = s.nics(ctx, in); err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (s *System) changeNetwork(ctx context.Context, name string, change func(*st
 }
 
 func (s *System) changeNetworkLocked(ctx context.Context, name string, change func(*state.NetworkRecord) error) error {
-	unlock, err := s.dir.LockState(ctx)
+	unlock, err := s.lockNetworkChange(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,6 +110,21 @@ func (s *System) changeNetworkLocked(ctx context.Context, name string, change fu
 		return fmt.Errorf("cannot change network %s: %w", name, err)
 	}
 	return nil
+}
+
+// lockNetworkChange takes the locks for a change of a network's record: no interface is
+// on its way to a network then, planned for what the record said before.
+func (s *System) lockNetworkChange(ctx context.Context) (state.Unlock, error) {
+	plugs, err := s.dir.LockNetworks(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	records, err := s.dir.LockState(ctx)
+	if err != nil {
+		plugs()
+		return nil, err
+	}
+	return func() { records(); plugs() }, nil
 }
 
 // applyNetwork checks a change, makes it effective and saves it.
@@ -144,20 +159,24 @@ func (s *System) applyNetwork(ctx context.Context, from, to state.NetworkRecord)
 	if err := s.checkFixedAddresses(ctx, want); err != nil {
 		return err
 	}
-	kept, err := is.Reservations()
+	had, err := is.Reservations()
 	if err != nil {
 		return err
 	}
-	entry, err := journal.Begin(ctx, s.journalDir(), opNetworkSet, networkSetting{From: from, To: to, Kept: kept})
+	get, err := want.MovedReservations(had)
 	if err != nil {
 		return err
 	}
-	if err = s.switchNetwork(ctx, is, want, nil); err == nil {
+	entry, err := journal.Begin(ctx, s.journalDir(), opNetworkSet, networkSetting{From: from, To: to, Had: had, Get: get})
+	if err != nil {
+		return err
+	}
+	if err = s.switchNetwork(ctx, is, want, had, get); err == nil {
 		crash.Point("network.set.applied")
 		err = s.dir.SaveNetwork(to)
 	}
 	if err != nil {
-		err = errors.Join(err, s.switchNetwork(context.WithoutCancel(ctx), want, is, kept))
+		err = errors.Join(err, s.switchNetwork(context.WithoutCancel(ctx), want, is, get, had))
 	}
 	return errors.Join(err, entry.Done())
 }

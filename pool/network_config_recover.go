@@ -17,9 +17,11 @@ const opNetworkSet = "network-set"
 // networkSetting is that intent: the network becomes another one, with its running
 // instances, before that is saved.
 type networkSetting struct {
-	From state.NetworkRecord   `json:"from"`
-	To   state.NetworkRecord   `json:"to"`
-	Kept []network.Reservation `json:"kept"` // as they were
+	From state.NetworkRecord `json:"from"`
+	To   state.NetworkRecord `json:"to"`
+	// Had are the reservations before, and Get what they become.
+	Had []network.Reservation `json:"had"`
+	Get []network.Reservation `json:"get"`
 }
 
 // recoverNetworkSet takes back what a killed change had made effective, when it was not
@@ -29,7 +31,7 @@ func (s *System) recoverNetworkSet(ctx context.Context, e *journal.Entry) error 
 	if err := e.Args(&set); err != nil {
 		return err
 	}
-	unlock, err := s.dir.LockState(ctx)
+	unlock, err := s.lockNetworkChange(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,5 +50,5 @@ func (s *System) recoverNetworkSet(ctx context.Context, e *journal.Entry) error 
 	if err != nil {
 		return err
 	}
-	return s.switchNetwork(ctx, would, is, set.Kept)
+	return s.switchNetwork(ctx, would, is, set.Get, set.Had)
 }

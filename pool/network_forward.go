@@ -108,7 +108,7 @@ func (s *System) changeForwards(ctx context.Context, name string, change func(*s
 		return err
 	}
 	defer unlockClaims()
-	unlock, err := s.dir.LockState(ctx)
+	unlock, err := s.lockNetworkChange(ctx)
 	if err != nil {
 		return err
 	}

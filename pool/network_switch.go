@@ -32,14 +32,12 @@ func (s *System) checkFixedAddresses(ctx context.Context, b network.Bridge) erro
 }
 
 // switchNetwork makes the live side of a network, which is or was to be from, what to
-// says, running instances included. kept are the reservations as they were when it
-// was that before; nil for what becomes of those that there are.
-func (s *System) switchNetwork(ctx context.Context, from, to network.Bridge, kept []network.Reservation) error {
-	was, err := from.Reservations()
-	if err != nil {
-		return err
-	}
-	if err := to.RestoreReservations(kept); err != nil {
+// says, running instances included. was are the reservations on from, and now what they
+// are on to. All of it may have been done in part before, by a command that was killed,
+// and supervisors may have brought the network up since: nothing is taken from what
+// there is.
+func (s *System) switchNetwork(ctx context.Context, from, to network.Bridge, was, now []network.Reservation) error {
+	if err := to.SetReservations(now); err != nil {
 		return err
 	}
 	if err := from.ReleaseExternal(to.External); err != nil {
@@ -48,17 +46,13 @@ func (s *System) switchNetwork(ctx context.Context, from, to network.Bridge, kep
 	if err := to.Up(ctx); err != nil {
 		return err
 	}
-	now, err := to.Reservations()
-	if err != nil {
-		return err
+	places := map[string]network.Place{}
+	for _, r := range was {
+		places[r.HWAddr] = from.Place(r)
 	}
-	errs := []error{}
+	var errs []error
 	for _, r := range now {
-		for _, old := range was {
-			if old.HWAddr == r.HWAddr {
-				errs = append(errs, s.readdress(ctx, from.Place(old), to.Place(r), r))
-			}
-		}
+		errs = append(errs, s.readdress(ctx, places[r.HWAddr], to.Place(r), r))
 	}
 	return errors.Join(errs...)
 }

@@ -32,6 +32,11 @@ func (s *System) plugNICs(ctx context.Context, in *lockedInstance, was, now map[
 	if len(names) == 0 {
 		return steps.run, nil
 	}
+	unlock, err := s.dir.LockNetworks(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	live, err := s.runningInstance(in.rec.Name)
 	if err == nil {
 		steps, err = s.replugNICs(ctx, in, live, now, names)
@@ -215,6 +220,11 @@ func (s *System) settleNICs(ctx context.Context, in *lockedInstance, live *runti
 			}
 		}
 	}
+	unlock, err := s.dir.LockNetworks(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	planned, err := s.plannedNICs(ctx, in, want, slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !isNIC(want[n]) }))
 	if err != nil {
 		return err

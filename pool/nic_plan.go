@@ -187,12 +187,7 @@ func (s *System) bridgedNIC(ctx context.Context, in tree.Instance, nic network.N
 	if err != nil {
 		return nic, err
 	}
-	if dev["ipv4.address"] == "none" {
-		v4 = netip.Addr{}
-	}
-	if dev["ipv6.address"] == "none" {
-		v6 = netip.Addr{}
-	}
+	nic.NoIPv4, nic.NoIPv6 = dev["ipv4.address"] == noAddress, dev["ipv6.address"] == noAddress
 	return bridge.Plan(nic, v4, v6), nil
 }
 

@@ -250,7 +250,8 @@ func (i *Instance) UpdateNIC(now network.NIC) error {
 }
 
 // MoveNIC moves the interface with a hardware address, when its network has changed.
-// That the instance has none is no error.
+// A part of it, or all, may have been done before. That the instance has none is no
+// error.
 func (i *Instance) MoveNIC(hwaddr string, from, to network.Place) error {
 	had, err := i.NICs()
 	if err != nil {
@@ -261,15 +262,9 @@ func (i *Instance) MoveNIC(hwaddr string, from, to network.Place) error {
 		return nil
 	}
 	now := slices.Clone(had)
-	now[at] = had[at].Moved(from, to)
+	now[at] = had[at].Moved(to)
 	if err := saveNICs(i.dir, now); err != nil {
 		return err
 	}
-	was, is := from, to // but for what the device says otherwise
-	was.IPv4, was.IPv6, was.Gateway4, was.Gateway6 = had[at].IPv4, had[at].IPv6, had[at].Gateway4, had[at].Gateway6
-	is.IPv4, is.IPv6, is.Gateway4, is.Gateway6 = now[at].IPv4, now[at].IPv6, now[at].Gateway4, now[at].Gateway6
-	if had[at].MTU != 0 {
-		is.MTU = was.MTU
-	}
-	return errors.Join(network.Readdress(i.state.InitPID, hwaddr, was, is), now[at].Rule())
+	return errors.Join(network.Readdress(i.state.InitPID, hwaddr, had[at].Own(from), had[at].Own(to)), now[at].Rule())
 }

@@ -44,6 +44,12 @@ func (d *Dir) LockClaims(ctx context.Context, shared bool) (Unlock, error) {
 	return d.lock(ctx, "claims", "what instances claim of the host", shared)
 }
 
+// LockNetworks takes the lock of what the networks are: shared by who brings one up as its record says and plugs an interface into
+// it, until that is there; exclusive to change one. Take it after any LockInstance and LockClaims, and before LockState.
+func (d *Dir) LockNetworks(ctx context.Context, shared bool) (Unlock, error) {
+	return d.lock(ctx, "networks", "the networks", shared)
+}
+
 // LockIDMaps takes the lock of who gives instances ranges of ids. Take it after any LockInstance.
 func (d *Dir) LockIDMaps(ctx context.Context) (Unlock, error) {
 	return d.lock(ctx, "idmaps", "the ranges of ids", false)

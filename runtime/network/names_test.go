@@ -257,8 +257,29 @@ func TestChange(t *testing.T) {
 	if err != nil || len(list) != 1 || !v4.Contains(list[0].IPv4) || hostMask(v4)&toUint32(list[0].IPv4) != hostMask(v4)&toUint32(was.IPv4) || !v6.Contains(list[0].IPv6) {
 		t.Fatalf("%+v, was %+v, %v", list, was, err)
 	}
-	if err := Readdress(pid, n.HWAddr, b.Place(was), to.Place(list[0])); err != nil {
+	// A first time that was killed when one end of the pair had the new MTU, and a second one.
+	outer, err := netlink.LinkByName(n.HostName)
+	if err != nil {
 		t.Fatal(err)
+	}
+	for range 2 {
+		if err := Readdress(pid, n.HWAddr, b.Place(was), to.Place(list[0])); err != nil {
+			t.Fatal(err)
+		}
+		if outer, err = netlink.LinkByName(n.HostName); err != nil || outer.Attrs().MTU != 1400 {
+			t.Errorf("%+v, %v", outer, err)
+		}
+		if err := netlink.LinkSetMTU(outer, 1500); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := netlink.LinkSetMTU(outer, 1400); err != nil {
+		t.Fatal(err)
+	}
+	without := n
+	without.NoIPv4, without.MTU = true, 1300
+	if m := without.Moved(to.Place(list[0])); m.IPv4.IsValid() || m.Gateway4.IsValid() || m.IPv6.Addr() != list[0].IPv6 || m.Own(to.Place(list[0])).MTU != 0 {
+		t.Errorf("%+v", m)
 	}
 	out := mustIn(t, pid, "ip", "addr", "show", "dev", "eth0", "scope", "global")
 	if strings.Count(out, "inet") != 2 || !strings.Contains(out, list[0].IPv4.String()) || !strings.Contains(out, list[0].IPv6.String()) || !strings.Contains(out, "mtu 1400") {
@@ -284,7 +305,7 @@ func TestChange(t *testing.T) {
 		t.Errorf("%d routes", routes())
 	}
 	// Back, as a failed change is taken back.
-	if err := b.RestoreReservations([]Reservation{was}); err != nil {
+	if err := b.SetReservations([]Reservation{was, {HWAddr: "00:16:3e:99:99:99", Instance: "gone", IPv4: was.IPv4}}); err != nil {
 		t.Fatal(err)
 	}
 	mustUp(t, b)

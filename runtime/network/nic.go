@@ -56,6 +56,10 @@ type NIC struct {
 	// zero value sets none.
 	IPv4 netip.Prefix `json:"ipv4"`
 	IPv6 netip.Prefix `json:"ipv6"`
+	// NoIPv4 and NoIPv6 have it without an address of the family, whatever its network
+	// gives.
+	NoIPv4 bool `json:"no_ipv4,omitempty"`
+	NoIPv6 bool `json:"no_ipv6,omitempty"`
 	// Addresses are all addresses of a routed one, in place of IPv4 and IPv6.
 	Addresses []netip.Addr `json:"addresses,omitempty"`
 	// Gateway4 and Gateway6 are the next hops of the default routes; the zero

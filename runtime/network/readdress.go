@@ -23,16 +23,26 @@ func (b Bridge) Place(r Reservation) Place {
 	return Place{n.IPv4, n.IPv6, n.Gateway4, n.Gateway6, b.mtu()}
 }
 
-// Moved is an interface that was at one place, at another: what was its network's
-// becomes so again, and what its device says otherwise stays.
-func (n NIC) Moved(from, to Place) NIC {
-	if n.IPv4 == from.IPv4 {
-		n.IPv4, n.Gateway4 = to.IPv4, to.Gateway4
-	}
-	if n.IPv6 == from.IPv6 {
-		n.IPv6, n.Gateway6 = to.IPv6, to.Gateway6
-	}
+// Moved is the interface at another place. What its device says otherwise stays.
+func (n NIC) Moved(to Place) NIC {
+	to = n.Own(to)
+	n.IPv4, n.IPv6, n.Gateway4, n.Gateway6 = to.IPv4, to.IPv6, to.Gateway4, to.Gateway6
 	return n
+}
+
+// Own is what of a place counts for n: without an address of a family that it is not
+// to have, and with the MTU 0 if it has one of its own.
+func (n NIC) Own(p Place) Place {
+	if n.NoIPv4 {
+		p.IPv4, p.Gateway4 = netip.Prefix{}, netip.Addr{}
+	}
+	if n.NoIPv6 {
+		p.IPv6, p.Gateway6 = netip.Prefix{}, netip.Addr{}
+	}
+	if n.MTU != 0 {
+		p.MTU = 0
+	}
+	return p
 }
 
 // Rule sets the rules of a bridged interface anew, where it has some.
@@ -46,7 +56,8 @@ func (n NIC) Rule() error {
 // Readdress moves the interface with a hardware address in the network namespace of
 // the process initPID, when its network has changed. What the instance has set
 // itself stays: only addresses of the place that it had are replaced, and an MTU
-// that was the network's. That there is no such interface is no error.
+// that was the network's. A part of it, or all, may have been done before. That
+// there is no such interface is no error.
 func Readdress(initPID int, hwaddr string, from, to Place) error {
 	ns, err := openNetNS(initPID)
 	if err != nil {
@@ -66,7 +77,7 @@ func Readdress(initPID int, hwaddr string, from, to Place) error {
 		if l.Type() != "veth" || l.Attrs().HardwareAddr.String() != hwaddr {
 			continue
 		}
-		if from.MTU != to.MTU && l.Attrs().MTU == from.MTU {
+		if mtu := l.Attrs().MTU; from.MTU != to.MTU && (mtu == from.MTU || mtu == to.MTU) {
 			if err := changeMTU(ns.Fd(), guest, l, to.MTU); err != nil {
 				return err
 			}

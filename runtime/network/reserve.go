@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gofrs/flock"
@@ -134,8 +135,16 @@ func (b Bridge) release(hwaddr string) error {
 	})
 }
 
-// RestoreReservations takes back changes of addresses.
-func (b Bridge) RestoreReservations(list []Reservation) error {
+// SetReservations gives hardware addresses other addresses, those of them that have
+// any by now.
+func (b Bridge) SetReservations(list []Reservation) error {
+	if err := b.setReservations(list); err != nil {
+		return fmt.Errorf("cannot change the reservations of network %s: %w", b.Name, err)
+	}
+	return nil
+}
+
+func (b Bridge) setReservations(list []Reservation) error {
 	unlock, err := b.lockHosts()
 	if err != nil {
 		return err
@@ -144,12 +153,30 @@ func (b Bridge) RestoreReservations(list []Reservation) error {
 	if err := b.forgetSynced(); err != nil {
 		return err
 	}
-	for _, r := range list {
-		if err := b.writeReservation(r); err != nil {
-			return fmt.Errorf("cannot restore the reservations of network %s: %w", b.Name, err)
-		}
+	_, texts, err := b.readReservations(true)
+	if err != nil {
+		return err
 	}
-	return nil
+	changed, err := b.rewrite(list, texts)
+	if err != nil || !changed {
+		return err
+	}
+	return b.reloadDnsmasq()
+}
+
+// rewrite writes the reservations that have another text now, and says whether there
+// was one. Those without a text were given up.
+func (b Bridge) rewrite(list []Reservation, texts map[string][]byte) (changed bool, err error) {
+	for _, r := range list {
+		if text, is := texts[r.HWAddr]; !is || bytes.Equal(text, r.format(b.DNSMode == DNSManaged)) {
+			continue
+		}
+		if err := b.writeReservation(r); err != nil {
+			return changed, err
+		}
+		changed = true
+	}
+	return changed, nil
 }
 
 // syncReservations makes the reservations those of the network as it is now, after
@@ -168,19 +195,16 @@ func (b Bridge) syncReservations() error {
 	if err != nil {
 		return err
 	}
-	changed := false
-	for hwaddr, old := range all {
-		want, err := b.moved(old, all)
-		if err != nil {
-			return err
-		}
-		if bytes.Equal(texts[hwaddr], want.format(b.DNSMode == DNSManaged)) {
-			continue
-		}
-		if err := b.writeReservation(want); err != nil {
-			return err
-		}
-		all[hwaddr], changed = want, true
+	moved, err := b.MovedReservations(slices.Collect(maps.Values(all)))
+	if err != nil {
+		return err
+	}
+	changed, err := b.rewrite(moved, texts)
+	if err != nil {
+		return err
+	}
+	for _, r := range moved {
+		all[r.HWAddr] = r
 	}
 	renamed, err := b.syncNames(all)
 	if err != nil {
@@ -192,6 +216,24 @@ func (b Bridge) syncReservations() error {
 		}
 	}
 	return b.noteSynced()
+}
+
+// MovedReservations are what becomes of reservations, all that there are, on the
+// network as it is now. Nothing is changed.
+func (b Bridge) MovedReservations(list []Reservation) ([]Reservation, error) {
+	list = slices.SortedFunc(slices.Values(list), func(x, y Reservation) int { return strings.Compare(x.HWAddr, y.HWAddr) })
+	all := map[string]Reservation{}
+	for _, r := range list {
+		all[r.HWAddr] = r
+	}
+	for i, r := range list {
+		to, err := b.moved(r, all)
+		if err != nil {
+			return nil, err
+		}
+		list[i], all[r.HWAddr] = to, to
+	}
+	return list, nil
 }
 
 // moved is a reservation on the network as it is now. An address in its subnets

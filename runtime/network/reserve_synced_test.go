@@ -64,7 +64,7 @@ func TestSynced(t *testing.T) {
 	if err != nil || len(list) != 1 || !b.IPv4.Contains(list[0].IPv4) {
 		t.Errorf("%v, %v", list, err)
 	}
-	if err := was.RestoreReservations(list); err != nil {
+	if err := was.SetReservations(list); err != nil {
 		t.Fatal(err)
 	}
 	synced(false)

@@ -55,6 +55,9 @@ func trace(t *testing.T, h *host, o op) []string {
 		t.Fatalf("%s", r)
 	}
 	o.verify(h)
+	if t.Failed() {
+		t.Fatalf("%s fails without any crash", o.name)
+	}
 	return tracedIn(t, file)
 }
 
