@@ -38,7 +38,7 @@ func receive(ctx context.Context, dir, name string, parents map[string]string, r
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, "--quiet", "receive", "-C", "-e", "--", dir)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	stream := newParentReader(r, parents)
+	stream := newStreamReader(r, parents, func(parent string) (*setIDs, error) { return setIDsOf(dir, parent) })
 	cmd.Stdin, cmd.Stderr = stream, &stderr
 	err = cmd.Run()
 	if ctx.Err() != nil {
@@ -65,6 +65,26 @@ func receive(ctx context.Context, dir, name string, parents map[string]string, r
 	}
 	// In its own directory a read-only subvolume can be renamed.
 	return os.Rename(filepath.Join(dir, made[0]), filepath.Join(dir, name))
+}
+
+// setIDsOf are the set-id files of the subvolume in dir that has that UUID.
+func setIDsOf(dir, uuid string) (*setIDs, error) {
+	names, err := entries(dir)
+	if err != nil {
+		return nil, err
+	}
+	for name := range names {
+		path := filepath.Join(dir, name)
+		sub, err := Stat(path)
+		if errors.Is(err, ErrNotSubvolume) || err == nil && sub.UUID != uuid {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return readSetIDs(path)
+	}
+	return nil, fmt.Errorf("%w (UUID %s)", ErrNoParent, uuid)
 }
 
 // entries are the names in a directory.

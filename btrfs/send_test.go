@@ -111,8 +111,10 @@ func TestSendFails(t *testing.T) {
 	}
 }
 
-// FuzzParentReader: no stream, however damaged, makes it fail other than with an error, or write more than it reads.
-func FuzzParentReader(f *testing.F) {
+func noSetIDs(string) (*setIDs, error) { return &setIDs{}, nil }
+
+// FuzzStreamReader: no stream, however damaged, makes it fail other than with an error, or write more than it reads.
+func FuzzStreamReader(f *testing.F) {
 	command := func(number byte, attrs ...byte) []byte {
 		c := append([]byte{byte(len(attrs)), 0, 0, 0, number, 0, 0, 0, 0, 0}, attrs...)
 		binary.LittleEndian.PutUint32(c[6:], commandCRC(c))
@@ -126,7 +128,7 @@ func FuzzParentReader(f *testing.F) {
 	f.Add(slices.Concat(head, command(cmdClone, 20, 0, 200)))
 	parents := map[string]string{formatUUID([16]byte(uuid)): formatUUID([16]byte(bytes.Repeat([]byte{8}, 16)))}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		out, err := io.ReadAll(newParentReader(bytes.NewReader(raw), parents))
+		out, err := io.ReadAll(newStreamReader(bytes.NewReader(raw), parents, noSetIDs))
 		if len(out) > len(raw) || err == nil && len(out) != len(raw) {
 			t.Errorf("%d bytes became %d, %v", len(raw), len(out), err)
 		}

@@ -32,24 +32,28 @@ var ErrNoParent = errors.New("the subvolume that the stream builds on is missing
 
 var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
-// parentReader reads a send stream and replaces the UUIDs of the parent in it, so
-// that btrfs-receive(8) finds the one that it is to take: of several subvolumes
-// with one received UUID it takes any.
-type parentReader struct {
+// streamReader reads a send stream for btrfs-receive(8). It replaces the UUIDs of
+// the parent in it, so that the one is found that is to be taken: of several
+// subvolumes with one received UUID it takes any. And it keeps set-id bits, see
+// setIDKeeper.
+type streamReader struct {
 	r       *bufio.Reader
 	parents map[string]string
-	own     []byte // the UUID of the subvolume itself
-	begun   bool
-	out     []byte // to be read first
-	rest    int64  // of the command, after out
-	err     error  // what ended it, if not its end
+	// setIDs reads those of the parent with that UUID.
+	setIDs func(parent string) (*setIDs, error)
+	keeper setIDKeeper
+	own    []byte // the UUID of the subvolume itself
+	begun  bool
+	out    []byte // to be read first
+	rest   int64  // of the command, after out
+	err    error  // what ended it, if not its end
 }
 
-func newParentReader(r io.Reader, parents map[string]string) *parentReader {
-	return &parentReader{r: bufio.NewReaderSize(r, 64<<10), parents: parents}
+func newStreamReader(r io.Reader, parents map[string]string, setIDs func(parent string) (*setIDs, error)) *streamReader {
+	return &streamReader{r: bufio.NewReaderSize(r, 64<<10), parents: parents, setIDs: setIDs}
 }
 
-func (s *parentReader) Read(p []byte) (int, error) {
+func (s *streamReader) Read(p []byte) (int, error) {
 	n, err := s.read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
@@ -57,7 +61,7 @@ func (s *parentReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *parentReader) read(p []byte) (int, error) {
+func (s *streamReader) read(p []byte) (int, error) {
 	for len(s.out) == 0 && s.rest == 0 {
 		if err := s.next(); err != nil {
 			return 0, err
@@ -77,8 +81,8 @@ func (s *parentReader) read(p []byte) (int, error) {
 }
 
 // next reads the head of the stream or of the next command, and the whole of a
-// command that has a parent in it.
-func (s *parentReader) next() error {
+// command that has a parent in it, or says where files are and whose.
+func (s *streamReader) next() error {
 	if !s.begun {
 		head := make([]byte, streamHead)
 		if _, err := io.ReadFull(s.r, head); err != nil || !bytes.HasPrefix(head, []byte(streamMagic)) {
@@ -92,27 +96,74 @@ func (s *parentReader) next() error {
 		return err // io.EOF where a command could begin
 	}
 	size, number := binary.LittleEndian.Uint32(head), binary.LittleEndian.Uint16(head[4:])
-	if number != cmdSnapshot && number != cmdClone {
-		s.out, s.rest = head, int64(size)
-		return nil
+	var err error
+	switch number {
+	case cmdSnapshot, cmdClone, cmdRename, cmdLink, cmdUnlink, cmdChmod, cmdChown:
+		s.out, err = s.command(number, head, size)
+	default:
+		s.out, err = s.keeper.restore(number, "")
+		s.out, s.rest = append(s.out, head...), int64(size)
 	}
+	return err
+}
+
+// command reads the rest of a command, and returns what is to be read in its place.
+func (s *streamReader) command(number uint16, head []byte, size uint32) ([]byte, error) {
 	if size > maxRewritten {
-		return fmt.Errorf("it is damaged: a command of %d bytes", size)
+		return nil, fmt.Errorf("it is damaged: a command of %d bytes", size)
 	}
 	command := append(head, make([]byte, size)...)
 	if _, err := io.ReadFull(s.r, command[commandHead:]); errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
+		return nil, io.ErrUnexpectedEOF
 	} else if err != nil {
-		return err
+		return nil, err
 	}
 	if crc := binary.LittleEndian.Uint32(command[6:]); crc != commandCRC(command) {
-		return errors.New("it is damaged: the checksum of a command is wrong")
+		return nil, errors.New("it is damaged: the checksum of a command is wrong")
 	}
-	if err := s.rewrite(number, command[commandHead:]); err != nil {
-		return err
+	if number == cmdSnapshot || number == cmdClone {
+		before, err := s.keeper.restore(number, "")
+		if err == nil {
+			err = s.rewrite(number, command[commandHead:])
+		}
+		binary.LittleEndian.PutUint32(command[6:], commandCRC(command))
+		return append(before, command...), err
 	}
-	binary.LittleEndian.PutUint32(command[6:], commandCRC(command))
-	s.out = command
+	var path, to string
+	err := attributes(command[commandHead:], func(kind uint16, value []byte) error {
+		switch kind {
+		case attrPath:
+			path = string(value)
+		case attrPathTo, attrPathLink:
+			to = string(value)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	before, err := s.keeper.restore(number, path)
+	if err == nil {
+		err = s.keeper.see(number, path, to)
+	}
+	return append(before, command...), err
+}
+
+// attributes calls fn with each attribute of a command.
+func attributes(attrs []byte, fn func(kind uint16, value []byte) error) error {
+	for len(attrs) > 0 {
+		if len(attrs) < attrHead {
+			return errors.New("it is damaged: an attribute is cut off")
+		}
+		kind, size := binary.LittleEndian.Uint16(attrs), int(binary.LittleEndian.Uint16(attrs[2:]))
+		if len(attrs) < attrHead+size {
+			return errors.New("it is damaged: an attribute is cut off")
+		}
+		if err := fn(kind, attrs[attrHead:attrHead+size]); err != nil {
+			return err
+		}
+		attrs = attrs[attrHead+size:]
+	}
 	return nil
 }
 
@@ -133,36 +184,30 @@ func commandCRC(command []byte) uint32 {
 }
 
 // rewrite replaces the parent's UUID among the attributes of a command.
-func (s *parentReader) rewrite(number uint16, attrs []byte) error {
-	for len(attrs) > 0 {
-		if len(attrs) < attrHead {
-			return errors.New("it is damaged: an attribute is cut off")
-		}
-		kind, size := binary.LittleEndian.Uint16(attrs), int(binary.LittleEndian.Uint16(attrs[2:]))
-		if len(attrs) < attrHead+size {
-			return errors.New("it is damaged: an attribute is cut off")
-		}
-		value := attrs[attrHead : attrHead+size]
-		attrs = attrs[attrHead+size:]
-		if size != 16 {
-			continue
+func (s *streamReader) rewrite(number uint16, attrs []byte) error {
+	return attributes(attrs, func(kind uint16, value []byte) error {
+		if len(value) != 16 {
+			return nil
 		}
 		if kind == attrUUID && number == cmdSnapshot {
 			s.own = bytes.Clone(value)
 		}
 		if kind != attrCloneUUID || bytes.Equal(value, s.own) {
-			continue
+			return nil
 		}
 		uuid := formatUUID([16]byte(value))
 		there, ok := s.parents[uuid]
 		if !ok {
 			return fmt.Errorf("%w (UUID %s)", ErrNoParent, uuid)
 		}
+		if number == cmdSnapshot {
+			s.keeper.read = func() (*setIDs, error) { return s.setIDs(there) }
+		}
 		raw, err := parseUUID(there)
 		if err != nil {
 			return err
 		}
 		copy(value, raw[:])
-	}
-	return nil
+		return nil
+	})
 }
