@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"poolctl/btrfs"
 	"poolctl/pool/crash"
 	"poolctl/pool/journal"
 	"poolctl/pool/tree"
@@ -28,8 +29,9 @@ type instanceMove struct {
 	From   string `json:"from"`
 	ToPool string `json:"to_pool"`
 	To     string `json:"to"`
-	// UUID is the instance's, which tells it from another one of its name.
-	UUID string `json:"uuid"`
+	// FromUUID and ToUUID are the UUIDs of the subvolumes, which tell them from others of those names.
+	FromUUID string `json:"from_uuid"`
+	ToUUID   string `json:"to_uuid"`
 }
 
 // MoveInstance gives a stopped instance another name, another pool or both, with its
@@ -37,8 +39,9 @@ type instanceMove struct {
 // dates are kept.
 //
 // To another pool: all of it is sent, aside; then the intent, the commit there, and the
-// deletion here. Killed before the intent or the commit, it is where it was; after the
-// commit the next command deletes what is left here.
+// deletion here once the commit is on the disk there. Killed before the intent or the
+// commit, it is where it was; after the commit the next command deletes what is left
+// here. It does not go into the trash: all of it is there.
 func (s *System) MoveInstance(ctx context.Context, o MoveOptions) (err error) {
 	p, _, err := s.findInstance(ctx, o.Source)
 	if err != nil {
@@ -133,7 +136,16 @@ func (c *instanceCopy) repool(_ map[string]string, devices map[string]map[string
 
 // commitMove makes the instance in its new pool and deletes it in the old one.
 func (c *instanceCopy) commitMove(ctx context.Context, stage *tree.InstanceStage, rec tree.Instance) error {
-	m := instanceMove{c.p.rec.Name, c.source.Name, c.target.rec.Name, c.name, rec.Config["volatile.uuid"]}
+	m := instanceMove{Pool: c.p.rec.Name, From: c.source.Name, ToPool: c.target.rec.Name, To: c.name}
+	old, err := btrfs.Stat(c.p.InstancePath(m.From))
+	if err != nil {
+		return err
+	}
+	staged, err := btrfs.Stat(stage.Path())
+	if err != nil {
+		return err
+	}
+	m.FromUUID, m.ToUUID = old.UUID, staged.UUID
 	entry, err := journal.Begin(ctx, c.s.journalDir(), opMove, m)
 	if err != nil {
 		return err
@@ -150,15 +162,18 @@ func (c *instanceCopy) commitMove(ctx context.Context, stage *tree.InstanceStage
 // finishInstanceMove deletes an instance that is in its new pool; when it is not there,
 // it was not moved.
 func (s *System) finishInstanceMove(ctx context.Context, p, target *openedPool, m instanceMove) error {
-	moved, err := target.Instance(m.To)
-	if err != nil || moved.Config["volatile.uuid"] != m.UUID {
-		return ignoreNotExist(err)
-	}
-	old, err := p.Instance(m.From)
-	if err = ignoreNotExist(err); err != nil {
+	there, err := isSubvolume(target.InstancePath(m.To), m.ToUUID)
+	if err != nil || !there {
 		return err
 	}
-	if old.Name != "" && old.Config["volatile.uuid"] == m.UUID {
+	left, err := isSubvolume(p.InstancePath(m.From), m.FromUUID)
+	if err != nil {
+		return err
+	}
+	if left {
+		if err := btrfs.Sync(target.Path()); err != nil { // after a power cut, it is there or here
+			return err
+		}
 		if err := p.DeleteInstance(ctx, m.From); err != nil {
 			return err
 		}
@@ -173,7 +188,20 @@ func (s *System) finishInstanceMove(ctx context.Context, p, target *openedPool, 
 	for i, from := range s.logsOf(m.From) {
 		errs = append(errs, ignoreNotExist(os.Rename(from, to[i])))
 	}
+	moved, err := target.Instance(m.To)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
 	return errors.Join(append(errs, s.renameReservations(moved))...)
+}
+
+// isSubvolume says whether the subvolume with that UUID is at path.
+func isSubvolume(path, uuid string) (bool, error) {
+	sub, err := btrfs.Stat(path)
+	if errors.Is(err, btrfs.ErrNotSubvolume) {
+		return false, nil
+	}
+	return err == nil && sub.UUID == uuid, ignoreNotExist(err)
 }
 
 // recoverMove goes on with what a killed command had begun to move.

@@ -80,6 +80,11 @@ func (s *System) startOffline(ctx context.Context, ref string, o OfflineOptions)
 	case !isSnapshot && running:
 		return nil, withHint(errors.New("it is running"), "poolctl exec %s -- COMMAND runs it there", name)
 	}
+	if !isSnapshot {
+		if err := s.checkNotMountedWritable(name); err != nil {
+			return nil, err
+		}
+	}
 	r := &offlineRun{s: s}
 	if r.hold, err = s.holdOffline(offlineNote{Ref: ref, Pool: in.openedPool.rec.Name, Network: o.Network}); err != nil {
 		return nil, err

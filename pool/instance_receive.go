@@ -81,8 +81,9 @@ func (r *receiving) names() ([]string, error) {
 	return names, checkSnapshotNames(names)
 }
 
-func (r *receiving) need() spaceNeed {
-	return spaceNeed{what: "what is received", least: r.head.Size, most: max(r.head.Size, r.head.DataSize), trees: r.head.TreeSize}
+// streamNeed is what a stream says that it takes.
+func streamNeed(h sendstream.Header) spaceNeed {
+	return spaceNeed{what: "what is received", least: h.Size, most: max(h.Size, h.DataSize), trees: h.TreeSize}
 }
 
 // makeNew makes an instance as an import does.
@@ -94,7 +95,7 @@ func (r *receiving) makeNew(ctx context.Context, out Received) (err error) {
 			err = r.s.hintFull(im.p.rec, errors.Join(err, im.p.close()))
 		}
 	}()
-	need := r.need()
+	need := streamNeed(r.head)
 	index := backup.Index{
 		Name: r.head.Name, Backend: "btrfs", Pool: r.head.Pool, Type: backup.TypeContainer, Optimized: true, Snapshots: out.Snapshots, Record: []byte(r.head.Record),
 	}
@@ -116,6 +117,7 @@ func (r *receiving) receive(ctx context.Context, p *openedPool, stage *tree.Owne
 
 func (r *receiving) receiveWatched(watch *spaceWatch, stage *tree.OwnerStage) error {
 	count := &counter{name: r.head.Name, report: r.o.Progress}
+	count.expect(streamNeed(r.head))
 	for _, v := range r.head.Versions {
 		for _, m := range membersOf(v) {
 			from, err := r.in.Stream()
@@ -130,6 +132,7 @@ func (r *receiving) receiveWatched(watch *spaceWatch, stage *tree.OwnerStage) er
 	if err := r.in.End(); err != nil {
 		return err
 	}
+	count.end()
 	if err := stage.Assemble(watch.ctx); err != nil {
 		return err
 	}
@@ -171,7 +174,7 @@ func (r *receiving) extend(ctx context.Context, out Received) (err error) {
 	if err := r.checkUnchanged(ctx, out.Name, base); err != nil {
 		return err
 	}
-	if err := r.s.needSpace(ctx, in.openedPool.rec, r.need()); err != nil {
+	if err := r.s.needSpace(ctx, in.openedPool.rec, streamNeed(r.head)); err != nil {
 		return err
 	}
 	stage, err := in.StageInstanceReplacement(ctx, out.Name, false)

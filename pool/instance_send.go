@@ -175,6 +175,7 @@ func writeSend(ctx context.Context, b *backupSource, head sendstream.Header, pro
 		return err
 	}
 	count := &counter{name: head.Name, report: progress}
+	count.expect(streamNeed(head))
 	for _, m := range b.frozen.Members() {
 		if err == nil {
 			err = w.Stream(func(out io.Writer) error { return b.frozen.Send(ctx, m, io.MultiWriter(out, count)) })
@@ -182,6 +183,9 @@ func writeSend(ctx context.Context, b *backupSource, head sendstream.Header, pro
 	}
 	if cerr := w.Close(); err == nil { // the first error is the cause of this one
 		err = cerr
+	}
+	if err == nil {
+		count.end()
 	}
 	return err
 }

@@ -34,7 +34,12 @@ func TestSendReceive(t *testing.T) {
 		ok(t, err)
 		return got
 	}
-	got := receive(ReceiveOptions{Name: "all", Pool: "b"}, sendOf(t, s, SendOptions{Instance: "c1"}))
+	var sent, received []Progress
+	raw := sendOf(t, s, SendOptions{Instance: "c1", Progress: func(p Progress) { sent = append(sent, p) }})
+	got := receive(ReceiveOptions{Name: "all", Pool: "b", Progress: func(p Progress) { received = append(received, p) }}, raw)
+	if !isWhole(sent) || !isWhole(received) {
+		t.Errorf("there was reported: %+v, %+v", sent, received)
+	}
 	if !got.New || got.Name != "all" || !slices.Equal(got.Snapshots, []string{"s0", "s1"}) {
 		t.Errorf("%+v", got)
 	}

@@ -119,11 +119,13 @@ func (s *System) transfer(ctx context.Context, target *openedPool, frozen *tree.
 	if err != nil {
 		return err
 	}
+	count.expect(need)
 	for _, m := range frozen.Members() {
 		if err := pipeMember(ctx, frozen, stage, m, count); err != nil {
 			return err
 		}
 	}
+	count.end()
 	return stage.Assemble(ctx)
 }
 

@@ -76,6 +76,19 @@ func (s *System) checkNoLook(refs ...string) error {
 // wanted nothing else to change it, and mount refuses one that runs. A command that
 // runs in its root, or with its network devices, is in the way as well.
 func (s *System) checkStartable(name string) error {
+	err := s.checkNotMountedWritable(name)
+	if err == nil {
+		err = s.checkRootFree(name)
+	}
+	if err == nil {
+		err = s.checkNetworkFree(name)
+	}
+	return err
+}
+
+// checkNotMountedWritable refuses to run something in an instance that is mounted
+// writable, as mount refuses what something runs in.
+func (s *System) checkNotMountedWritable(name string) error {
 	looks, err := s.looks()
 	if err != nil {
 		return err
@@ -85,10 +98,7 @@ func (s *System) checkStartable(name string) error {
 			return withHint(fmt.Errorf("%w: it is mounted writable at %s", ErrInUse, l.dir), "poolctl umount %s", l.dir)
 		}
 	}
-	if err := s.checkRootFree(name); err != nil {
-		return err
-	}
-	return s.checkNetworkFree(name)
+	return nil
 }
 
 // sweepLooks removes the directories below mnt/ on which nothing is mounted any

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"poolctl/btrfs"
@@ -98,6 +99,11 @@ func (s *System) PlanResize(ctx context.Context, name, size string) (SpacePlan, 
 		plan, err = s.planGrowth(p.rec, r.To)
 	default:
 		plan, err = s.planSpace(ctx, p.rec, spaceNeed{what: "growing it"})
+	}
+	if small := tooSmallError(""); errors.As(err, &small) {
+		if size, terr := trashSize(ctx, p); terr == nil && size.Total() > 0 {
+			err = withHint(small, "without --plan, what is in its trash is deleted first, %s", FormatSize(int64(size.Total()))) //nolint:gosec // no pool has 8 EiB
+		}
 	}
 	if err != nil {
 		return plan, fmt.Errorf("cannot resize pool %s: %w", name, err)

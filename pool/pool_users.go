@@ -91,10 +91,17 @@ func (s *System) checkNobodys(ctx context.Context, rec state.PoolRecord) error {
 	if err != nil {
 		return err
 	}
+	trash, err := trashedNames(p)
+	if err != nil {
+		return err
+	}
 	if len(used) > 0 {
 		names := make([]string, 0, len(used))
 		for _, u := range used {
 			names = append(names, u.name)
+		}
+		if len(trash) > 0 {
+			return withHint(fmt.Errorf("%w: in it: %s; and in its trash: %s", ErrInUse, firstFew(names), firstFew(trash)), "delete them first, which leaves the trash to go with the pool, or everything at once with --force")
 		}
 		return withHint(fmt.Errorf("%w: in it: %s", ErrInUse, firstFew(names)), "delete them first, or everything at once with --force")
 	}
@@ -110,7 +117,29 @@ func (s *System) checkNobodys(ctx context.Context, rec state.PoolRecord) error {
 	if len(foreign) > 0 {
 		return withHint(fmt.Errorf("%w: in it, and no instance, volume or image: %s", ErrInUse, firstFew(foreign)), hint, s.dir.MountPoint(rec.Name))
 	}
+	if len(trash) > 0 {
+		s.noticef("what is in the trash of pool %s goes with it: %s", rec.Name, firstFew(trash))
+	}
 	return nil
+}
+
+// trashedNames names what is in a pool's trash.
+func trashedNames(p *tree.Tree) ([]string, error) {
+	all, err := p.Trash()
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(all))
+	for _, it := range all {
+		name := it.Name
+		if it.Broken != nil {
+			name = it.ID
+		} else if it.Type == tree.TypeImage {
+			name = "image " + name[:12]
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 // firstFew names the first of many, and says how many more there are.

@@ -53,6 +53,9 @@ type SpacePlan struct {
 	PoolFree     int64 `json:"pool_free" yaml:"pool_free"`
 	MetadataFree int64 `json:"metadata_free" yaml:"metadata_free"`
 	Unallocated  int64 `json:"unallocated" yaml:"unallocated"`
+	// Trash is what becomes free when all that is in the pool's trash is deleted, where
+	// the rest is not enough.
+	Trash int64 `json:"trash,omitempty" yaml:"trash,omitempty"`
 	// QuotaFree is what a quota around the pool leaves to it; -1 for none.
 	QuotaFree int64 `json:"quota_free" yaml:"quota_free"`
 	// Size is the limit of what is written to; 0 for none.
@@ -74,6 +77,8 @@ type SpacePlan struct {
 	Hint    string `json:"hint,omitempty" yaml:"hint,omitempty"`
 	// Warning is why it may not fit although it is not refused.
 	Warning string `json:"warning,omitempty" yaml:"warning,omitempty"`
+
+	trashTrees int64 // of Trash
 }
 
 // Err is the refusal of an operation that does not fit; nil when it does.
@@ -188,27 +193,31 @@ func freeAt(path string) (int64, error) {
 
 // judge fills in what is too little, the worst first.
 func (p *SpacePlan) judge() {
+	free, trees, quota, besides := p.PoolFree+p.Trash, p.MetadataFree+p.trashTrees, p.QuotaFree+p.Trash, ""
+	if p.Trash > 0 {
+		besides = " and " + FormatSize(p.Trash) + " in its trash"
+	}
 	refuse := func(hint, format string, args ...any) {
 		if p.Problem == "" {
 			p.Problem, p.Hint = fmt.Sprintf(format, args...), hint
 		}
 	}
-	if p.Reserved > 0 && p.Least+p.Reserved > p.PoolFree {
+	if p.Reserved > 0 && p.Least+p.Reserved > free {
 		refuse(fmt.Sprintf("wait for them, or make the pool larger: poolctl pool resize %s SIZE", p.Pool),
-			"pool %s has %s free, of which other commands take at least %s, and %s takes at least %s", p.Pool, FormatSize(p.PoolFree), FormatSize(p.Reserved), p.What, FormatSize(p.Least))
+			"pool %s has %s free%s, of which other commands take at least %s, and %s takes at least %s", p.Pool, FormatSize(p.PoolFree), besides, FormatSize(p.Reserved), p.What, FormatSize(p.Least))
 	}
-	if p.Least > p.PoolFree {
+	if p.Least > free {
 		refuse(fmt.Sprintf("poolctl pool resize %[1]s SIZE makes it larger; or delete what is not needed: poolctl image list, poolctl pool usage %[1]s", p.Pool),
-			"pool %s has %s free, and %s takes at least %s", p.Pool, FormatSize(p.PoolFree), p.What, FormatSize(p.Least))
+			"pool %s has %s free%s, and %s takes at least %s", p.Pool, FormatSize(p.PoolFree), besides, p.What, FormatSize(p.Least))
 	}
-	if p.Metadata > p.MetadataFree {
+	if p.Metadata > trees {
 		refuse(fmt.Sprintf("poolctl pool balance %[1]s makes room for it out of free data space; poolctl pool resize %[1]s SIZE makes the pool larger", p.Pool),
 			"pool %s has room for %s of metadata, and %s takes about %s", p.Pool, FormatSize(p.MetadataFree), p.What, FormatSize(p.Metadata))
 	}
 	if p.Size > 0 && p.Least > p.Size {
 		refuse("give it a larger size", "the size is %s, and %s takes at least %s", FormatSize(p.Size), p.What, FormatSize(p.Least))
 	}
-	if p.QuotaFree >= 0 && p.Least+p.Metadata > p.QuotaFree {
+	if p.QuotaFree >= 0 && p.Least+p.Metadata > quota {
 		refuse("btrfs qgroup show -reF shows the quotas of the file system that the pool is in",
 			"a quota around pool %s leaves %s to it, and %s takes at least %s", p.Pool, FormatSize(p.QuotaFree), p.What, FormatSize(p.Least+p.Metadata))
 	}
@@ -222,7 +231,11 @@ func (p *SpacePlan) judge() {
 	if p.TargetPath != "" && p.TargetSize > p.TargetFree {
 		refuse("make room there, or write it elsewhere", "%s has %s free, and %s takes %s", p.TargetPath, FormatSize(p.TargetFree), p.What, FormatSize(p.TargetSize))
 	}
-	if p.Problem == "" && p.Most > p.PoolFree {
+	switch {
+	case p.Problem != "":
+	case p.Trash > 0:
+		p.Warning = fmt.Sprintf("pool %s has %s free: what is in its trash is deleted for %s, the oldest first", p.Pool, FormatSize(p.PoolFree), p.What)
+	case p.Most > p.PoolFree:
 		p.Warning = fmt.Sprintf("%s may not fit: pool %s has %s free, and it can take up to %s", p.What, p.Pool, FormatSize(p.PoolFree), FormatSize(p.Most))
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"poolctl/btrfs/extents"
+	"poolctl/pool/tree"
 	"poolctl/remotes"
 )
 
@@ -31,7 +33,47 @@ func (s *System) PlanPull(ctx context.Context, ref string, o PullOptions) (Space
 	} else if ignoreNotExist(err) != nil {
 		return SpacePlan{}, err
 	}
-	return s.planSpace(ctx, p.rec, need)
+	return s.planWithTrash(ctx, p, need)
+}
+
+// planWithTrash is planSpace for who only asks: where the pool has too little, what is
+// in its trash counts, which needSpace deletes.
+func (s *System) planWithTrash(ctx context.Context, p *openedPool, need spaceNeed) (SpacePlan, error) {
+	plan, err := s.planSpace(ctx, p.rec, need)
+	if err != nil || !plan.lacksPoolRoom() {
+		return plan, err
+	}
+	size, err := trashSize(ctx, p)
+	if err != nil {
+		return plan, err
+	}
+	plan.Trash, plan.trashTrees = int64(size.Total()), int64(size.Metadata) //nolint:gosec // no pool has 8 EiB
+	plan.Problem, plan.Hint, plan.Warning = "", "", ""
+	plan.judge()
+	return plan, nil
+}
+
+// trashSize is what becomes free when all that is in a pool's trash is deleted.
+func trashSize(ctx context.Context, p *openedPool) (extents.Size, error) {
+	objects, err := p.Objects()
+	if err != nil {
+		return extents.Size{}, err
+	}
+	var ids []uint64
+	for _, ob := range objects {
+		if ob.Type == tree.TypeTrash {
+			ids = append(ids, ob.Subvolumes...)
+		}
+	}
+	if len(ids) == 0 {
+		return extents.Size{}, nil
+	}
+	sharing, err := extents.Read(ctx, p.Path(), extents.Options{})
+	if err != nil {
+		return extents.Size{}, err
+	}
+	usage, err := usageIn(sharing, ids)
+	return usage.Exclusive, err
 }
 
 // PlanCopyVolume says what CopyVolume would take; nothing is copied.
@@ -52,7 +94,7 @@ func (s *System) planCopyVolume(ctx context.Context, o CopyVolumeOptions) (plan 
 	if err != nil {
 		return plan, err
 	}
-	return s.planSpace(ctx, c.target.rec, need)
+	return s.planWithTrash(ctx, c.target, need)
 }
 
 // PlanImportVolume says what ImportVolume would take of a pool for the backup r,
@@ -68,7 +110,7 @@ func (s *System) PlanImportVolume(ctx context.Context, pool string, r io.Reader)
 		err = errors.New("only a file says how large it is")
 	}
 	if err == nil {
-		plan, err = s.planSpace(ctx, p.rec, need)
+		plan, err = s.planWithTrash(ctx, p, need)
 	}
 	if err != nil {
 		err = fmt.Errorf("cannot plan an import: %w", err)

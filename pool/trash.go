@@ -117,30 +117,32 @@ func (s *System) eachTrash(ctx context.Context, q TrashQuery, visit func(p *open
 	if err := checkTrashType(q.Type); err != nil {
 		return err
 	}
-	pools := []string{q.Pool}
-	if q.Pool == "" {
-		var err error
-		if pools, err = s.shownPools(); err != nil {
-			return err
-		}
+	if q.Pool != "" {
+		return s.visitTrash(ctx, q.Pool, q, visit)
+	}
+	pools, err := s.shownPools()
+	if err != nil {
+		return err
 	}
 	for _, name := range pools {
-		p, err := s.openPool(ctx, name)
-		if err == nil {
-			var found []Trashed
-			if found, err = trashOf(p, q); err == nil {
-				err = visit(p, found)
-			}
-			err = errors.Join(err, p.close())
-		}
-		if q.Pool == "" {
-			err = s.leftOut(ctx, name, err)
-		}
-		if err != nil {
+		if err := s.leftOut(ctx, name, s.visitTrash(ctx, name, q, visit)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// visitTrash is eachTrash of one pool.
+func (s *System) visitTrash(ctx context.Context, pool string, q TrashQuery, visit func(p *openedPool, found []Trashed) error) error {
+	p, err := s.openPool(ctx, pool)
+	if err != nil {
+		return err
+	}
+	found, err := trashOf(p, q)
+	if err == nil {
+		err = visit(p, found)
+	}
+	return errors.Join(err, p.close())
 }
 
 // checkTrashType refuses what is no type of TrashQuery.

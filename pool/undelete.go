@@ -39,11 +39,7 @@ func (s *System) Undelete(ctx context.Context, o UndeleteOptions) (Trashed, erro
 
 // findTrashed is what the options mean.
 func (s *System) findTrashed(ctx context.Context, o UndeleteOptions) (Trashed, error) {
-	var found []Trashed
-	err := s.eachTrash(ctx, TrashQuery{Pool: o.Pool, Type: o.Type, Names: []string{o.Name}}, func(_ *openedPool, some []Trashed) error {
-		found = append(found, some...)
-		return nil
-	})
+	found, err := s.searchTrash(ctx, TrashQuery{Pool: o.Pool, Type: o.Type, Names: []string{o.Name}})
 	if err != nil {
 		return Trashed{}, err
 	}
@@ -66,6 +62,38 @@ func (s *System) findTrashed(ctx context.Context, o UndeleteOptions) (Trashed, e
 		return last, withHint(errors.New(last.Problem), "poolctl trash empty %s deletes it", last.Name)
 	}
 	return last, nil
+}
+
+// searchTrash is what is meant of the trash of one pool, of those that are attached or,
+// where nothing is there, of the first of the others that has something, which stays
+// attached.
+func (s *System) searchTrash(ctx context.Context, q TrashQuery) (found []Trashed, err error) {
+	if err := checkTrashType(q.Type); err != nil {
+		return nil, err
+	}
+	add := func(_ *openedPool, some []Trashed) error {
+		found = append(found, some...)
+		return nil
+	}
+	if q.Pool != "" {
+		return found, s.visitTrash(ctx, q.Pool, q, add)
+	}
+	pools, detached, err := s.poolNames()
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range append(pools, detached...) {
+		if i >= len(pools) && len(found) > 0 {
+			break
+		}
+		if err := s.leftOut(ctx, name, s.visitTrash(ctx, name, q, add)); err != nil {
+			return nil, err
+		}
+		if i >= len(pools) && len(found) == 0 {
+			s.detachAgain(ctx, name)
+		}
+	}
+	return found, nil
 }
 
 func (s *System) undelete(ctx context.Context, it Trashed, name string) (err error) {

@@ -220,18 +220,37 @@ func pipeMember(ctx context.Context, frozen *tree.Frozen, stage *tree.OwnerStage
 
 // counter reports how much was written to it.
 type counter struct {
-	name   string
-	done   int64
-	total  int64 // 0 = unknown
-	report func(Progress)
+	name  string
+	done  int64
+	total int64 // 0 = unknown
+	// estimated is set where total is about what it will be: it is never reached before
+	// end.
+	estimated bool
+	report    func(Progress)
+}
+
+// expect has a counter report about how much of what is sent there is.
+func (c *counter) expect(need spaceNeed) {
+	c.total, c.estimated = max(need.most, need.least)+need.trees, true
 }
 
 func (c *counter) Write(b []byte) (int, error) {
 	c.done += int64(len(b))
-	if c.report != nil {
-		c.report(Progress{Name: c.name, Done: c.done, Total: c.total})
+	total := c.total
+	if c.estimated {
+		total = max(total, c.done+c.done/64+1)
 	}
+	c.say(total)
 	return len(b), nil
+}
+
+// end reports that all is written that there is.
+func (c *counter) end() { c.say(c.done) }
+
+func (c *counter) say(total int64) {
+	if c.report != nil && c.done > 0 {
+		c.report(Progress{Name: c.name, Done: c.done, Total: total})
+	}
 }
 
 // copyNeed is what a copy of a volume takes that is to have the record v.
@@ -258,8 +277,9 @@ func snapshotNames(v tree.Volume) []string {
 // snapshots, also in the devices of the instances and profiles that use it. It
 // is refused while one of them runs.
 //
-// To another pool: copy, intent, devices, and then the source is deleted. Killed
-// before the intent, there are both.
+// To another pool: copy, intent, devices, and then, with the copy on the disk, the
+// source is deleted, not into the trash: all of it is there. Killed before the
+// intent, there are both.
 func (s *System) MoveVolume(ctx context.Context, o CopyVolumeOptions) (err error) {
 	o.Volume, o.Name = customName(o.Volume), customName(o.Name)
 	if o.Pool == o.ToPool {
@@ -314,9 +334,12 @@ func (s *System) finishMove(ctx context.Context, m moving) error {
 		return err
 	}
 	crash.Point("pool.volumemove.followed")
-	p, err := s.openPool(ctx, m.Pool)
+	p, target, closePools, err := s.openTwo(ctx, m.Pool, m.ToPool)
 	if err != nil {
 		return err
 	}
-	return errors.Join(ignoreNotExist(p.DeleteVolume(ctx, m.Name)), p.close())
+	if err = btrfs.Sync(target.Path()); err == nil { // after a power cut, it is there or here
+		err = ignoreNotExist(p.DeleteVolume(ctx, m.Name))
+	}
+	return errors.Join(err, closePools())
 }

@@ -44,6 +44,8 @@ func (h *host) offlineMounts(t *testing.T) {
 		t.Errorf("%+v", owner)
 	}
 	h.fails(1, `in use: it is mounted writable at `+dir, "start", "c1")
+	h.fails(1, `in use: it is mounted writable at `+dir, "exec", "--offline", "c1", "--", "true")
+	h.ok("exec", "--offline", "c1/s1", "--", "true")
 	h.matches(`c1.*mounted at `+dir, "doctor")
 	h.ok("umount", "c1")
 	h.ok("mount", "--host-ids", "c1/s1", dir)

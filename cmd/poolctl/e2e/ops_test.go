@@ -295,6 +295,8 @@ func snapshotOps() []op {
 			}
 			verify(h)
 		}},
+		{name: "exec --offline", args: []string{"exec", "--offline", "c1", "--", "cat", "/root/mark"}, prepare: ensure1, verify: verify, quiet: true},
+		{name: "exec --offline of a snapshot", args: []string{"exec", "--offline", "c1/s0", "--", "cat", "/root/mark"}, prepare: ensure1, verify: verify},
 		{name: "snapshot restore", args: []string{"snapshot", "restore", "c1", "s0"}, prepare: ensure1, verify: verify},
 		{name: "snapshot delete", args: []string{"snapshot", "delete", "c1", "s0"}, prepare: ensure1, verify: func(h *host) {
 			for _, s := range h.instances()["c1"].Snapshots {
