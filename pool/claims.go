@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"poolctl/pool/state"
+	"poolctl/pool/tree"
 	"poolctl/runtime/proxy"
 )
 
@@ -17,6 +18,24 @@ func (s *System) lockClaims(ctx context.Context, was, now map[string]map[string]
 		return func() {}, nil
 	}
 	return s.dir.LockClaims(ctx, false)
+}
+
+// claimNew refuses an instance that is to be made with nics that want what another has,
+// and keeps others from wanting the same until the result is called, when it is made.
+func (s *System) claimNew(ctx context.Context, in tree.Instance) (state.Unlock, error) {
+	unlock := state.Unlock(func() {})
+	nics := nicsOf(in.ExpandedDevices)
+	if slices.ContainsFunc(nics, func(n string) bool { return namesIdentity(in.ExpandedDevices[n]) }) {
+		var err error
+		if unlock, err = s.dir.LockClaims(ctx, false); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.checkNICs(ctx, in, nics); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
 }
 
 // claimListens refuses proxy devices of an instance that starts which listen where others

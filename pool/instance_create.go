@@ -64,6 +64,11 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 	if err != nil {
 		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
 	}
+	unlockClaims, err := s.claimNew(ctx, rec)
+	if err != nil {
+		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
+	}
+	defer unlockClaims()
 	if rec.Limit, err = s.limitOf(ctx, p, rec); err != nil {
 		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
 	}

@@ -44,7 +44,7 @@ func (s *System) newRecord(ctx context.Context, o CreateOptions, pool state.Pool
 		Profiles: profiles, ExpandedConfig: expandedConfig, ExpandedDevices: expanded, CreatedAt: time.Now().UTC(),
 		Ephemeral: o.Ephemeral,
 	}
-	return rec, s.checkNICs(ctx, rec, nicsOf(expanded))
+	return rec, nil
 }
 
 // newConfig is the configuration of a new instance: what is asked for over what

@@ -10,6 +10,7 @@ import (
 	"poolctl/pool/crash"
 	"poolctl/pool/journal"
 	"poolctl/pool/tree"
+	"poolctl/runtime/network"
 )
 
 // opRename is the operation of an intent to rename an instance.
@@ -128,7 +129,7 @@ func (s *System) renameReservations(rec tree.Instance) error {
 		}
 		bridge, err := s.bridge(net)
 		if err == nil {
-			_, _, err = reserve(bridge, rec.Name, hwaddr, dev)
+			_, err = bridge.ReserveAll(rec.Name, []network.Ask{askOf(name, hwaddr, dev)})
 		}
 		errs = append(errs, err)
 	}

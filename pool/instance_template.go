@@ -21,10 +21,20 @@ func Templates() []string { return rootfs.Names() }
 // createOfTemplate makes an instance whose root filesystem is made here, of what
 // the host has. It is whole when it is there. The caller has the name's lock.
 func (s *System) createOfTemplate(ctx context.Context, p *openedPool, o CreateOptions) error {
+	unlockProfiles, err := s.dir.LockProfiles(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlockProfiles()
 	t, rec, err := s.openTemplate(ctx, p, o)
 	if err != nil {
 		return fmt.Errorf("cannot create instance %s: %w", o.Name, err)
 	}
+	unlockClaims, err := s.claimNew(ctx, rec)
+	if err != nil {
+		return fmt.Errorf("cannot create instance %s: %w", o.Name, err)
+	}
+	defer unlockClaims()
 	err = p.BuildInstance(ctx, rec, t.Fill)
 	if over, ok := errors.AsType[*tree.OverLimitError](err); ok {
 		return withHint(fmt.Errorf("cannot create instance %s: its size is %s, and template %s takes %s", o.Name, FormatSize(rec.Limit), o.Template, FormatSize(over.Used)),

@@ -13,8 +13,8 @@ func fixedAddresses(dev map[string]string) (v4, v6 netip.Addr) {
 	return v4, v6
 }
 
-// reserve reserves the addresses of an instance's nic device.
-func reserve(b network.Bridge, instance, hwaddr string, dev map[string]string) (v4, v6 netip.Addr, err error) {
-	fixed4, fixed6 := fixedAddresses(dev)
-	return b.Reserve(instance, hwaddr, fixed4, fixed6)
+// askOf is what a nic device asks of its network.
+func askOf(name, hwaddr string, dev map[string]string) network.Ask {
+	v4, v6 := fixedAddresses(dev)
+	return network.Ask{Device: name, HWAddr: hwaddr, IPv4: v4, IPv6: v6}
 }

@@ -132,18 +132,21 @@ func (s *System) releaseChanged(in *lockedInstance, had []network.NIC, now map[s
 
 // reserveAgain reserves the addresses that named nics of an instance had.
 func (s *System) reserveAgain(had []network.NIC, instance string, names []string) error {
-	var errs []error
+	on := map[string][]network.Ask{}
 	for _, n := range had {
-		if !slices.Contains(names, n.Device) || n.Bridge == "" {
-			continue
+		if slices.Contains(names, n.Device) && n.Bridge != "" {
+			on[n.Bridge] = append(on[n.Bridge], network.Ask{Device: n.Device, HWAddr: n.HWAddr, IPv4: n.IPv4.Addr(), IPv6: n.IPv6.Addr()})
 		}
-		rec, err := s.dir.LoadNetwork(n.Bridge)
+	}
+	var errs []error
+	for name, asks := range on {
+		rec, err := s.dir.LoadNetwork(name)
 		if err != nil {
 			continue // a bridge of the host's
 		}
 		b, err := s.bridge(rec)
 		if err == nil {
-			_, _, err = b.Reserve(instance, n.HWAddr, n.IPv4.Addr(), n.IPv6.Addr())
+			_, err = b.ReserveAll(instance, asks)
 		}
 		errs = append(errs, err)
 	}

@@ -31,15 +31,53 @@ func (s *System) plannedNICs(ctx context.Context, in *lockedInstance, devices ma
 	if err := s.identifyNICs(in, devices, names); err != nil {
 		return nil, err
 	}
-	var out []network.NIC
-	for _, n := range names {
-		nic, err := s.nic(ctx, in.rec, n, devices[n])
+	out := make([]network.NIC, len(names))
+	on := map[string][]int{} // which of them are on a network
+	for i, n := range names {
+		nic, err := s.nic(in.rec, n, devices[n])
 		if err != nil {
 			return nil, fmt.Errorf("device %s: %w", n, err)
 		}
-		out = append(out, nic)
+		if out[i] = nic; nic.Kind == network.Bridged {
+			on[nic.Bridge] = append(on[nic.Bridge], i)
+		}
+	}
+	for _, name := range sortedKeys(on) {
+		if err := s.placeNICs(ctx, in.rec.Name, name, devices, out, on[name]); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
+}
+
+// placeNICs brings up a network and gives those of an instance's nics that are on it
+// their addresses: all at once, since one may be given what another had. Of a bridge of
+// the host's nothing is known of addresses.
+func (s *System) placeNICs(ctx context.Context, instance, name string, devices map[string]map[string]string, nics []network.NIC, which []int) error {
+	first := nics[which[0]].Device
+	rec, managed, err := s.nicNetwork(devices[first])
+	if err == nil && !managed {
+		return nil
+	}
+	var bridge network.Bridge
+	if err == nil {
+		bridge, err = s.networkUp(ctx, rec)
+	}
+	if err != nil {
+		return fmt.Errorf("device %s: %w", first, err)
+	}
+	asks := make([]network.Ask, len(which))
+	for i, at := range which {
+		asks[i] = askOf(nics[at].Device, nics[at].HWAddr, devices[nics[at].Device])
+	}
+	reserved, err := bridge.ReserveAll(instance, asks)
+	if err != nil {
+		return err
+	}
+	for i, at := range which {
+		nics[at] = bridge.Plan(nics[at], reserved[i].IPv4, reserved[i].IPv6)
+	}
+	return nil
 }
 
 const hostNameSuffix = ".host_name"
@@ -97,9 +135,9 @@ func hasHostEnd(kind network.Kind) bool {
 	return kind == network.Bridged || kind == network.P2P || kind == network.Routed
 }
 
-// nic is what the runtime is to plug in for one nic device, with its reserved
-// addresses on a network that is brought up.
-func (s *System) nic(ctx context.Context, in tree.Instance, name string, dev map[string]string) (network.NIC, error) {
+// nic is what the runtime is to plug in for one nic device, but for what a network gives
+// it.
+func (s *System) nic(in tree.Instance, name string, dev map[string]string) (network.NIC, error) {
 	if err := s.checkNIC(dev); err != nil {
 		return network.NIC{}, err
 	}
@@ -118,7 +156,9 @@ func (s *System) nic(ctx context.Context, in tree.Instance, name string, dev map
 	}
 	switch nic.Kind {
 	case network.Bridged:
-		return s.bridgedNIC(ctx, in, nic, dev)
+		nic.Bridge = nicBridge(dev)
+		nic.NoIPv4, nic.NoIPv6 = dev["ipv4.address"] == noAddress, dev["ipv6.address"] == noAddress
+		return nic, nil
 	case network.Routed:
 		return nic, routedNIC(&nic, dev)
 	case network.Macvlan:
@@ -166,29 +206,6 @@ func nicLive(nic *network.NIC, dev map[string]string) error {
 		nic.Routes = append(nic.Routes, routes...)
 	}
 	return nil
-}
-
-// bridgedNIC is a nic on a bridge: of a network that is brought up, or of the
-// host's, where nothing is known of addresses.
-func (s *System) bridgedNIC(ctx context.Context, in tree.Instance, nic network.NIC, dev map[string]string) (network.NIC, error) {
-	rec, managed, err := s.nicNetwork(dev)
-	if err != nil {
-		return nic, err
-	}
-	if !managed {
-		nic.Bridge = dev["parent"]
-		return nic, nil
-	}
-	bridge, err := s.networkUp(ctx, rec)
-	if err != nil {
-		return nic, err
-	}
-	v4, v6, err := reserve(bridge, in.Name, nic.HWAddr, dev)
-	if err != nil {
-		return nic, err
-	}
-	nic.NoIPv4, nic.NoIPv6 = dev["ipv4.address"] == noAddress, dev["ipv6.address"] == noAddress
-	return bridge.Plan(nic, v4, v6), nil
 }
 
 // The addresses of the host end of a routed nic, which are the instance's next hops

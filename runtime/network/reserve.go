@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,64 +35,118 @@ const tempPrefix = ".new-"
 // ErrExhausted says that every address of a network is reserved.
 var ErrExhausted = errors.New("all of its addresses are reserved")
 
-// Reserve returns the addresses of an instance's interface with that hardware
-// address, reserving them first when that is still to be done. fixed4 and fixed6
-// are those that it shall have; with the zero Addr the same hardware address
-// always gets the same ones while the network's subnets and ranges stay the same.
-// No two get the same one. The IPv6 address is the one that SLAAC forms of the
-// hardware address, unless DHCPv6 gives it from ranges. An address of a family
-// that the network does not have, or that the instance is to see to itself
-// (DHCP4), is the zero Addr.
-func (b Bridge) Reserve(instance, hwaddr string, fixed4, fixed6 netip.Addr) (v4, v6 netip.Addr, err error) {
-	r, err := b.reserve(instance, hwaddr, fixed4, fixed6)
-	if err != nil {
-		return netip.Addr{}, netip.Addr{}, fmt.Errorf("cannot reserve an address of network %s: %w", b.Name, err)
-	}
-	return r.IPv4, r.IPv6, nil
+// Ask is what an interface of an instance is to have of a network.
+type Ask struct {
+	Device string // for errors; may be empty
+	HWAddr string
+	// IPv4 and IPv6 are addresses that it shall have; the zero Addr leaves it to the
+	// network.
+	IPv4, IPv6 netip.Addr
 }
 
-func (b Bridge) reserve(instance, hwaddr string, fixed4, fixed6 netip.Addr) (want Reservation, err error) {
-	if err := b.Validate(); err != nil {
-		return want, err
-	}
-	hw, err := parseHWAddr(hwaddr)
+// Reserve is ReserveAll for one interface.
+func (b Bridge) Reserve(instance, hwaddr string, fixed4, fixed6 netip.Addr) (v4, v6 netip.Addr, err error) {
+	list, err := b.ReserveAll(instance, []Ask{{HWAddr: hwaddr, IPv4: fixed4, IPv6: fixed6}})
 	if err != nil {
-		return want, err
+		return netip.Addr{}, netip.Addr{}, err
+	}
+	return list[0].IPv4, list[0].IPv6, nil
+}
+
+// ReserveAll returns the addresses of an instance's interfaces, in the order of the
+// asks, reserving them first when that is still to be done: all or none. What these
+// have reserved so far does not count, so that two can have each other's addresses.
+// While nothing is asked for, the same hardware address always gets the same
+// addresses, as long as the network's subnets and ranges stay the same. No two get the
+// same one. The IPv6 address is the one that SLAAC forms of the hardware address,
+// unless DHCPv6 gives it from ranges. An address of a family that the network does not
+// have, or that the instance is to see to itself (DHCP4), is the zero Addr.
+func (b Bridge) ReserveAll(instance string, asks []Ask) ([]Reservation, error) {
+	list, failed, err := b.reserve(instance, asks)
+	if err != nil {
+		err = fmt.Errorf("cannot reserve an address of network %s: %w", b.Name, err)
+		if failed < len(asks) && asks[failed].Device != "" {
+			err = fmt.Errorf("device %s: %w", asks[failed].Device, err)
+		}
+		return nil, err
+	}
+	return list, nil
+}
+
+// reserve says on an error at which of the asks it failed.
+func (b Bridge) reserve(instance string, asks []Ask) (list []Reservation, failed int, err error) {
+	if err := b.Validate(); err != nil {
+		return nil, 0, err
 	}
 	if err := validateInstance(instance); err != nil {
-		return want, err
+		return nil, 0, err
 	}
 	unlock, err := b.lockHosts()
 	if err != nil {
-		return want, err
+		return nil, 0, err
 	}
 	defer unlock()
 	all, _, err := b.readReservations(true)
 	if err != nil {
-		return want, err
+		return nil, 0, err
 	}
-	old, exists := all[hw.String()]
-	delete(all, hw.String())
-	want = Reservation{HWAddr: hw.String(), Instance: instance}
-	if want.IPv4, err = b.chooseIPv4(want.HWAddr, fixed4, old.IPv4, all); err != nil {
-		return want, err
+	list, old, failed, err := b.choose(instance, asks, all)
+	if err != nil {
+		return nil, failed, err
 	}
-	if want.IPv6, err = b.chooseIPv6(hw, fixed6, old.IPv6, all); err != nil {
-		return want, err
-	}
-	if exists && old == want {
-		return want, nil
-	}
-	all[want.HWAddr] = want
-	return want, b.changeReservations(func() error {
-		if err := b.writeReservation(want); err != nil {
-			return err
+	var changed []Reservation
+	for _, r := range list {
+		if was, had := old[r.HWAddr]; !had || was != r {
+			changed = append(changed, r)
 		}
-		if err := b.writeName(want, all); err != nil || !exists { // dnsmasq sees new files by itself
-			return err
+	}
+	if len(changed) == 0 {
+		return list, 0, nil
+	}
+	return list, 0, b.changeReservations(func() error {
+		for _, r := range changed {
+			if err := b.writeReservation(r); err != nil {
+				return err
+			}
+			if err := b.writeName(r, all); err != nil {
+				return err
+			}
+		}
+		if len(old) == 0 { // dnsmasq sees new files by itself
+			return nil
 		}
 		return b.reloadDnsmasq()
 	})
+}
+
+// choose puts what is asked for into all reservations, in place of what the same
+// hardware addresses had there, old.
+func (b Bridge) choose(instance string, asks []Ask, all map[string]Reservation) (list []Reservation, old map[string]Reservation, failed int, err error) {
+	old = map[string]Reservation{}
+	list = make([]Reservation, len(asks))
+	hws := make([]net.HardwareAddr, len(asks))
+	for i, a := range asks { // what one asks for, no other is given
+		if hws[i], err = parseHWAddr(a.HWAddr); err != nil {
+			return nil, nil, i, err
+		}
+		list[i] = Reservation{HWAddr: hws[i].String(), Instance: instance, IPv4: a.IPv4, IPv6: a.IPv6}
+		if was, had := all[list[i].HWAddr]; had {
+			old[list[i].HWAddr] = was
+		}
+		all[list[i].HWAddr] = list[i]
+	}
+	for i, a := range asks {
+		r := &list[i]
+		delete(all, r.HWAddr)
+		if r.IPv4, err = b.chooseIPv4(r.HWAddr, a.IPv4, old[r.HWAddr].IPv4, all); err != nil {
+			return nil, nil, i, err
+		}
+		if r.IPv6, err = b.chooseIPv6(hws[i], a.IPv6, old[r.HWAddr].IPv6, all); err != nil {
+			return nil, nil, i, err
+		}
+		all[r.HWAddr] = *r
+	}
+	return list, old, 0, nil
 }
 
 // Release gives up the reservation of a hardware address. It is not an error

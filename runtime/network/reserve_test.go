@@ -337,3 +337,39 @@ func TestPickFree(t *testing.T) {
 		t.Error(v4, v6, err)
 	}
 }
+
+// TestReserveTogether: two interfaces get each other's addresses at once, and nobody else's.
+func TestReserveTogether(t *testing.T) {
+	b := idleBridge(t)
+	a1 := b.IPv4.Addr().Next()
+	a2 := a1.Next()
+	a3 := a2.Next()
+	ask := func(x, y netip.Addr) ([]Reservation, error) {
+		return b.ReserveAll("web", []Ask{{"eth0", "00:16:3e:00:00:01", x, netip.Addr{}}, {"eth1", "00:16:3e:00:00:02", y, netip.Addr{}}})
+	}
+	if _, _, err := b.Reserve("db", "00:16:3e:00:00:03", a3, netip.Addr{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range [][2]netip.Addr{{a1, a2}, {a2, a1}, {a1, a2}} {
+		list, err := ask(want[0], want[1])
+		if err != nil || list[0].IPv4 != want[0] || list[1].IPv4 != want[1] {
+			t.Fatalf("%v, %v", list, err)
+		}
+	}
+	for problem, want := range map[string][2]netip.Addr{
+		"device eth1: cannot reserve an address of network ptidle: 10.1.2.4 is reserved for the instance db":  {a2, a3},
+		"device eth0: cannot reserve an address of network ptidle: 10.1.2.2 is reserved for the instance web": {a1, a1},
+	} {
+		if _, err := ask(want[0], want[1]); err == nil || err.Error() != problem {
+			t.Errorf("want %s, got %v", problem, err)
+		}
+	}
+	// One that asks for nothing gets neither what it had, if the other asks for that, nor what others have.
+	list, err := ask(netip.Addr{}, a1)
+	if err != nil || list[1].IPv4 != a1 || !b.isHost(list[0].IPv4) || list[0].IPv4 == a1 || list[0].IPv4 == a3 {
+		t.Errorf("%v, %v", list, err)
+	}
+	if all, err := b.Reservations(); err != nil || len(all) != 3 {
+		t.Errorf("%v, %v", all, err)
+	}
+}

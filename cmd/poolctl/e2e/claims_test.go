@@ -35,6 +35,16 @@ func TestClaims(t *testing.T) {
 		return winner
 	}
 	names := []string{"c1", "c2"}
+
+	// An address and a hardware address of new instances.
+	for _, key := range []string{"ipv4.address=" + at(49), "hwaddr=00:16:3e:49:49:49"} {
+		var both [][]string
+		for _, n := range names {
+			both = append(both, []string{"create", "--template", "busybox", n, "--device", "eth0," + key})
+		}
+		is := one(`is that of device eth0 of c[12] already`, both...)
+		h.ok("delete", names[is])
+	}
 	for i, n := range names {
 		h.ok("create", "--template", "busybox", n)
 		h.ok("config", "device", "override", n, "eth0", "ipv4.address="+at(byte(50+i)))
@@ -101,5 +111,23 @@ func TestClaims(t *testing.T) {
 	h.eventually("^"+hwaddr+"$", "exec", "c1", "--", "cat", "/sys/class/net/eth0/address")
 	h.ok("config", "device", "unset", "c1", "eth0", "hwaddr")
 	two()
+
+	// Two of one instance have each other's, running or not.
+	h.ok("config", "device", "set", "c1", "eth0", "ipv4.address="+at(60))
+	h.ok("config", "device", "add", "c1", "eth1", "nic", "network="+br, "ipv4.address="+at(61))
+	swap := func(first, second byte) {
+		t.Helper()
+		h.okStdin(strings.NewReplacer(at(60), at(61), at(61), at(60)).Replace(h.ok("config", "show", "c1")), "config", "edit", "c1")
+		if h.instances()["c1"].Status == "Stopped" {
+			h.ok("start", "c1")
+		}
+		for i, n := range []byte{first, second} {
+			h.matches("inet "+at(n)+"/", "exec", "c1", "--", "ip", "-4", "addr", "show", "dev", fmt.Sprintf("eth%d", i))
+			h.matches(`(?m)^c1,.*,`+at(n)+`,STATIC$`, "network", "list-leases", br, "--format", "csv")
+		}
+	}
+	swap(61, 60)
+	h.ok("stop", "--force", "c1")
+	swap(60, 61)
 	h.ok("delete", "--force", "c1", "c2")
 }
