@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 )
 
 // SubvolumeIDs are the ids of all subvolumes of the file system that path is on,
@@ -35,4 +36,15 @@ func rootRefs(item []byte) uint32 {
 		return 0
 	}
 	return binary.LittleEndian.Uint32(item[offset:])
+}
+
+// hasSnapshots says whether a subvolume of the file system was made as a snapshot: its root item has the transaction in its key,
+// that of any other has 0 (create_pending_snapshot in fs/btrfs/transaction.c).
+func hasSnapshots(f *os.File) (bool, error) {
+	found := false
+	err := scan(f, rootTreeID, Key{ObjectID: firstFreeObjectID}, Key{ObjectID: lastFreeObjectID}, func(k Key, _ []byte) error {
+		found = found || k.Type == rootItemKey && k.Offset != 0
+		return nil
+	})
+	return found, err
 }

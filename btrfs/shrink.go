@@ -60,7 +60,11 @@ func readLayout(f *os.File) (layout, error) {
 	if err != nil {
 		return layout{}, err
 	}
-	l := layout{groups: groups}
+	snapshots, err := hasSnapshots(f)
+	if err != nil {
+		return layout{}, err
+	}
+	l := layout{groups: groups, snapshots: snapshots}
 	for _, sp := range spaces {
 		if sp.Flags&groupReserve != 0 {
 			l.reserve += sp.Total

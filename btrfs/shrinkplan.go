@@ -16,6 +16,12 @@ const (
 	// the kernel reserves 256 nodes twice (RELOCATION_RESERVED_NODES in
 	// fs/btrfs/relocation.c), of up to 64 KiB, and the updates of other trees.
 	moveReserve = 16 << 20
+	// sharedReserve is how many times the metadata that is moved the move takes more, up to sharedReserveMax, where snapshots
+	// share it: the kernel sets aside room for every reference that changes (btrfs_delayed_refs_rsv_refill in
+	// fs/btrfs/delayed-ref.c), all that it gets, and when a commit in the middle of the move has taken what the move had set
+	// aside, gives up the file system (merge_reloc_roots in fs/btrfs/relocation.c). How much is enough was found by trial.
+	sharedReserve    = 4
+	sharedReserveMax = 256 << 20
 	// smallestHole is the shortest free piece of a device that is counted on.
 	smallestHole = 1 << 20
 	// smallExtent is the longest extent that is taken to fit wherever that much is
@@ -46,6 +52,17 @@ func chunkMax(flags, size uint64) uint64 {
 type layout struct {
 	groups  []blockGroup
 	reserve uint64
+	// snapshots says that there are some: trees share their nodes.
+	snapshots bool
+}
+
+// toMove is the metadata that has to be free to move so much of it, besides what is moved.
+func (l layout) toMove(metadata uint64) uint64 {
+	need := l.reserve + moveReserve
+	if l.snapshots {
+		need += min(sharedReserve*metadata, sharedReserveMax)
+	}
+	return need
 }
 
 // holes are the free pieces of the device before an offset.
@@ -89,7 +106,7 @@ func (l layout) canMove(size uint64, move func(blockGroup) bool) bool {
 	}
 	// The kernel makes block groups as long as it may: metadata takes all of the
 	// last one that it needs.
-	need := meta.missing(l.reserve+moveReserve, chunkMax(groupMetadata, size)) + system.missing(0, chunkMax(groupSystem, size))
+	need := meta.missing(l.toMove(meta.moved), chunkMax(groupMetadata, size)) + system.missing(0, chunkMax(groupSystem, size))
 	room, ok := l.dataRoom(size, move)
 	if !ok {
 		return false
@@ -277,13 +294,14 @@ func (l layout) minimum(cur uint64) uint64 {
 // compact is what is used, what the kernel reserves, and room to move a block
 // group of each kind, of the length that they have in a file system of that size.
 func (l layout) compact() uint64 {
-	var need, data, longest uint64
+	var need, data, metadata, longest uint64
 	copies := map[uint64]uint64{groupData: 1, groupMetadata: 1, groupSystem: 1}
 	for _, g := range l.groups {
 		if longest = max(longest, g.longest); g.flags&groupData != 0 && !g.metadata() {
 			data += g.used
 		} else {
 			need += g.used * g.copies()
+			metadata += g.used
 		}
 		for kind, n := range copies {
 			if g.flags&kind != 0 {
@@ -291,7 +309,7 @@ func (l layout) compact() uint64 {
 			}
 		}
 	}
-	need += deviceReserved + compactSpare + (l.reserve+moveReserve)*copies[groupMetadata]
+	need += deviceReserved + compactSpare + l.toMove(metadata)*copies[groupMetadata]
 	size := max(smallestResize, 10*(longest+smallestHole)) // a new block group, of a tenth, has to hold any extent
 	for {
 		room := need + packed(data, longest, chunkMax(groupData, size))*copies[groupData]
