@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -202,6 +203,49 @@ func TestReferencedAgainstQgroups(t *testing.T) {
 		must(t, err)
 		if n != groups[id].Referenced {
 			t.Errorf("%s references %d, its qgroup has %d", path, n, groups[id].Referenced)
+		}
+	}
+}
+
+// What a snapshot has beyond another one is counted the same whether only what was written since is read, or all of both.
+func TestReferencedBeyond(t *testing.T) {
+	mnt := newFS(t)
+	must(t, CreateSubvolume(mnt+"/a"))
+	more := func(path string, size int) {
+		t.Helper()
+		_, err := fill(t, mnt+path, size)
+		must(t, errors.Join(err, Sync(mnt)))
+	}
+	more("/a/1", 8<<20)
+	must(t, CreateSubvolume(mnt+"/a/nested"))
+	must(t, SnapshotTree(t.Context(), mnt+"/a", mnt+"/s1", true))
+	more("/a/2", 2<<20)
+	more("/a/nested/2", 1<<20)
+	must(t, SnapshotTree(t.Context(), mnt+"/a", mnt+"/s2", true))
+	must(t, os.Remove(mnt+"/a/1"))
+	more("/a/3", 4<<20)
+	must(t, SnapshotTree(t.Context(), mnt+"/a", mnt+"/s3", true))
+	// Another line: what is deleted in it, the first one still has.
+	must(t, SnapshotTree(t.Context(), mnt+"/s1", mnt+"/b", false))
+	must(t, os.Remove(mnt+"/b/1"))
+	must(t, SnapshotTree(t.Context(), mnt+"/b", mnt+"/t1", true))
+	for _, c := range []struct {
+		has, paths string
+		mib        uint64
+	}{
+		{"", "s1", 8}, {"", "s1 s2 s3 a", 15}, {"s1", "s2", 3}, {"s1", "s2 s3", 7}, {"s1 s2", "s3 a", 4}, {"s1", "a", 7}, {"s3", "s1", 8}, {"s2 s3", "s1", 0},
+		{"t1", "s2", 11}, {"t1", "s1", 8}, {"s2", "t1", 0}, {"s1", "s1", 0},
+	} {
+		under := func(names string) (paths []string) {
+			for _, n := range strings.Fields(names) {
+				paths = append(paths, mnt+"/"+n)
+			}
+			return paths
+		}
+		got, err := ReferencedBeyond(t.Context(), under(c.has), under(c.paths))
+		must(t, err)
+		if got.Data != c.mib<<20 || got.Disk != c.mib<<20 {
+			t.Errorf("%s beyond %q: %+v, want %d MiB", c.paths, c.has, got, c.mib)
 		}
 	}
 }

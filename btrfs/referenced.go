@@ -3,7 +3,6 @@ package btrfs
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -55,20 +54,7 @@ type ReferencedBytes struct {
 // ReferencedTogether counts the bytes that the subvolumes at these paths, with
 // all that are nested in them, reference together; otherwise as Referenced.
 func ReferencedTogether(ctx context.Context, paths ...string) (ReferencedBytes, error) {
-	m := measuring{seen: map[uint64]struct{}{}}
-	most := uint64(0)
-	for _, path := range paths {
-		f, err := openSubvolume(path)
-		if err == nil {
-			m.trees = 0
-			err = errors.Join(m.add(ctx, f), f.Close())
-			most = max(most, m.trees)
-		}
-		if err != nil {
-			return ReferencedBytes{}, fmt.Errorf("cannot measure %s: %w", path, err)
-		}
-	}
-	return ReferencedBytes{Data: m.data, Disk: m.disk, Trees: most}, nil
+	return ReferencedBeyond(ctx, nil, paths)
 }
 
 // measuring adds up what subvolumes reference.
@@ -79,36 +65,53 @@ type measuring struct {
 
 // add adds the subvolume f and all that are nested in it.
 func (m *measuring) add(ctx context.Context, f *os.File) error {
-	id, err := rootID(f)
-	if err != nil {
-		return err
-	}
-	ids := []uint64{id}
 	s := newSearcher(f)
-	err = s.walk(id, func(sub Subvolume) (bool, error) {
-		ids = append(ids, sub.ID)
-		return true, ctx.Err()
-	})
+	ids, err := treeIDs(ctx, f, s)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		item, err := s.first(rootTreeID, id, rootItemKey)
-		if err != nil {
+		if err := m.addTrees(s, id); err != nil {
 			return err
 		}
-		m.trees += rootBytes(item)
-		if err := dataExtents(ctx, f, id, func(e dataExtent) {
-			if _, again := m.seen[e.start]; !again {
-				m.seen[e.start] = struct{}{}
-				m.disk += e.size
-				m.data += e.holds
-			}
-		}); err != nil {
+		if err := m.addData(ctx, f, id, 0); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addTrees adds the nodes of the tree of one subvolume.
+func (m *measuring) addTrees(s *searcher, id uint64) error {
+	item, err := s.first(rootTreeID, id, rootItemKey)
+	m.trees += rootBytes(item)
+	return err
+}
+
+// addData adds the extents of one subvolume, and with since only those of a later
+// transaction.
+func (m *measuring) addData(ctx context.Context, f *os.File, id, since uint64) error {
+	return dataExtents(ctx, f, id, since, func(e dataExtent) {
+		if _, again := m.seen[e.start]; !again && e.made > since {
+			m.seen[e.start] = struct{}{}
+			m.disk += e.size
+			m.data += e.holds
+		}
+	})
+}
+
+// treeIDs are the ids of the subvolume f and of all that are nested in it.
+func treeIDs(ctx context.Context, f *os.File, s *searcher) ([]uint64, error) {
+	id, err := rootID(f)
+	if err != nil {
+		return nil, err
+	}
+	ids := []uint64{id}
+	err = s.walk(id, func(sub Subvolume) (bool, error) {
+		ids = append(ids, sub.ID)
+		return true, ctx.Err()
+	})
+	return ids, err
 }
 
 // rootBytes is what the nodes of a tree take (bytes_used of struct
@@ -121,16 +124,17 @@ func rootBytes(item []byte) uint64 {
 	return binary.LittleEndian.Uint64(item[offset:])
 }
 
-// dataExtent is an extent of data: its address, its size on disk, and how much it
-// holds.
-type dataExtent struct{ start, size, holds uint64 }
+// dataExtent is an extent of data: its address, its size on disk, how much it
+// holds, and the transaction in which it was made.
+type dataExtent struct{ start, size, holds, made uint64 }
 
-// dataExtents calls fn with each reference of a subvolume to an extent of data.
-func dataExtents(ctx context.Context, f *os.File, root uint64, fn func(dataExtent)) error {
+// dataExtents calls fn with each reference of a subvolume to an extent of data; with
+// since with those that Trees.Scan finds then.
+func dataExtents(ctx context.Context, f *os.File, root, since uint64, fn func(dataExtent)) error {
 	from := Key{ObjectID: firstFreeObjectID}
 	to := Key{lastFreeObjectID, math.MaxUint8, math.MaxUint64}
 	n := 0
-	return scan(f, root, from, to, func(k Key, data []byte) error {
+	return (&Trees{f, new(scanArgs)}).Scan(root, from, to, since, func(k Key, data []byte) error {
 		if n++; n%4096 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -161,5 +165,6 @@ func parseExtent(data []byte) (e dataExtent, err error) {
 	return dataExtent{
 		start: binary.LittleEndian.Uint64(data[fixed:]), size: binary.LittleEndian.Uint64(data[29:]),
 		holds: binary.LittleEndian.Uint64(data[8:]), // ram_bytes
+		made:  binary.LittleEndian.Uint64(data),
 	}, nil
 }

@@ -135,23 +135,17 @@ func transferNeed(ctx context.Context, frozen *tree.Frozen, from tree.Source) (s
 	if err := frozen.Sync(); err != nil { // what is not written yet has no extents
 		return spaceNeed{}, err
 	}
-	var all, there []string
+	var there, sent []string
 	for _, v := range frozen.Versions {
-		all = append(all, v.Path)
 		if v.Have {
 			there = append(there, v.Path)
+		} else {
+			sent = append(sent, v.Path)
 		}
 	}
-	total, err := btrfs.ReferencedTogether(ctx, all...)
+	total, err := btrfs.ReferencedBeyond(ctx, there, sent)
 	if err != nil {
 		return spaceNeed{}, err
-	}
-	if len(there) > 0 {
-		has, err := btrfs.ReferencedTogether(ctx, there...)
-		if err != nil {
-			return spaceNeed{}, err
-		}
-		total.Disk, total.Data, total.Trees = total.Disk-has.Disk, total.Data-min(has.Data, total.Data), total.Trees-min(has.Trees, total.Trees)
 	}
 	return sentNeed(from.Ref(), len(frozen.Versions) > 1, total), nil
 }

@@ -12,9 +12,9 @@ func snapshotDeleteCommand(e *env) *cli.Command {
 	var now bool
 	return &cli.Command{
 		Name: "delete", Aliases: []string{"rm"}, Usage: "delete a snapshot", ArgsUsage: "NAME SNAPSHOT",
-		Description: example("It goes into the trash: `poolctl undelete NAME/SNAPSHOT` brings it back.", "poolctl snapshot delete c1 before-upgrade"),
+		Description: example("It goes into the trash: `poolctl undelete NAME/SNAPSHOT` brings it back.", "poolctl snapshot delete c1 before-upgrade", "poolctl snapshot delete c1/before-upgrade"),
 		Flags:       []cli.Flag{nowFlag(&now)},
-		Action: e.action(2, 2, func(ctx context.Context, s *pool.System, args []string) error {
+		Action: e.ofSnapshot(2, func(ctx context.Context, s *pool.System, args []string) error {
 			return deleteSnapshot(ctx, s, args[0], args[1], now)
 		}),
 	}

@@ -18,7 +18,7 @@ func snapshotRestoreCommand(e *env, parent, category string) *cli.Command {
 			"and addresses stay. What it is now is kept until the snapshot has taken its place, and with --keep as a snapshot.",
 			"poolctl "+parent+"restore c1 before-upgrade", "poolctl "+parent+"restore c1 before-upgrade --keep"),
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "keep", Usage: "leave the present state as a new snapshot", Destination: &keep}},
-		Action: e.action(2, 2, func(ctx context.Context, s *pool.System, args []string) error {
+		Action: e.ofSnapshot(2, func(ctx context.Context, s *pool.System, args []string) error {
 			return s.RestoreSnapshot(ctx, pool.RestoreOptions{Instance: args[0], Snapshot: args[1], Keep: keep})
 		}),
 	}

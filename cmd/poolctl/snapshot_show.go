@@ -14,9 +14,9 @@ func snapshotShowCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "show", Usage: "show a snapshot: its configuration, devices and dates, and what it takes", ArgsUsage: "NAME SNAPSHOT",
 		Description: example("Of its usage, what is exclusive is what deleting it frees, in bytes. The metadata of the whole pool are read for that.",
-			"poolctl snapshot show c1 before-upgrade"),
+			"poolctl snapshot show c1 before-upgrade", "poolctl snapshot show c1/before-upgrade"),
 		Flags: []cli.Flag{formatFlag(&format, output.YAML)},
-		Action: e.action(2, 2, func(ctx context.Context, s *pool.System, args []string) error {
+		Action: e.ofSnapshot(2, func(ctx context.Context, s *pool.System, args []string) error {
 			sn, err := s.Snapshot(ctx, args[0], args[1])
 			if err != nil {
 				return err

@@ -278,7 +278,7 @@ func snapshotOps() []op {
 			if snapshots := h.instances()["c1"].Snapshots; len(snapshots) != 1 {
 				h.t.Errorf("%+v", snapshots)
 			}
-			h.run("snapshot", "rename", "c1", "s9", "s0")
+			h.run("snapshot", "rename", "c1/s9", "s0")
 			verify(h)
 		}},
 		{name: "snapshot create --reuse", args: []string{"snapshot", "create", "c1", "s0", "--reuse"}, prepare: ensure1, every: 3, verify: func(h *host) {

@@ -130,7 +130,7 @@ func (h *host) trashNames(t *testing.T) {
 func (h *host) trashSnapshots(t *testing.T) {
 	t.Helper()
 	before := h.ok("snapshot", "list", "c1", "--format", "json")
-	h.ok("snapshot", "delete", "c1", "s1")
+	h.ok("snapshot", "delete", "c1/s1")
 	h.ok("undelete", "c1/s1")
 	if after := h.ok("snapshot", "list", "c1", "--format", "json"); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
