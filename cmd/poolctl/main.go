@@ -10,7 +10,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
@@ -20,11 +19,6 @@ import (
 
 // version is set by the build: -ldflags "-X main.version=...".
 var version = "unknown"
-
-// memoryGoal is what the garbage collector keeps the process's memory below, in
-// bytes, as long as less is in use: large catalogues and archives are read in
-// pieces of which most is garbage at once. $GOMEMLIMIT sets another one.
-const memoryGoal = 128 << 20
 
 func main() {
 	runtime.Main(pool.Hooks()) // in a process that was started from this program's own file for an instance, never returns
@@ -37,9 +31,7 @@ func main() {
 func mainExit() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	context.AfterFunc(ctx, stop) // otherwise it ends with the process
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryGoal)
-	}
+	collectLate()
 	e := &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, version: version}
 	return e.exitCode(e.main(ctx, os.Args))
 }
