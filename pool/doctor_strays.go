@@ -192,7 +192,7 @@ func (d *doctor) lostPorts(object, name string) {
 			for _, p := range n.missing() {
 				d.add(Finding{
 					Severity: SeverityWarning, Object: object, Problem: fmt.Sprintf("%s of instance %s is not on it", p, in),
-					Remedy: fmt.Sprintf("ip link set %s master %s", p, name), does: "it was joined", fix: n.mend,
+					Remedy: "poolctl doctor --fix joins it", does: "it was joined", fix: n.mend,
 				})
 			}
 		}

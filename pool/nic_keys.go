@@ -128,6 +128,9 @@ func findNICKey(name string, kind network.Kind) (nicKey, error) {
 		}
 	}
 	hint := strings.Join(nicKeysOf(kind), ", ")
+	if hint == "" {
+		return nicKey{}, withHint(fmt.Errorf("unknown nictype %s", shellWord(string(kind))), "nictype is bridged, p2p, macvlan, physical or routed; network=NAME needs none")
+	}
 	if len(others) > 0 {
 		return nicKey{}, withHint(fmt.Errorf("%s is for nictype=%s, and this is %s", name, strings.Join(others, " or "), kind), "the keys of a %s nic are %s", kind, hint)
 	}

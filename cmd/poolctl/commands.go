@@ -129,7 +129,8 @@ func imageCommands(e *env) *cli.Command {
 func networkCommands(e *env) *cli.Command {
 	return group("network", nil, catStorage, "manage networks",
 		networkCreateCommand(e), networkListCommand(e), networkShowCommand(e), networkInfoCommand(e), networkSetCommand(e), networkGetCommand(e),
-		networkUnsetCommand(e), networkEditCommand(e), networkRenameCommand(e), networkDeleteCommand(e), networkListLeasesCommand(e), networkForwardCommands(e))
+		networkUnsetCommand(e), networkEditCommand(e), networkRenameCommand(e), networkDeleteCommand(e),
+		networkAttachCommand(e), networkAttachProfileCommand(e), networkDetachCommand(e), networkDetachProfileCommand(e), networkListLeasesCommand(e), networkForwardCommands(e))
 }
 
 func adminCommands(e *env) *cli.Command {

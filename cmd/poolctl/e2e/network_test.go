@@ -56,6 +56,28 @@ func TestNetworkCommands(t *testing.T) {
 	h.matches(`^`+br+`.gw,,10\.[0-9.]+,GATEWAY\n`+br+`.gw,,fd42:[0-9a-f:]+,GATEWAY\n$`, "network", "list-leases", br, "--format", "csv")
 	h.matches(`^GATEWAY,10\.[0-9.]+\nGATEWAY,fd42:[0-9a-f:]+\n$`, "network", "list-leases", br, "--format", "csv", "-c", "t,i")
 	h.fails(2, `unknown column 'x' in "hx"`, "network", "list-leases", br, "-c", "hx")
+
+	// Attached to an instance that runs, and to a profile.
+	h.ok("create", "--template", "busybox", "c1")
+	h.ok("start", "c1")
+	h.ok("network", "attach", br, "c1")
+	h.matches(`eth1@`, "exec", "c1", "--", "ip", "link")
+	h.fails(1, "device "+br+": already exists", "network", "attach", br, "c1")
+	h.ok("network", "attach", br, "c1", "second", "lan0")
+	h.matches(`lan0@`, "exec", "c1", "--", "ip", "link")
+	h.fails(1, "2 devices are on it: "+br+", second\nhint: name one of them", "network", "detach", br, "c1")
+	h.ok("network", "detach", br, "c1", "second")
+	h.ok("network", "detach", br, "c1")
+	if out := h.ok("exec", "c1", "--", "ip", "link"); strings.Contains(out, "eth1") || strings.Contains(out, "lan0") {
+		t.Errorf("%s", out)
+	}
+	h.fails(1, "device eth0 is a profile's", "network", "detach", br, "c1")
+	h.ok("network", "detach-profile", br, "default")
+	h.fails(1, "no device of it is on "+br, "network", "detach", br, "c1")
+	h.ok("network", "attach-profile", br, "default", "eth0")
+	h.matches(`eth0@`, "exec", "c1", "--", "ip", "link")
+	h.fails(1, "unknown nictype ovn\nhint: nictype is bridged, p2p, ", "config", "device", "add", "c1", "eth1", "nic", "nictype=ovn")
+	h.ok("delete", "--force", "c1")
 }
 
 // TestNetworkLive: names and addresses of instances, through all that befalls their network.
