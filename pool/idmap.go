@@ -16,6 +16,9 @@ import (
 // root are shifted on disk; "[]" and nothing at all: they are not.
 const lastIDMap = "volatile.last_state.idmap"
 
+// noIDMap is the idmap of an instance of which the ids are those of the host.
+const noIDMap = "[]"
+
 // idmapEntry is an entry of LXD's idmap (shared/idmap, IdmapEntry): Maprange ids
 // from Nsid inside are those from Hostid on disk.
 type idmapEntry struct {

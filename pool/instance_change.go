@@ -143,7 +143,7 @@ func (t transition) record(s *System) func(r *tree.Instance) error {
 				delete(r.Config, k)
 			}
 		}
-		dropIdentity(r, t.was.ExpandedDevices, t.now.ExpandedDevices)
+		changeIdentity(r, t.was.ExpandedDevices, t.now.ExpandedDevices)
 		if key := "volatile.cloud-init.instance-id"; r.Config[key] != "" && slices.ContainsFunc(changedKeys(t.was.ExpandedConfig, t.now.ExpandedConfig), isCloudInit) {
 			r.Config[key] = newUUID() // as in LXD: cloud-init does its work again
 		}

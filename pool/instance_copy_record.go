@@ -33,10 +33,11 @@ func (c *instanceCopy) copiedRecord(as *identity, o CopyOptions) (tree.Instance,
 	if devices, err = s.overrideDevices(rec.Profiles, config, devices, o.DeviceOverrides); err != nil {
 		return tree.Instance{}, err
 	}
-	_, expanded, err := s.expand(rec.Profiles, config, devices)
+	expandedConfig, expanded, err := s.expand(rec.Profiles, config, devices)
 	if err != nil {
 		return tree.Instance{}, err
 	}
+	config[volatileNext] = firstIDs(expandedConfig)
 	for _, name := range nicsOf(expanded) {
 		for _, k := range nicIdentity(name, expanded[name]) {
 			config[k] = as.value(k)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -21,10 +22,12 @@ const minIsolated = 65536
 
 // The volatile keys of the ids that an instance had when it was started last: the
 // first one of a range of its own, "0" without one, and all of them as in
-// lastIDMap. They say nothing about its files, which have the ids of the image.
+// lastIDMap; and of those that it is to have, as far as is known before it starts.
+// They say nothing about its files, which have the ids of the image.
 const (
 	volatileBase    = "volatile.idmap.base"
-	volatileCurrent = "volatile.idmap.current"
+	volatileCurrent = tree.IDMapCurrentKey
+	volatileNext    = tree.IDMapNextKey
 )
 
 // idMaps says what ids on the host an instance has that is to be started, and
@@ -34,7 +37,7 @@ const (
 func (s *System) idMaps(ctx context.Context, in *lockedInstance) (uids, gids []runtime.IDMap, err error) {
 	config := in.rec.ExpandedConfig
 	if isTrue(config[privilegedKey]) {
-		return runtime.HostIDMap(), runtime.HostIDMap(), nil
+		return runtime.HostIDMap(), runtime.HostIDMap(), s.noteIDs(in, "0", noIDMap)
 	}
 	if uids, gids, err = runtime.DefaultIDMap(); err != nil {
 		return nil, nil, err
@@ -47,7 +50,7 @@ func (s *System) idMaps(ctx context.Context, in *lockedInstance) (uids, gids []r
 		if uids, gids, err = raw.over(uids, gids); err != nil {
 			return nil, nil, err
 		}
-		return uids, gids, s.noteIDs(in, "0", "")
+		return uids, gids, s.noteIDs(in, "0", formatIDMap(uids, gids))
 	}
 	unlock, err := s.dir.LockIDMaps(ctx) // until the range is noted
 	if err != nil {
@@ -64,22 +67,37 @@ func (s *System) idMaps(ctx context.Context, in *lockedInstance) (uids, gids []r
 	return uids, gids, s.noteIDs(in, strconv.FormatUint(uint64(own.HostID), 10), formatIDMap(uids, gids))
 }
 
-// noteIDs notes a range of an instance's own, or that it has none.
-func (s *System) noteIDs(in *lockedInstance, base, current string) error {
-	if in.rec.Config[volatileBase] == base && in.rec.Config[volatileCurrent] == current {
+// noteIDs notes which ids an instance has, and the first one of a range of its own.
+func (s *System) noteIDs(in *lockedInstance, base, ids string) error {
+	noted := map[string]string{volatileBase: base, volatileCurrent: ids, volatileNext: ids}
+	same := true
+	for k, v := range noted {
+		same = same && in.rec.Config[k] == v
+	}
+	if same {
 		return nil
 	}
 	rec, err := in.UpdateInstance(in.rec.Name, func(r *tree.Instance) error {
-		r.Config[volatileBase] = base
-		if r.Config[volatileCurrent] = current; current == "" {
-			delete(r.Config, volatileCurrent)
-		}
+		maps.Copy(r.Config, noted)
 		return s.reexpand(r)
 	})
 	if err == nil {
 		in.rec = rec
 	}
 	return err
+}
+
+// firstIDs are the ids of a new instance, as in LXD's records. One with a range of
+// its own, or with raw.idmap, gets others when it starts.
+func firstIDs(expanded map[string]string) string {
+	if isTrue(expanded[privilegedKey]) {
+		return noIDMap
+	}
+	uids, gids, err := runtime.DefaultIDMap()
+	if err != nil { // the start says so
+		return noIDMap
+	}
+	return formatIDMap(uids, gids)
 }
 
 // isolatedRange finds a range of ids for an instance within those of the host,

@@ -34,6 +34,8 @@ func (s *System) newRecord(ctx context.Context, o CreateOptions, pool state.Pool
 	if err != nil {
 		return tree.Instance{}, err
 	}
+	config[volatileNext] = firstIDs(expandedConfig)
+	expandedConfig[volatileNext] = config[volatileNext]
 	used, err := profileInfo(s.profile, profiles)
 	if err != nil {
 		return tree.Instance{}, err

@@ -213,6 +213,17 @@ func dropIdentity(r *tree.Instance, was, now map[string]map[string]string) {
 	}
 }
 
+// changeIdentity is dropIdentity that also gives nics that are new what they are told by, as LXD does before they are
+// plugged in for the first time.
+func changeIdentity(r *tree.Instance, was, now map[string]map[string]string) {
+	dropIdentity(r, was, now)
+	for _, n := range changedNICs(was, now) {
+		if isNIC(now[n]) {
+			identifyNIC(n, now[n], r.Config, r.Config)
+		}
+	}
+}
+
 // settleNICs has a running instance, which may have the nics of other, have of the named
 // devices the nics that want says: those that a change may have touched are made anew.
 func (s *System) settleNICs(ctx context.Context, in *lockedInstance, live *runtime.Instance, want, other map[string]map[string]string, names []string) error {

@@ -177,7 +177,7 @@ func (s *System) applyToUsers(ctx context.Context, from, to state.Profile, trans
 			undos = append(undos, back)
 			crash.Point("pool.profile.plugged")
 			_, err = t.in.UpdateInstance(name, func(r *tree.Instance) error {
-				dropIdentity(r, t.was.ExpandedDevices, t.now.ExpandedDevices)
+				changeIdentity(r, t.was.ExpandedDevices, t.now.ExpandedDevices)
 				return reexpandWith(s.instead(to), r)
 			})
 		}
@@ -185,7 +185,10 @@ func (s *System) applyToUsers(ctx context.Context, from, to state.Profile, trans
 			return nil, errors.Join(fmt.Errorf("instance %s: %w", name, err), undo(context.WithoutCancel(ctx)))
 		}
 		undos = append(undos, func(context.Context) error {
-			_, err := t.in.UpdateInstance(name, func(r *tree.Instance) error { return reexpandWith(s.instead(from), r) })
+			_, err := t.in.UpdateInstance(name, func(r *tree.Instance) error {
+				dropIdentity(r, t.now.ExpandedDevices, t.was.ExpandedDevices)
+				return reexpandWith(s.instead(from), r)
+			})
 			return err
 		})
 	}
@@ -243,7 +246,12 @@ func (s *System) recoverUser(ctx context.Context, name string, change profileCha
 	if err := s.settleLive(ctx, in, expandedOf(from), expandedOf(to)); err != nil {
 		return err
 	}
-	_, err = in.UpdateInstance(name, s.reexpand)
+	_, err = in.UpdateInstance(name, func(r *tree.Instance) error {
+		for _, other := range []tree.Instance{from, to} {
+			dropIdentity(r, other.ExpandedDevices, in.rec.ExpandedDevices)
+		}
+		return s.reexpand(r)
+	})
 	return err
 }
 

@@ -66,9 +66,21 @@ func expandWith(find func(name string) (state.Profile, error), names []string, c
 	return outConfig, outDevices, nil
 }
 
-// reexpand has a record say what its profiles are now, and what the instance has
-// of them. It changes nothing when one of them is not here.
-func (s *System) reexpand(r *tree.Instance) error { return reexpandWith(s.profile, r) }
+// reexpand has a record say what its pool and its profiles are now, and what the
+// instance has of them. It changes nothing when one of the profiles is not here.
+func (s *System) reexpand(r *tree.Instance) error {
+	if err := reexpandWith(s.profile, r); err != nil {
+		return err
+	}
+	if r.Pool == nil { // it is not to be written
+		return nil
+	}
+	rec, err := s.dir.LoadPool(r.Pool.Name)
+	if err == nil {
+		r.Pool = poolInfo(rec)
+	}
+	return nil // the pool may have another name here
+}
 
 // reexpandKnown is reexpand for an instance that may have a profile that is not here,
 // because its pool comes from another machine: it stays as it was expanded last.

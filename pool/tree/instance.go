@@ -2,6 +2,7 @@ package tree
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -23,9 +24,9 @@ type Instance struct {
 	ExpandedConfig  map[string]string            `json:"expanded_config"`
 	ExpandedDevices map[string]map[string]string `json:"expanded_devices"`
 	CreatedAt       time.Time                    `json:"created_at"`
-	LastUsedAt      time.Time                    `json:"last_used_at"`
-	Project         string                       `json:"project"`  // "default"
-	Location        string                       `json:"location"` // "none"
+	LastUsedAt      time.Time                    `json:"last_used_at"` // 1970: never
+	Project         string                       `json:"project"`      // "default"
+	Location        string                       `json:"location"`     // "none"
 
 	// Pool and ProfileInfo are the sections "pool" and "profiles", which `lxd recover` wants. nil leaves in the file what
 	// it has.
@@ -88,6 +89,9 @@ func (i *Instance) normalise() {
 	if i.Location == "" {
 		i.Location = "none"
 	}
+	if i.LastUsedAt.IsZero() {
+		i.LastUsedAt = time.Unix(0, 0).UTC()
+	}
 	if i.Profiles == nil {
 		i.Profiles = []string{}
 	}
@@ -111,12 +115,27 @@ func fillMaps[V any](maps ...*map[string]V) {
 	}
 }
 
+// Keys of the ids on this host that an instance had when it was started last, and that it is to have. They are not part of what a
+// snapshot is: its entry is without them.
+const (
+	IDMapCurrentKey = "volatile.idmap.current"
+	IDMapNextKey    = "volatile.idmap.next"
+)
+
 // snapshotOf is the entry of a snapshot that is made of the instance now.
 func (i *Instance) snapshotOf(name string, now time.Time) Snapshot {
 	return Snapshot{
-		Name: name, CreatedAt: now, Stateful: false, Ephemeral: i.Ephemeral, Architecture: i.Architecture, Config: i.Config,
-		Devices: i.Devices, Profiles: i.Profiles, ExpandedConfig: i.ExpandedConfig, ExpandedDevices: i.ExpandedDevices, Size: -1,
+		Name: name, CreatedAt: now, Stateful: false, Ephemeral: i.Ephemeral, Architecture: i.Architecture, Config: withoutIDs(i.Config),
+		Devices: i.Devices, Profiles: i.Profiles, ExpandedConfig: withoutIDs(i.ExpandedConfig), ExpandedDevices: i.ExpandedDevices, Size: -1,
 	}
+}
+
+// withoutIDs is a configuration without those keys.
+func withoutIDs(config map[string]string) map[string]string {
+	out := maps.Clone(config)
+	delete(out, IDMapCurrentKey)
+	delete(out, IDMapNextKey)
+	return out
 }
 
 // oldestFirst sorts snapshots by their age, and those of one moment by name.

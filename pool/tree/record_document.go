@@ -148,8 +148,12 @@ func (d document) size() int {
 // write writes the document.
 func (d document) write(to io.Writer) error {
 	b := bufio.NewWriterSize(to, min(d.size(), writeBuffer))
-	keys := slices.Sorted(maps.Keys(d.members))
-	keys = append(keys, slices.Sorted(maps.Keys(d.lists))...)
+	keys := slices.Collect(maps.Keys(d.members))
+	for key, list := range d.lists {
+		if len(list) > 0 { // LXD leaves empty ones out
+			keys = append(keys, key)
+		}
+	}
 	slices.Sort(keys)
 	put := func(text string) { _, _ = b.WriteString(text) } // Flush has its error
 	put("{\n")
@@ -174,10 +178,6 @@ func (d document) write(to io.Writer) error {
 }
 
 func writeList(b *bufio.Writer, list []json.RawMessage) error {
-	if len(list) == 0 {
-		_, err := b.WriteString("[]")
-		return err
-	}
 	_, _ = b.WriteString("[\n") // the last one has its error
 	for i, element := range list {
 		if err := writeLine(b, element); err != nil {

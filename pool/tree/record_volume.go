@@ -57,7 +57,7 @@ func volumeSnapshots(snaps []entry, old []json.RawMessage) ([]json.RawMessage, e
 		if raw == nil {
 			var err error
 			raw, err = marshal(volumeSnapshot{
-				Name: s.Name, ExpiresAt: s.ExpiresAt, Config: map[string]string{}, ContentType: "filesystem", CreatedAt: s.CreatedAt,
+				Name: s.Name, Config: map[string]string{}, ContentType: "filesystem", // the times are those of the snapshot's entry
 			})
 			if err != nil {
 				return nil, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 
 	"poolctl/btrfs"
 	"poolctl/pool/crash"
@@ -182,9 +181,12 @@ func (t *Tree) restoredRecord(staged string, present Instance, entries []entry, 
 	}
 	restored.Broken = nil
 	for _, config := range []*map[string]string{&restored.Config, &restored.ExpandedConfig} {
-		if _, marked := (*config)[ScheduledKey]; marked {
-			*config = maps.Clone(*config)
-			delete(*config, ScheduledKey)
+		*config = withoutIDs(*config)
+		delete(*config, ScheduledKey)
+		for _, key := range []string{IDMapCurrentKey, IDMapNextKey} {
+			if ids, there := present.Config[key]; there && *config != nil {
+				(*config)[key] = ids
+			}
 		}
 	}
 	return restored

@@ -138,10 +138,15 @@ func (h *host) useLXD() {
 	}
 	h.ok("stop", "--force", "r1", "r2", "p_r3")
 	h.ok("delete", "p_r3")
+	h.ok("config", "set", "r1", "limits.cpu=1")
+	h.ok("snapshot", "rename", "r1", "s2", "two")
+	h.ok("snapshot", "create", "r2", "s3")
+	h.ok("rename", "r2", "r9")
+	h.ok("config", "set", "r9", "user.ours=a: b")
 }
 
-// recovers lets LXD itself find what is in the file, and start it.
-func (l *lxd) recovers(file string) {
+// again starts the daemon with nothing in it but those profiles, and has it recover the pool in the file.
+func (l *lxd) again(pool, file string, profiles ...string) (found string) {
 	l.t.Helper()
 	other := filepath.Join(l.dir, "again")
 	if err := os.Mkdir(other, 0o711); err != nil {
@@ -152,22 +157,32 @@ func (l *lxd) recovers(file string) {
 			l.env[i] = "LXD_DIR=" + other
 		}
 	}
-	if err := os.Mkdir(filepath.Join(other, "disks"), 0o700); err != nil {
-		l.t.Fatal(err)
-	}
-	disk := filepath.Join(other, "disks/lxd.img")
-	if out, err := exec.CommandContext(l.t.Context(), "cp", "--sparse=always", file, disk).CombinedOutput(); err != nil {
-		l.t.Fatalf("cp: %v: %s", err, out)
-	}
 	l.start()
-	l.lxc("profile", "create", "extra")
-	found := l.run("yes\nlxd\nbtrfs\n"+disk+"\n\nno\nyes\nyes\n", "lxd", "recover")
-	for _, want := range []string{`"r1"`, `"r2"`, `"vol1"`} {
+	for _, p := range profiles {
+		l.lxc("profile", "create", p)
+	}
+	return l.run("yes\n"+pool+"\nbtrfs\n"+file+"\n\nno\nyes\nyes\n", "lxd", "recover")
+}
+
+// recovers lets LXD itself find what is in the file, with what was changed here, and start it.
+func (l *lxd) recovers(file string) {
+	l.t.Helper()
+	found := l.again("lxd", file, "extra")
+	for _, want := range []string{`"r1"`, `"r9"`, `"vol1"`} {
 		if !strings.Contains(found, want) {
 			l.t.Errorf("LXD did not find %s:\n%s", want, found)
 		}
 	}
-	l.lxc("start", "r1")
+	if got := l.lxc("list", "-f", "csv", "-c", "nS"); got != "r1,3\nr9,1\n" {
+		l.t.Errorf("LXD has %q", got)
+	}
+	if got := l.lxc("config", "get", "r9", "user.ours") + l.lxc("config", "get", "r1", "limits.cpu"); got != "a: b\n1\n" {
+		l.t.Errorf("what was changed is in LXD %q", got)
+	}
+	if got := l.lxc("storage", "volume", "list", "lxd", "-f", "csv", "-c", "tn"); !strings.Contains(got, "container (snapshot),r1/two\n") || !strings.Contains(got, "custom (snapshot),vol1/vs1\n") {
+		l.t.Errorf("LXD has %q", got)
+	}
+	l.lxc("start", "r1", "r9")
 	if got := l.lxc("exec", "r1", "--", "cat", "/root/mark"); got != "kept\n" {
 		l.t.Errorf("the mark in LXD: %q", got)
 	}

@@ -12,7 +12,7 @@ import (
 func exchangeInstances(t *testing.T, h *host, l *lxd) {
 	t.Helper()
 	theirs, ours := filepath.Join(l.dir, "lxd/storage-pools/default"), filepath.Join(h.state, "storage-pools/default")
-	h.ok("launch", "m:busybox", "c1", "-c", "user.k=a b")
+	h.ok("launch", "m:busybox", "c1", "-c", "user.k=a b", "-c", "user.odd="+oddValue)
 	srv := filepath.Join(ours, "containers/c1/rootfs/srv")
 	if err := os.MkdirAll(srv, 0o755); err != nil {
 		t.Fatal(err)
@@ -38,6 +38,9 @@ func exchangeInstances(t *testing.T, h *host, l *lxd) {
 		if got := l.lxc("config", "get", "c1", "user.k"); got != "a b\n" {
 			t.Errorf("the key in LXD is %q", got)
 		}
+		if got := l.lxc("config", "get", "c1", "user.odd"); got != oddValue+"\n" {
+			t.Errorf("the odd value in LXD is %q", got)
+		}
 		l.lxc("start", "c1")
 		if got := l.lxc("exec", "c1", "--", "cat", "/srv/mark"); got != "of \n" {
 			t.Errorf("in LXD the mark is %q", got)
@@ -49,6 +52,9 @@ func exchangeInstances(t *testing.T, h *host, l *lxd) {
 		name := fmt.Sprint("back", i)
 		h.ok("import", back, name)
 		isBack(h, name, want)
+		if got := h.ok("config", "get", name, "user.odd"); got != oddValue+"\n" {
+			t.Errorf("the odd value is back as %q", got)
+		}
 		h.ok("delete", name)
 		for _, file := range []string{out, back} {
 			if err := os.Remove(file); err != nil {
