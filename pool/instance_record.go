@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"poolctl/pool/state"
@@ -123,12 +125,28 @@ func (s *System) sizeOfNew(ctx context.Context, o CreateOptions, pool state.Pool
 	return size
 }
 
-// poolInfo is what an instance's record tells LXD of its pool.
+// poolInfo is what an instance's record tells LXD of its pool. `lxd recover` notes
+// it down, and LXD attaches a file only where it has its own: that is the source of
+// one that is elsewhere.
 func poolInfo(rec state.PoolRecord) *tree.PoolInfo {
+	config := rec.Config
+	if file := config["source"]; rec.Kind == state.PoolFile && !isLXDs(file) {
+		config = maps.Clone(config)
+		config["source"] = filepath.Join(lxdDisks, rec.Name+".img")
+	}
 	return &tree.PoolInfo{
-		Config: rec.Config, Description: rec.Description, Name: rec.Name, Driver: rec.Driver,
+		Config: config, Description: rec.Description, Name: rec.Name, Driver: rec.Driver,
 		UsedBy: []string{}, Status: "Created", Locations: []string{"none"},
 	}
+}
+
+// lxdDisks is where LXD has the files of pools, with its usual directory.
+const lxdDisks = "/var/lib/lxd/disks"
+
+// isLXDs says whether a pool's file is where an LXD or Incus has its own.
+func isLXDs(file string) bool {
+	dir := filepath.Dir(file)
+	return strings.HasSuffix(dir, "/lxd/disks") || strings.HasSuffix(dir, "/incus/disks")
 }
 
 // rootDevice names the device that is the root disk; "" when there is none.

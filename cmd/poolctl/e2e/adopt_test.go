@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/sha256"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -145,29 +146,41 @@ func (h *host) useLXD() {
 	h.ok("config", "set", "r9", "user.ours=a: b")
 }
 
-// again starts the daemon with nothing in it but those profiles, and has it recover the pool in the file.
-func (l *lxd) again(pool, file string, profiles ...string) (found string) {
+// another is the directory of files of an LXD that is to be started with nothing in it.
+func (l *lxd) another() (disks string) {
 	l.t.Helper()
-	other := filepath.Join(l.dir, "again")
-	if err := os.Mkdir(other, 0o711); err != nil {
+	dir := filepath.Join(l.dir, "again/lxd")
+	disks = filepath.Join(dir, "disks")
+	if err := errors.Join(os.MkdirAll(disks, 0o711), os.Chmod(dir, 0o711)); err != nil {
 		l.t.Fatal(err)
 	}
 	for i, v := range l.env {
 		if strings.HasPrefix(v, "LXD_DIR=") {
-			l.env[i] = "LXD_DIR=" + other
+			l.env[i] = "LXD_DIR=" + dir
 		}
 	}
+	return disks
+}
+
+// recover starts the daemon, with those profiles, and has it recover a pool of which the file is in its place.
+func (l *lxd) recover(file string, profiles ...string) (found string) {
+	l.t.Helper()
 	l.start()
 	for _, p := range profiles {
 		l.lxc("profile", "create", p)
 	}
+	pool := strings.TrimSuffix(filepath.Base(file), ".img")
 	return l.run("yes\n"+pool+"\nbtrfs\n"+file+"\n\nno\nyes\nyes\n", "lxd", "recover")
 }
 
 // recovers lets LXD itself find what is in the file, with what was changed here, and start it.
 func (l *lxd) recovers(file string) {
 	l.t.Helper()
-	found := l.again("lxd", file, "extra")
+	disk := filepath.Join(l.another(), "lxd.img")
+	if out, err := exec.CommandContext(l.t.Context(), "cp", "--sparse=always", file, disk).CombinedOutput(); err != nil {
+		l.t.Fatalf("cp: %v: %s", err, out)
+	}
+	found := l.recover(disk, "extra")
 	for _, want := range []string{`"r1"`, `"r9"`, `"vol1"`} {
 		if !strings.Contains(found, want) {
 			l.t.Errorf("LXD did not find %s:\n%s", want, found)

@@ -133,6 +133,8 @@ func (s *sideBySide) recovered() {
 	if st, err := os.Stat(filepath.Join(pool, "containers/d2/backup.yaml")); err != nil || st.Size() < 20<<10 {
 		s.t.Errorf("the record is small: %v, %v", st, err)
 	}
+	h.ok("config", "unset", "d1", "boot.autostart")
+	h.ok("config", "unset", "d2", "boot.autostart")
 	h.ok("rename", "d2", "e2")
 	h.ok("snapshot", "rename", "e2", "n7", "seven")
 	h.ok("delete", "e2/n8")
@@ -142,10 +144,17 @@ func (s *sideBySide) recovered() {
 	h.ok("delete", "gone", "e2/n9")
 	h.ok("pool", "volume", "delete", "default", "vil/vs1")
 	h.ok("pool", "volume", "snapshot", "create", "default", "vil", "vs3")
-	h.ok("pool", "detach", "default")
 	l.stop()
-	found := l.again("default", filepath.Join(h.state, "disks/default.img"), "www")
-	h.fails(1, `in use`, "pool", "attach", "default")
+	disk := filepath.Join(l.another(), "default.img")
+	h.ok("pool", "detach", "default")
+	h.ok("pool", "forget", "default")
+	if err := os.Rename(filepath.Join(h.state, "disks/default.img"), disk); err != nil {
+		s.t.Fatal(err)
+	}
+	h.ok("pool", "adopt", disk)
+	h.ok("pool", "detach", "default")
+	found := l.recover(disk, "www")
+	h.fails(1, `has it mounted at .*/again/lxd/`, "pool", "attach", "default")
 	if strings.Contains(found, "gone") || !strings.Contains(found, `"vil"`) {
 		s.t.Errorf("LXD found\n%s", found)
 	}
