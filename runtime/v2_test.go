@@ -14,10 +14,16 @@ import (
 // TestPureV2 runs other tests where only cgroup v2 is to be seen, in a mount
 // namespace of their own: on a host with v1 hierarchies its controllers are few,
 // but the one directory, its delegation and the rule against processes in inner
-// groups are those of any v2 host. On such a host, this is once more the same.
+// groups are those of any v2 host. On such a host, this is once more the same. The
+// namespace has the mounts of that moment, and would keep pools from being detached:
+// those on files are unmounted in it first.
 func TestPureV2(t *testing.T) {
 	restoreControllers(t)
-	script := `umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$0" -test.v -test.run "$1"`
+	script := `mounts=$(cat /proc/self/mounts)
+echo "$mounts" | while read -r source dir type rest; do
+	case "$source $type" in /dev/loop*" btrfs") umount -l "$(printf %b "$dir")";; esac
+done
+umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$0" -test.v -test.run "$1"`
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
