@@ -233,8 +233,18 @@ func TestReferencedBeyond(t *testing.T) {
 		has, paths string
 		mib        uint64
 	}{
-		{"", "s1", 8}, {"", "s1 s2 s3 a", 15}, {"s1", "s2", 3}, {"s1", "s2 s3", 7}, {"s1 s2", "s3 a", 4}, {"s1", "a", 7}, {"s3", "s1", 8}, {"s2 s3", "s1", 0},
-		{"t1", "s2", 11}, {"t1", "s1", 8}, {"s2", "t1", 0}, {"s1", "s1", 0},
+		{"", "s1", 8},
+		{"", "s1 s2 s3 a", 15},
+		{"s1", "s2", 3},
+		{"s1", "s2 s3", 7},
+		{"s1 s2", "s3 a", 4},
+		{"s1", "a", 7},
+		{"s3", "s1", 8},
+		{"s2 s3", "s1", 0},
+		{"t1", "s2", 11},
+		{"t1", "s1", 8},
+		{"s2", "t1", 0},
+		{"s1", "s1", 0},
 	} {
 		under := func(names string) (paths []string) {
 			for _, n := range strings.Fields(names) {
