@@ -8,7 +8,6 @@ import (
 
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
-	"github.com/mikelolasagasti/xz"
 )
 
 // What is wrong with a compressed block.
@@ -16,10 +15,6 @@ var (
 	errDamaged = errors.New("the data is damaged")
 	errTooLong = errors.New("it holds more than a block may")
 )
-
-// maxDictionary is the most memory in bytes that an xz block may ask its decoder
-// for. mksquashfs's are no larger than a block (1 MiB).
-const maxDictionary = 64 << 20
 
 // decoder decompresses blocks, for one goroutine.
 type decoder interface {
@@ -29,24 +24,20 @@ type decoder interface {
 	close()
 }
 
-// newDecoder makes a decoder for blocks of at most blockSize bytes.
-func newDecoder(c Compression, blockSize int) (decoder, error) {
+// newDecoder makes a decoder for blocks of at most blockSize bytes. vouched says that
+// a check of their content is not needed.
+func newDecoder(c Compression, blockSize int, vouched bool) (decoder, error) {
 	switch c {
 	case Gzip:
 		return &zlibDecoder{}, nil
 	case LZMA:
-		return pureDecoder(lzmaDecode), nil
+		return pureDecoder(new(lzma).alone), nil
 	case LZO:
 		return pureDecoder(lzoDecode), nil
 	case LZ4:
 		return pureDecoder(lz4Decode), nil
 	case XZ:
-		z, err := xz.NewReader(nil, maxDictionary)
-		if err != nil {
-			return nil, err
-		}
-		z.Multistream(false)
-		return &xzDecoder{z: z}, nil
+		return newXZDecoder(vouched)
 	case Zstd:
 		// The limit of memory is that of one block's content; of its window, too.
 		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
@@ -59,7 +50,7 @@ func newDecoder(c Compression, blockSize int) (decoder, error) {
 	return nil, fmt.Errorf("%s is not supported", c)
 }
 
-// pureDecoder is a decoder without a state.
+// pureDecoder is a decoder without anything to close.
 type pureDecoder func(dst, src []byte) (int, error)
 
 func (p pureDecoder) decode(dst, src []byte) (int, error) { return p(dst, src) }
@@ -86,22 +77,6 @@ func (g *zlibDecoder) decode(dst, src []byte) (int, error) {
 }
 
 func (g *zlibDecoder) close() {}
-
-// xzDecoder decodes .xz streams in Go.
-type xzDecoder struct {
-	z   *xz.Reader
-	src bytes.Reader
-}
-
-func (x *xzDecoder) decode(dst, src []byte) (int, error) {
-	x.src.Reset(src)
-	if err := x.z.Reset(&x.src); err != nil {
-		return 0, err
-	}
-	return readBlock(x.z, dst)
-}
-
-func (x *xzDecoder) close() {}
 
 // readBlock reads r to its end, where its checksum is verified, into dst.
 func readBlock(r io.Reader, dst []byte) (int, error) {

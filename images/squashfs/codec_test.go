@@ -3,7 +3,6 @@ package squashfs
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -68,7 +67,7 @@ func TestDecoders(t *testing.T) {
 	testtree.NeedRoot(t)
 	for name, c := range compressions() {
 		t.Run(name, func(t *testing.T) {
-			d, err := newDecoder(c, 131072)
+			d, err := newDecoder(c, 131072, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +96,7 @@ func TestDecoders(t *testing.T) {
 			}
 		})
 	}
-	if _, err := newDecoder(9, 131072); err == nil {
+	if _, err := newDecoder(9, 131072, false); err == nil {
 		t.Error("compression 9 has a decoder")
 	}
 }
@@ -109,7 +108,7 @@ func FuzzDecoders(f *testing.F) {
 		f.Add(uint8(c), compressed(f, name, contents()[0][:3000]))
 	}
 	f.Fuzz(func(t *testing.T, c uint8, src []byte) {
-		d, err := newDecoder(Compression(c), 8192)
+		d, err := newDecoder(Compression(c), 8192, false)
 		if err != nil {
 			return
 		}
@@ -124,96 +123,36 @@ func FuzzDecoders(f *testing.F) {
 	})
 }
 
-// TestXZLength: the index says the length, and nothing may be around the stream.
-func TestXZLength(t *testing.T) {
-	testtree.NeedRoot(t)
-	want := contents()[0]
-	src := compressed(t, "xz", want)
-	if n, err := xzLength(src); err != nil || n != uint64(len(want)) {
-		t.Errorf("%d, %v", n, err)
-	}
-	for name, b := range map[string][]byte{
-		"two streams": append(bytes.Clone(src), src...), "padding": append(bytes.Clone(src), 0, 0, 0, 0),
-		"cut": src[:len(src)-1], "headless": src[4:], "empty": nil, "only ends": append(bytes.Clone(src[:12]), src[len(src)-12:]...),
-	} {
-		if n, err := xzLength(b); err == nil {
-			t.Errorf("%s: %d", name, n)
-		}
-	}
-}
-
-func FuzzXZLength(f *testing.F) {
-	testtree.NeedRoot(f)
-	f.Add(compressed(f, "xz", contents()[0]))
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = xzLength(b) })
-}
-
-// TestXZLies: a stream whose index tells another length than it has does not
-// pass, neither through the xz program nor without it.
-func TestXZLies(t *testing.T) {
-	testtree.NeedRoot(t)
-	tree := shell(t, "yes 1 | head -c 131072 > a; yes 2 | head -c 131072 > b; yes 3 | head -c 131072 > c")
-	b, err := os.ReadFile(pack(t, tree, "-comp", "xz", "-no-fragments"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, length := range []uint64{131072, 131071, 100_000, 70_000} {
-		lie := bytes.Clone(b)
-		at := bytes.Index(lie, []byte("\xfd7zXZ\x00"))
-		end := at + bytes.Index(lie[at:], []byte("YZ")) + 2
-		foot := lie[end-12:]
-		size := (int(binary.LittleEndian.Uint32(foot[4:])) + 1) * 4
-		index := lie[end-12-size : end-12]
-		_, n := binary.Uvarint(index[2:])
-		if m := binary.PutUvarint(index[2+n:], length); m != 3 {
-			t.Fatal("another length of the index")
-		}
-		binary.LittleEndian.PutUint32(index[size-4:], crc32.ChecksumIEEE(index[:size-4]))
-		for _, pure := range []bool{false, true} {
-			r := bytes.NewReader(lie)
-			_, err := (&Unpacker{pureGo: pure}).Unpack(t.Context(), r, r, openDir(t, t.TempDir()))
-			if (err == nil) != (length == 131072) {
-				t.Errorf("length %d, pure %v: %v", length, pure, err)
-			}
-		}
-	}
-}
-
 // TestDamagedBlocks: a changed byte of a block is found where the compression has
 // a checksum, and never leads outside where it has none.
 func TestDamagedBlocks(t *testing.T) {
 	testtree.NeedRoot(t)
 	for name := range compressions() {
-		for _, pure := range []bool{false, true} {
-			if pure && name != "xz" {
-				continue
-			}
-			tree := filepath.Join(t.TempDir(), "tree")
-			openDir(t, tree)
-			for i, content := range contents() {
-				if err := os.WriteFile(fmt.Sprint(tree, "/", i), content, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			b, err := os.ReadFile(pack(t, tree, "-comp", name))
-			if err != nil {
+		tree := filepath.Join(t.TempDir(), "tree")
+		openDir(t, tree)
+		for i, content := range contents() {
+			if err := os.WriteFile(fmt.Sprint(tree, "/", i), content, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s, err := ParseSuper(b)
-			if err != nil {
-				t.Fatal(err)
+		}
+		b, err := os.ReadFile(pack(t, tree, "-comp", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := ParseSuper(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := uint64(200); i < s.InodeTable; i += 1 + s.InodeTable/9 {
+			bad := bytes.Clone(b)
+			bad[i] ^= 0x55
+			r := bytes.NewReader(bad)
+			_, err := new(Unpacker).Unpack(t.Context(), r, r, openDir(t, t.TempDir()))
+			if checked := name == "gzip" || name == "xz"; checked && err == nil {
+				t.Errorf("%s: byte %d changed: accepted", name, i)
 			}
-			for i := uint64(200); i < s.InodeTable; i += 1 + s.InodeTable/9 {
-				bad := bytes.Clone(b)
-				bad[i] ^= 0x55
-				r := bytes.NewReader(bad)
-				_, err := (&Unpacker{pureGo: pure}).Unpack(t.Context(), r, r, openDir(t, t.TempDir()))
-				if checked := name == "gzip" || name == "xz"; checked && err == nil {
-					t.Errorf("%s: byte %d changed: accepted", name, i)
-				}
-				if err != nil && errors.Is(err, context.Canceled) {
-					t.Errorf("%s: byte %d: %v", name, i, err)
-				}
+			if err != nil && errors.Is(err, context.Canceled) {
+				t.Errorf("%s: byte %d: %v", name, i, err)
 			}
 		}
 	}

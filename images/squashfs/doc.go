@@ -7,9 +7,7 @@
 // they are needed first, and come last. An Unpacker reads them ahead of their
 // turn, checks the whole tree before anything is written, and then takes the
 // blocks in the order of the file: they are decompressed in parallel and written
-// where they belong, so that all is there soon after the last block. gzip, zstd,
-// lz4, lzo and lzma are decompressed in Go, xz by processes of the xz program,
-// where there is one.
+// where they belong, so that all is there soon after the last block.
 //
 // Everything is kept that squashfs holds: owners, modes with set-id bits, times
 // (whole seconds), hard links, holes, extended attributes with file capabilities,

@@ -204,7 +204,7 @@ func unpackBeside(t testing.TB, b []byte, l Limits) error {
 	skip := testtree.Options{Skip: func(rel string) bool { return rel == "a/root" }}
 	before := testtree.Read(t, outer, skip)
 	r := bytes.NewReader(b)
-	_, err := (&Unpacker{TempDir: t.TempDir(), Limits: l, pureGo: true}).Unpack(context.Background(), r, r, dir)
+	_, err := (&Unpacker{TempDir: t.TempDir(), Limits: l}).Unpack(context.Background(), r, r, dir)
 	if diff := cmp.Diff(before, testtree.Read(t, outer, skip)); diff != "" {
 		t.Errorf("something outside changed:\n%s", diff)
 	}

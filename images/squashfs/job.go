@@ -29,35 +29,27 @@ type pipeline struct {
 	cancel  context.CancelCauseFunc
 	tree    *tree
 	files   *files
-	workers int
 	vouched bool // see Unpacker
 	jobs    chan *job
 	free    chan []byte   // buffers for compressed blocks, nil where there is none yet
 	made    chan struct{} // closed when there are the directories to write in
-
-	collecting sync.Mutex // for the worker that takes jobs for the program xz
-	left       int        // blocks that none has taken yet; guarded by collecting
 }
 
 // extract makes the tree but for what finishDirs and hardLinks do: the skeleton,
 // and the files from the data blocks in r, which is at offset pos of the squashfs. It
 // returns the offset that r is at then, and how many device nodes it left out.
-func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files, xz string, vouched bool) (end uint64, left int, err error) {
+func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files, vouched bool) (end uint64, left int, err error) {
 	n := min(max(readAhead/int(t.super.BlockSize), 4), 128)
-	p := &pipeline{tree: t, files: f, jobs: make(chan *job, n), free: make(chan []byte, n), made: make(chan struct{}), left: t.blocks(), vouched: vouched}
+	p := &pipeline{tree: t, files: f, jobs: make(chan *job, n), free: make(chan []byte, n), made: make(chan struct{}), vouched: vouched}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	defer p.cancel(nil)
 	for range n {
 		p.free <- nil
 	}
-	p.workers = runtime.GOMAXPROCS(0)
-	if t.super.Compression == XZ && xz != "" {
-		p.workers = min(2*p.workers, maxShards) // while one writes what it has the program decodes for another
-	}
 	var group sync.WaitGroup
-	for range p.workers {
+	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() {
-			if err := p.work(xz); err != nil {
+			if err := p.work(); err != nil {
 				p.cancel(err)
 			}
 		})
@@ -78,16 +70,6 @@ func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files, x
 		return pos, left, context.Cause(p.ctx)
 	}
 	return pos, left, nil
-}
-
-// blocks counts them; several pieces may be in one.
-func (t *tree) blocks() (n int) {
-	for i := range t.pieces {
-		if i == 0 || t.pieces[i].start != t.pieces[i-1].start {
-			n++
-		}
-	}
-	return n
 }
 
 // read makes a job of each block.
@@ -139,11 +121,8 @@ func cutShort(err error) error {
 }
 
 // work decodes and writes blocks until there are no more.
-func (p *pipeline) work(xz string) error {
-	if p.tree.super.Compression == XZ && xz != "" {
-		return p.workXZ(xz)
-	}
-	d, err := newDecoder(p.tree.super.Compression, int(p.tree.super.BlockSize))
+func (p *pipeline) work() error {
+	d, err := newDecoder(p.tree.super.Compression, int(p.tree.super.BlockSize), p.vouched)
 	if err != nil {
 		return err
 	}

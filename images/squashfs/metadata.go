@@ -91,7 +91,7 @@ func (t *tail) decode(spans []span) ([]byte, error) {
 	var group sync.WaitGroup
 	for w := range workers {
 		group.Go(func() {
-			d, err := newDecoder(t.c, t.size)
+			d, err := newDecoder(t.c, t.size, false)
 			if err != nil {
 				errs[w] = err
 				return

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 
 	"poolctl/images/internal/restore"
 )
@@ -25,10 +24,8 @@ type Unpacker struct {
 	// Pass, when not nil, is asked before content is written.
 	Pass restore.Pass
 	// Vouched says that r is held against a sha256 known before: then the check that
-	// each xz block has of its own, a CRC32, is not made (xz(1), --ignore-check).
+	// each xz block has of its own, a CRC32, is not made.
 	Vouched bool
-
-	pureGo bool // for tests: as where there is no xz program
 }
 
 // Result says what was unpacked.
@@ -124,7 +121,7 @@ func (u *Unpacker) unpack(ctx context.Context, super Super, tail []byte, r io.Re
 	if err := restore.DropACLs(int(dir.Fd())); err != nil {
 		return Result{}, err
 	}
-	pos, left, err := tree.extract(ctx, r, pos, f, u.xz(), u.Vouched)
+	pos, left, err := tree.extract(ctx, r, pos, f, u.Vouched)
 	if err != nil {
 		return Result{}, err
 	}
@@ -136,15 +133,6 @@ func (u *Unpacker) unpack(ctx context.Context, super Super, tail []byte, r io.Re
 		err = tree.finishDirs(ctx, f)
 	}
 	return Result{Size: int64(super.BytesUsed), DevicesLeftOut: left}, err
-}
-
-// xz is the path of the xz program, "" where there is none.
-func (u *Unpacker) xz() string {
-	path, err := exec.LookPath("xz")
-	if err != nil || u.pureGo {
-		return ""
-	}
-	return path
 }
 
 // readOptions reads the compressor's options, a block of metadata that is never

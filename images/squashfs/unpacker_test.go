@@ -110,9 +110,6 @@ func TestUnpackRandom(t *testing.T) {
 			want := testtree.Read(t, tree, testtree.Options{})
 			unpack(t, &Unpacker{}, image, true, want)
 			unpack(t, &Unpacker{}, image, false, want)
-			if strings.Contains(options, "xz") {
-				unpack(t, &Unpacker{pureGo: true}, image, true, want)
-			}
 			cross := filepath.Join(t.TempDir(), "cross")
 			if out, err := exec.Command("unsquashfs", "-quiet", "-no-progress", "-dest", cross, image).CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
