@@ -13,10 +13,14 @@ import (
 )
 
 const (
-	// watchEvery is how often a watch looks at the free space.
+	// watchEvery is how often a watch looks at the free space, and watchStep how much is
+	// written at most from one look to the next, where little more than the margin is free.
 	watchEvery = 50 * time.Millisecond
-	// watchStep is how much is written at most from one look to the next.
-	watchStep = 4 << 20
+	watchStep  = 4 << 20
+	// watchSeldom and watchStride are the same where there is plenty: a look takes half a
+	// millisecond.
+	watchSeldom = 500 * time.Millisecond
+	watchStride = 32 << 20
 	// watchMargin is what a watch leaves free: 64 MiB, or a sixteenth of a pool of less
 	// than 1 GiB. Where there is less than twice that at its beginning, it is half of
 	// what there is, but not less than a quarter of the margin.
@@ -49,6 +53,8 @@ type spaceWatch struct {
 
 	mu     sync.Mutex // held while it looks
 	unseen int        // bytes that passed since
+	step   int        // how many may
+	next   time.Time  // when it looks again all the same
 }
 
 // watchSpace begins a watch over a pool; what names in errors what is written. The
@@ -70,7 +76,9 @@ func (s *System) watchSpace(ctx context.Context, rec state.PoolRecord, what stri
 				return
 			case <-tick.C:
 				w.mu.Lock()
-				w.look()
+				if !time.Now().Before(w.next) {
+					w.look()
+				}
 				w.mu.Unlock()
 			}
 		}
@@ -97,7 +105,7 @@ func (w *spaceWatch) cause(err error) error {
 func (w *spaceWatch) pass(n int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.unseen += n; w.unseen >= watchStep {
+	if w.unseen += n; w.unseen >= w.step {
 		w.look()
 	}
 	return context.Cause(w.ctx)
@@ -154,6 +162,14 @@ func (w *spaceWatch) look() {
 	}
 }
 
+// watchPace says how much may be written, and how much time pass, until the next look, with
+// spare bytes more than the margins left: a 64th of them, and the time in which others
+// would write them all at 4 GB/s.
+func watchPace(spare int64) (step int, every time.Duration) {
+	step = int(min(max(spare/64, watchStep), watchStride))
+	return step, min(max(time.Duration(spare/4)*time.Nanosecond, watchEvery), watchSeldom)
+}
+
 // marginOf is how much of what is free is left: the whole margin, if that is less
 // than half.
 func marginOf(free, margin int64) int64 { return max(min(margin, free/2), margin/4) }
@@ -190,8 +206,14 @@ func (w *spaceWatch) lacksPoolRoom() bool {
 }
 
 // shortage says what has too little left; nil when nothing has, or that cannot be
-// asked: then what is written fails for the same reason, and says it better.
+// asked: then what is written fails for the same reason, and says it better. It sets when
+// to look again.
 func (w *spaceWatch) shortage() error {
+	spare := int64(0)
+	defer func() {
+		step, every := watchPace(spare)
+		w.step, w.next = step, time.Now().Add(every)
+	}()
 	r, err := w.room()
 	if err != nil {
 		return nil //nolint:nilerr // see above
@@ -208,12 +230,18 @@ func (w *spaceWatch) shortage() error {
 		return full("poolctl pool balance %[1]s makes room for it out of free data space; poolctl pool resize %[1]s SIZE makes the pool larger",
 			"pool %s is full: less than %s is left for metadata", w.rec.Name, FormatSize(w.metadata))
 	}
+	spare = min(r.data-w.margin, r.metadata-w.metadata)
 	if w.rec.Kind != state.PoolFile {
 		return nil
 	}
 	grows := holes(w.rec)
 	margin := min(hostFloor, grows)
-	if free, err := freeAt(w.rec.Source); err == nil && free-min(r.pending, grows) < margin {
+	free, err := freeAt(w.rec.Source)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	spare = min(spare, free-min(r.pending, grows)-margin)
+	if spare < 0 {
 		return full("make room there: when it is full the kernel gives up the pool's file system; poolctl pool trim %s returns what the pool does not use",
 			"%s on the host, into which pool %s grows, has less than %s left", filepath.Dir(w.rec.Source), w.rec.Name, FormatSize(margin))
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
@@ -91,6 +92,33 @@ func TestImportThatFillsThePool(t *testing.T) {
 	if _, err := s.ImportImage(t.Context(), ImportImageOptions{Files: []string{"/dev/zero"}}); err == nil || !strings.Contains(err.Error(), "/dev/zero is a device") {
 		t.Errorf("a device: %v", err)
 	}
+}
+
+// TestWatchPace: a watch looks often where little is left, and seldom where there is plenty.
+func TestWatchPace(t *testing.T) {
+	for _, c := range []struct {
+		spare int64
+		step  int
+		every time.Duration
+	}{
+		{-1 << 20, watchStep, watchEvery}, {0, watchStep, watchEvery}, {100 << 20, watchStep, watchEvery},
+		{1 << 30, 16 << 20, (1 << 28) * time.Nanosecond}, {100 << 30, watchStride, watchSeldom},
+	} {
+		if step, every := watchPace(c.spare); step != c.step || every != c.every {
+			t.Errorf("%d bytes to spare: %d bytes, %s", c.spare, step, every)
+		}
+	}
+	s := newSystem(t)
+	createPool(t, s, "p1", map[string]string{"size": "8GiB"})
+	rec, err := s.loadPool("p1")
+	ok(t, err)
+	w := s.watchSpace(t.Context(), rec, "it")
+	defer w.stop()
+	ok(t, w.pass(1))
+	if w.mu.Lock(); w.step != watchStride {
+		t.Errorf("with 8 GiB free it looks every %d bytes", w.step)
+	}
+	w.mu.Unlock()
 }
 
 // allocate makes a file of which all is allocated, and nothing is written.
