@@ -47,7 +47,7 @@ func (t *tree) extract(ctx context.Context, r io.Reader, pos uint64, f *files, v
 		p.free <- nil
 	}
 	var group sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range runtime.GOMAXPROCS(0) + 1 { // one may wait for the file system
 		group.Go(func() {
 			if err := p.work(); err != nil {
 				p.cancel(err)
