@@ -293,8 +293,10 @@ func (s *sideBySide) records(pool string) map[string]string {
 // out what is not comparable of snapshots.
 func (s *sideBySide) comparable(doc map[string]any) {
 	profiles := map[string]any{}
+	container, _ := doc["container"].(map[string]any)
+	used, _ := container["profiles"].([]any)
 	for _, p := range list(doc["profiles"]) {
-		if name := p["name"].(string); slices.Contains(doc["container"].(map[string]any)["profiles"].([]any), any(name)) {
+		if name, ok := p["name"].(string); ok && slices.Contains(used, any(name)) {
 			profiles[name] = p
 		}
 	}
@@ -311,7 +313,9 @@ func (s *sideBySide) comparable(doc map[string]any) {
 func list(v any) (out []map[string]any) {
 	all, _ := v.([]any)
 	for _, element := range all {
-		out = append(out, element.(map[string]any))
+		if members, ok := element.(map[string]any); ok {
+			out = append(out, members)
+		}
 	}
 	return out
 }
