@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -368,5 +369,10 @@ func writeRecord(path string, old document, in *Instance, snaps []entry) error {
 	if err != nil {
 		return err
 	}
-	return withHeadroom(path, func() error { return writeFileBy(path, recordFile, size, 0o400, doc.write) })
+	return withHeadroom(path, func() error {
+		return writeFileBy(path, recordFile, size, 0o400, func(to io.Writer) error {
+			w := newSharingWriter(to, old, filepath.Join(path, recordFile))
+			return errors.Join(doc.write(w), w.Close())
+		})
+	})
 }

@@ -25,13 +25,16 @@ const (
 //
 // It is written as a JSON object with one member on a line, and one element of the two lists that grow with every snapshot:
 // that way it is taken apart by its lines, and of a thousand snapshots nothing is decoded but what is needed. JSON has no line
-// breaks in strings.
+// breaks in strings. The lists are last, the one with more in it first: with one more snapshot, most of the file is as it was.
 type document struct {
 	// members are all but the two lists.
 	members map[string]json.RawMessage
 	lists   map[string][]json.RawMessage
 	// lines says that it was written that way.
 	lines bool
+	// raw is the file that it was read from and is which one that was, of a large record.
+	raw []byte
+	is  fileIdentity
 }
 
 // parseDocument takes a backup.yaml apart: what write wrote, any other JSON, or YAML.
@@ -148,13 +151,12 @@ func (d document) size() int {
 // write writes the document.
 func (d document) write(to io.Writer) error {
 	b := bufio.NewWriterSize(to, min(d.size(), writeBuffer))
-	keys := slices.Collect(maps.Keys(d.members))
-	for key, list := range d.lists {
-		if len(list) > 0 { // LXD leaves empty ones out
+	keys := slices.Sorted(maps.Keys(d.members))
+	for _, key := range slices.Sorted(maps.Keys(d.lists)) {
+		if len(d.lists[key]) > 0 { // LXD leaves empty ones out
 			keys = append(keys, key)
 		}
 	}
-	slices.Sort(keys)
 	put := func(text string) { _, _ = b.WriteString(text) } // Flush has its error
 	put("{\n")
 	for i, key := range keys {

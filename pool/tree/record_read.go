@@ -91,6 +91,9 @@ func (k *keptRecord) read(f *os.File, is fileIdentity, how detail) (record, erro
 		if err != nil {
 			return record{}, err
 		}
+		if doc.lines {
+			doc.raw, doc.is = raw, is
+		}
 		k.is, k.doc, k.brief = is, doc, nil
 	}
 	rec, err := decodeDocument(k.doc, how)
