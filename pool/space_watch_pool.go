@@ -216,7 +216,7 @@ func (w *spaceWatch) shortage() error {
 	}()
 	r, err := w.room()
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return nil
 	}
 	full := func(hint, format string, args ...any) error {
 		problem := fmt.Sprintf(format, args...) + fmt.Sprintf(", and %s is larger: it was given up, so that instances have room to write", w.what)
@@ -238,7 +238,7 @@ func (w *spaceWatch) shortage() error {
 	margin := min(hostFloor, grows)
 	free, err := freeAt(w.rec.Source)
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return nil
 	}
 	spare = min(spare, free-min(r.pending, grows)-margin)
 	if spare < 0 {

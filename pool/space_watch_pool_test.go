@@ -101,8 +101,11 @@ func TestWatchPace(t *testing.T) {
 		step  int
 		every time.Duration
 	}{
-		{-1 << 20, watchStep, watchEvery}, {0, watchStep, watchEvery}, {100 << 20, watchStep, watchEvery},
-		{1 << 30, 16 << 20, (1 << 28) * time.Nanosecond}, {100 << 30, watchStride, watchSeldom},
+		{-1 << 20, watchStep, watchEvery},
+		{0, watchStep, watchEvery},
+		{100 << 20, watchStep, watchEvery},
+		{1 << 30, 16 << 20, (1 << 28) * time.Nanosecond},
+		{100 << 30, watchStride, watchSeldom},
 	} {
 		if step, every := watchPace(c.spare); step != c.step || every != c.every {
 			t.Errorf("%d bytes to spare: %d bytes, %s", c.spare, step, every)
