@@ -76,7 +76,8 @@ func (s *System) searchTrash(ctx context.Context, q TrashQuery) (found []Trashed
 		return nil
 	}
 	if q.Pool != "" {
-		return found, s.visitTrash(ctx, q.Pool, q, add)
+		err = s.visitTrash(ctx, q.Pool, q, add)
+		return found, err
 	}
 	pools, detached, err := s.poolNames()
 	if err != nil {
