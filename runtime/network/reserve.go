@@ -104,19 +104,51 @@ func (b Bridge) reserve(instance string, asks []Ask) (list []Reservation, failed
 		return list, 0, nil
 	}
 	return list, 0, b.changeReservations(func() error {
-		for _, r := range changed {
-			if err := b.writeReservation(r); err != nil {
-				return err
-			}
-			if err := b.writeName(r, all); err != nil {
-				return err
-			}
+		if err := b.writeTogether(changed, old, all); err != nil {
+			return err
 		}
 		if len(old) == 0 { // dnsmasq sees new files by itself
 			return nil
 		}
 		return b.reloadDnsmasq()
 	})
+}
+
+// writeTogether writes reservations and their names, all or none: old are those that
+// they replace, all has them in it.
+func (b Bridge) writeTogether(list []Reservation, old, all map[string]Reservation) error {
+	for i, r := range list {
+		err := b.writeReservation(r)
+		if err == nil {
+			i++ // written, to be taken back as well
+			err = b.writeName(r, all)
+		}
+		if err != nil {
+			return errors.Join(err, b.takeBack(list[:i], old, all))
+		}
+	}
+	return nil
+}
+
+// takeBack undoes writeTogether.
+func (b Bridge) takeBack(list []Reservation, old, all map[string]Reservation) error {
+	for _, r := range list {
+		if delete(all, r.HWAddr); old[r.HWAddr].HWAddr != "" {
+			all[r.HWAddr] = old[r.HWAddr]
+		}
+	}
+	var errs []error
+	for _, r := range list {
+		if was, had := old[r.HWAddr]; had {
+			errs = append(errs, b.writeReservation(was), b.writeName(was, all))
+			continue
+		}
+		if err := os.Remove(filepath.Join(b.hostsDir(), r.HWAddr)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		errs = append(errs, b.removeName(r.HWAddr, all))
+	}
+	return errors.Join(errs...)
 }
 
 // choose puts what is asked for into all reservations, in place of what the same

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -372,4 +374,51 @@ func TestReserveTogether(t *testing.T) {
 	if all, err := b.Reservations(); err != nil || len(all) != 3 {
 		t.Errorf("%v, %v", all, err)
 	}
+}
+
+// Reservations that are made together are all made or none: of two that are to swap their addresses, of which one cannot be
+// written, both stay as they were.
+func TestReserveAllOrNone(t *testing.T) {
+	b := idleBridge(t)
+	ask := func(hw, v4 string) Ask { return Ask{HWAddr: hw, IPv4: netip.MustParseAddr(v4)} }
+	base := b.IPv4.Masked().Addr().Next().Next()
+	one, two := base.Next().String(), base.Next().Next().String()
+	const first, second, third = "00:16:3e:01:02:01", "00:16:3e:01:02:02", "00:16:3e:01:02:03"
+	if _, err := b.ReserveAll("web", []Ask{ask(first, one), ask(second, two)}); err != nil {
+		t.Fatal(err)
+	}
+	before := reservedTexts(t, b)
+	stuck := filepath.Join(b.hostsDir(), second)
+	if out, err := exec.Command("chattr", "+i", stuck).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	_, swapped := b.ReserveAll("web", []Ask{ask(first, two), {HWAddr: third}, ask(second, one)})
+	if out, err := exec.Command("chattr", "-i", stuck).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	if swapped == nil {
+		t.Fatal("a file that cannot be changed was changed")
+	}
+	if after := reservedTexts(t, b); !maps.Equal(before, after) {
+		t.Errorf("reserved after a failure: %v, before: %v", after, before)
+	}
+	if _, err := b.ReserveAll("web", []Ask{ask(first, two), {HWAddr: third}, ask(second, one)}); err != nil {
+		t.Errorf("after the failure: %v", err)
+	}
+}
+
+// reservedTexts are the files of a network's reservations and of its names.
+func reservedTexts(t *testing.T, b Bridge) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	for _, dir := range []string{b.hostsDir(), b.namesDir()} {
+		files, err := readSmallFiles(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		for name, data := range files {
+			texts[filepath.Base(dir)+"/"+name] = string(data)
+		}
+	}
+	return texts
 }
