@@ -137,20 +137,22 @@ func removeIfEmpty(path string) error {
 // writeFile replaces dir/name by data: a file beside it is written, fsynced and renamed over it. There is one temporary
 // name, not a random one: what a killed writer leaves is taken by the next. The caller keeps other writers off.
 func writeFile(dir, name string, data []byte, mode fs.FileMode) error {
-	return writeFileBy(dir, name, 0, mode, func(to io.Writer) error { _, err := to.Write(data); return err })
+	content := func(to io.Writer) error { _, err := to.Write(data); return err }
+	return writeFileBy(dir, name, 0, mode, (*os.File).Sync, content)
 }
 
-// writeFileBy is writeFile with a function that writes what the file is to have. It is compressed when it has a size, about, that
-// is worth it.
-func writeFileBy(dir, name string, size int, mode fs.FileMode, content func(io.Writer) error) error {
+// writeFileBy is writeFile with a function that writes what the file is to have, and one that waits until it can take the place
+// of the other: Sync, or btrfs.WriteOut where it is enough that a power cut leaves one of the two. It is compressed when it has a
+// size, about, that is worth it.
+func writeFileBy(dir, name string, size int, mode fs.FileMode, wait func(*os.File) error, content func(io.Writer) error) error {
 	f, err := writeBesideBy(dir, name, size, mode, content)
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(f.Sync(), forgetCompression(f, size), f.Close()); err != nil {
+	if err = errors.Join(wait(f), forgetCompression(f, size), f.Close()); err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	crash.Point("tree.write.synced")
+	crash.Point("tree.write.written")
 	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}

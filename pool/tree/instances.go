@@ -370,7 +370,7 @@ func writeRecord(path string, old document, in *Instance, snaps []entry) error {
 		return err
 	}
 	return withHeadroom(path, func() error {
-		return writeFileBy(path, recordFile, size, 0o400, func(to io.Writer) error {
+		return writeFileBy(path, recordFile, size, 0o400, btrfs.WriteOut, func(to io.Writer) error {
 			w := newSharingWriter(to, old, filepath.Join(path, recordFile))
 			return errors.Join(doc.write(w), w.Close())
 		})

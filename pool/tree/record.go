@@ -15,7 +15,7 @@ const (
 	statusStopped = 102
 )
 
-var errNoContainer = errors.New(`it has no section "container"`)
+var errNoContainer = errors.New(`it has no section "` + sectionContainer + `"`)
 
 // record is a backup.yaml (LXD 5.0, lxd/backup/config) as far as it is understood here.
 type record struct {
@@ -55,7 +55,7 @@ func decodeRecord(raw []byte, how detail) (record, error) {
 // decodeDocument decodes all but the snapshots.
 func decodeDocument(doc document, how detail) (record, error) {
 	rec := record{doc: doc}
-	for _, section := range []string{"container", "instance"} { // as LXD calls it from version 6 on
+	for _, section := range []string{sectionContainer, "instance"} { // as LXD calls it from version 6 on
 		if member, there := doc.members[section]; there && rec.Container == nil {
 			if err := json.Unmarshal(member, &rec.Container); err != nil {
 				return record{}, err
@@ -106,7 +106,7 @@ func encodeRecord(old document, inst *Instance, snaps []entry) (document, error)
 			top.members[key], err = overlay(top.members[key], value)
 		}
 	}
-	section := "container"
+	section := sectionContainer
 	if top.members[section] == nil && top.members["instance"] != nil {
 		section = "instance"
 	}

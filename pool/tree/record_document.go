@@ -15,6 +15,7 @@ import (
 )
 
 const (
+	sectionContainer       = "container"
 	sectionSnapshots       = "snapshots"
 	sectionVolumeSnapshots = "volume_snapshots"
 	// writeBuffer is the most that is gathered before it is written: what btrfs compresses at a time.
@@ -94,7 +95,12 @@ func parseLines(raw []byte) (d document, ok bool) {
 			}
 			continue
 		}
-		if !json.Valid(value) {
+		if key == sectionContainer {
+			ok = len(value) > 1 && value[0] == '{' && value[len(value)-1] == '}' // decodeDocument sees whether it is valid
+		} else {
+			ok = json.Valid(value)
+		}
+		if !ok {
 			return document{}, false
 		}
 		if !isList {

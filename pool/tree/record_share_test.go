@@ -31,7 +31,7 @@ func TestRecordShares(t *testing.T) {
 	write := func(d, old document) {
 		t.Helper()
 		var want bytes.Buffer
-		must(t, d.write(&want), writeFileBy(dir, recordFile, d.size(), 0o400, func(to io.Writer) error {
+		must(t, d.write(&want), writeFileBy(dir, recordFile, d.size(), 0o400, (*os.File).Sync, func(to io.Writer) error {
 			w := newSharingWriter(to, old, path)
 			return errors.Join(d.write(w), w.Close())
 		}))

@@ -6,8 +6,6 @@ import (
 	"io"
 	"strings"
 	"unicode"
-
-	"github.com/mattn/go-runewidth"
 )
 
 // Clean replaces what could drive a terminal, control and formatting
@@ -38,7 +36,7 @@ func layout(header []string, rows [][]string) grid {
 	}
 	g := grid{header: header, widths: make([]int, columns)}
 	for i, h := range header {
-		g.widths[i] = runewidth.StringWidth(h)
+		g.widths[i] = widthOf(h)
 	}
 	for _, row := range rows {
 		cells := make([][]string, columns)
@@ -48,7 +46,7 @@ func layout(header []string, rows [][]string) grid {
 			}
 			cells[i] = strings.Split(Clean(row[i]), "\n")
 			for _, line := range cells[i] {
-				g.widths[i] = max(g.widths[i], runewidth.StringWidth(line))
+				g.widths[i] = max(g.widths[i], widthOf(line))
 			}
 		}
 		g.rows = append(g.rows, cells)
@@ -116,7 +114,7 @@ func (g grid) border(b *bufio.Writer) {
 func (g grid) headings(b *bufio.Writer, edge, between string) {
 	cells := make([]string, len(g.header))
 	for i, h := range g.header {
-		gap := g.widths[i] - runewidth.StringWidth(h)
+		gap := g.widths[i] - widthOf(h)
 		cells[i] = strings.Repeat(" ", gap/2) + h + strings.Repeat(" ", gap-gap/2)
 	}
 	joined(b, cells, edge, between)
@@ -135,7 +133,7 @@ func (g grid) line(b *bufio.Writer, row [][]string, edge, between string) {
 			if n < len(cell) {
 				text = cell[n]
 			}
-			cells[i] = text + strings.Repeat(" ", g.widths[i]-runewidth.StringWidth(text))
+			cells[i] = text + strings.Repeat(" ", g.widths[i]-widthOf(text))
 		}
 		joined(b, cells, edge, between)
 	}
