@@ -1,33 +1,13 @@
 package squashfs
 
-import "encoding/binary"
-
-// lzmaNormalize makes room in the range coder.
-func lzmaNormalize(rng, code uint32, src []byte, s int) (r, c uint32, next int) {
-	if rng < lzmaTop {
-		return rng << 8, code<<8 | uint32(src[s]), s + 1
-	}
-	return rng, code, s
-}
-
-// lzmaBit decodes a bit by an adaptive probability, without a branch, which the processor
-// would guess wrong too often. zero has all bits set for a 0, and none for a 1.
-func lzmaBit(rng, code uint32, prob *uint16) (r, c, zero uint32) {
-	p := uint32(*prob)
-	bound := (rng >> 11) * p
-	diff := uint64(code) - uint64(bound)
-	zero = uint32(diff >> 32)
-	rest := rng - bound
-	*prob = uint16(p - uint32(int32(p-zero&(2048-31))>>5))
-	return rest ^ (rest^bound)&zero, uint32(diff) + bound&zero, zero
-}
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // run decodes until dst is full up to end, with marker set to the marker of the end, and
 // says whether it came to that; limit is where the input ends. An error of that is
 // errTooLong where more data follows.
-//
-// It is one function, as what it works with has to stay in the processor's registers: a
-// Debian image takes 1.5 milliards of these bits. It is then as fast as xz(1).
 func (z *lzma) run(end, limit int, marker bool) (marked bool, err error) {
 	dst, src, d, s := z.dst[:end], z.src, z.d, z.s
 	rng, code, state := z.rng, z.code, z.state
@@ -36,19 +16,14 @@ func (z *lzma) run(end, limit int, marker bool) (marked bool, err error) {
 	if state >= 7 && uint32(d) <= rep0 {
 		return false, errDamaged // no such byte for a literal after a match
 	}
-	var zero uint32
 	for d < end || marker {
 		if s > limit {
 			return false, errDamaged
 		}
 		pos := uint32(d) & pbMask
+		var zero bool
 		rng, code, s = lzmaNormalize(rng, code, src, s)
-		prob := &z.isMatch[state][pos]
-		p := uint32(*prob)
-		bound := (rng >> 11) * p
-		if code < bound {
-			rng = bound
-			*prob = uint16(p + (2048-p)>>5)
+		if rng, code, zero = lzmaChoice(rng, code, &z.isMatch[state][pos]); zero {
 			if d >= end {
 				return false, errTooLong
 			}
@@ -57,47 +32,33 @@ func (z *lzma) run(end, limit int, marker bool) (marked bool, err error) {
 				previous = uint32(dst[d-1])
 			}
 			probs := &z.literal[((uint32(d)&lpMask)<<lc+previous>>(8-lc))&(1<<lzmaMaxContext-1)]
-			sym := uint32(1)
+			next, sym := lzmaNext(src, s), uint32(0)
 			if state < 7 {
-				for range 8 {
-					rng, code, s = lzmaNormalize(rng, code, src, s)
-					rng, code, zero = lzmaBit(rng, code, &probs[sym&0xff])
-					sym = sym<<1 + 1 + zero
-				}
+				sym, rng, code, next = lzmaTree(probs[:], 0x100, rng, code, next)
 				state = max(state, 3) - 3
-			} else { // the byte at the distance of the match helps, as long as it is the same
-				match, same := uint32(dst[d-int(rep0)-1]), uint32(0x100)
-				for range 8 {
-					match <<= 1
-					hint := match & same
-					rng, code, s = lzmaNormalize(rng, code, src, s)
-					rng, code, zero = lzmaBit(rng, code, &probs[same+hint+sym])
-					sym = sym<<1 + 1 + zero
-					same &= hint ^ zero
-				}
+			} else {
+				sym, rng, code, next = lzmaMatched(probs, uint32(dst[d-int(rep0)-1]), rng, code, next)
 				if state -= 3; state >= 7 {
 					state -= 3
 				}
 			}
+			s += lzmaUsed(next)
 			dst[d] = byte(sym)
 			d++
 			continue
 		}
-		rng -= bound
-		code -= bound
-		*prob = uint16(p - p>>5)
 
 		// A match: with a distance of its own, or with one of the last ones.
 		length, after := &z.matchLen, uint32(7)
 		rng, code, s = lzmaNormalize(rng, code, src, s)
-		if rng, code, zero = lzmaBit(rng, code, &z.isRep[state]); zero != 0 {
+		if rng, code, zero = lzmaChoice(rng, code, &z.isRep[state]); zero {
 			rep3, rep2, rep1 = rep2, rep1, rep0
 		} else {
 			length, after = &z.repLen, 8
 			rng, code, s = lzmaNormalize(rng, code, src, s)
-			if rng, code, zero = lzmaBit(rng, code, &z.isRep0[state]); zero != 0 {
+			if rng, code, zero = lzmaChoice(rng, code, &z.isRep0[state]); zero {
 				rng, code, s = lzmaNormalize(rng, code, src, s)
-				if rng, code, zero = lzmaBit(rng, code, &z.isRep0Long[state][pos]); zero != 0 {
+				if rng, code, zero = lzmaChoice(rng, code, &z.isRep0Long[state][pos]); zero {
 					if uint32(d) <= rep0 {
 						return false, errDamaged
 					}
@@ -115,11 +76,11 @@ func (z *lzma) run(end, limit int, marker bool) (marked bool, err error) {
 				}
 			} else {
 				rng, code, s = lzmaNormalize(rng, code, src, s)
-				if rng, code, zero = lzmaBit(rng, code, &z.isRep1[state]); zero != 0 {
+				if rng, code, zero = lzmaChoice(rng, code, &z.isRep1[state]); zero {
 					rep0, rep1 = rep1, rep0
 				} else {
 					rng, code, s = lzmaNormalize(rng, code, src, s)
-					if rng, code, zero = lzmaBit(rng, code, &z.isRep2[state]); zero != 0 {
+					if rng, code, zero = lzmaChoice(rng, code, &z.isRep2[state]); zero {
 						rep0, rep1, rep2 = rep2, rep0, rep1
 					} else {
 						rep0, rep1, rep2, rep3 = rep3, rep0, rep1, rep2
@@ -127,64 +88,10 @@ func (z *lzma) run(end, limit int, marker bool) (marked bool, err error) {
 				}
 			}
 		}
-
-		// Its length.
-		n, bits, base := uint32(1), uint32(3), uint32(0)
-		tree := length.high[:]
-		rng, code, s = lzmaNormalize(rng, code, src, s)
-		if rng, code, zero = lzmaBit(rng, code, &length.choice); zero != 0 {
-			tree = length.low[pos][:]
-		} else {
-			rng, code, s = lzmaNormalize(rng, code, src, s)
-			if rng, code, zero = lzmaBit(rng, code, &length.choice2); zero != 0 {
-				tree, base = length.mid[pos][:], 8
-			} else {
-				bits, base = 8, 16
-			}
-		}
-		for range bits {
-			rng, code, s = lzmaNormalize(rng, code, src, s)
-			rng, code, zero = lzmaBit(rng, code, &tree[n])
-			n = n<<1 + 1 + zero
-		}
-		n += base + lzmaMatchMin - 1<<bits
-
-		if after == 7 { // Its distance.
-			tree, slot := &z.slots[min(n-lzmaMatchMin, lzmaLenStates-1)], uint32(1)
-			for range 6 {
-				rng, code, s = lzmaNormalize(rng, code, src, s)
-				rng, code, zero = lzmaBit(rng, code, &tree[slot&63])
-				slot = slot<<1 + 1 + zero
-			}
-			slot -= 64
-			rep0 = slot
-			if slot >= 4 {
-				low := slot>>1 - 1 // how many bits follow
-				rep0 = 2 | slot&1
-				probs, base := z.positions[:], uint32(0)
-				if slot < lzmaEndPos {
-					rep0 <<= low
-					base = rep0 - slot
-				} else {
-					for range low - lzmaAlignBits {
-						rng, code, s = lzmaNormalize(rng, code, src, s)
-						rng >>= 1
-						code -= rng
-						zero = -(code >> 31)
-						code += rng & zero
-						rep0 = rep0<<1 + 1 + zero
-					}
-					rep0 <<= lzmaAlignBits
-					probs, low = z.align[:], lzmaAlignBits
-				}
-				m := uint32(1)
-				for i := range low {
-					rng, code, s = lzmaNormalize(rng, code, src, s)
-					rng, code, zero = lzmaBit(rng, code, &probs[base+m])
-					m = m<<1 + 1 + zero
-					rep0 += (1 + zero) << i
-				}
-			}
+		var n uint32
+		n, rng, code, s = length.decode(pos, rng, code, src, s)
+		if after == 7 {
+			rep0, rng, code, s = z.distance(n, rng, code, src, s)
 		}
 		if state < 7 {
 			state = after
@@ -220,4 +127,46 @@ func (z *lzma) run(end, limit int, marker bool) (marked bool, err error) {
 	z.d, z.s, z.rng, z.code, z.state = d, s, rng, code, state
 	z.rep0, z.rep1, z.rep2, z.rep3 = rep0, rep1, rep2, rep3
 	return marked, nil
+}
+
+// decode decodes the length of a match.
+func (l *lzmaLen) decode(pos, rng, code uint32, src []byte, s int) (n, r, c uint32, t int) {
+	pos &= lzmaPosStates - 1
+	tree, end, base := l.high[:], uint32(1<<8), uint32(16)
+	var zero bool
+	rng, code, s = lzmaNormalize(rng, code, src, s)
+	if rng, code, zero = lzmaChoice(rng, code, &l.choice); zero {
+		tree, end, base = l.low[pos][:], 1<<3, 0
+	} else {
+		rng, code, s = lzmaNormalize(rng, code, src, s)
+		if rng, code, zero = lzmaChoice(rng, code, &l.choice2); zero {
+			tree, end, base = l.mid[pos][:], 1<<3, 8
+		}
+	}
+	n, rng, code, next := lzmaTree(tree, end, rng, code, lzmaNext(src, s))
+	return n - end + base + lzmaMatchMin, rng, code, s + lzmaUsed(next)
+}
+
+// distance decodes the distance, less one, of a match of length n.
+func (z *lzma) distance(n, rng, code uint32, src []byte, s int) (distance, r, c uint32, t int) {
+	slot, rng, code, next := lzmaTree(z.slots[min(n-lzmaMatchMin, lzmaLenStates-1)][:], 64, rng, code, lzmaNext(src, s))
+	s += lzmaUsed(next)
+	slot -= 64
+	if slot < 4 {
+		return slot, rng, code, s
+	}
+	low := slot>>1 - 1 // how many bits follow
+	distance = 2 | slot&1
+	var probs []uint16
+	if slot < lzmaEndPos {
+		distance <<= low
+		probs = z.positions[distance-slot:]
+	} else {
+		distance, rng, code, s = lzmaDirect(distance, low-lzmaAlignBits, rng, code, src, s)
+		distance <<= lzmaAlignBits
+		probs, low = z.align[:], lzmaAlignBits
+	}
+	last, rng, code, next := lzmaTree(probs, 1<<low, rng, code, lzmaNext(src, s))
+	lowestFirst := uint32(bits.Reverse8(uint8(last) << (8 - low))) // at most five bits
+	return distance + lowestFirst, rng, code, s + lzmaUsed(next)
 }
