@@ -88,6 +88,9 @@ func TestSupervisorSize(t *testing.T) {
 	s := testSpec(t, busyboxRoot(t))
 	s.About = t.TempDir()
 	inst := start(t, s)
+	eventually(t, "it is small as soon as it waits", 300*time.Millisecond, func() bool { // less than it is idle for before it gives back
+		return waits(inst.state.SupervisorPID) && pssOf(t, inst.state.SupervisorPID) < limit
+	})
 	t.Logf("at first: %s", slim(t, s.RunDir, limit))
 	use := func() footprint {
 		for range 50 {

@@ -87,6 +87,7 @@ func Run(c Config, signals int) {
 	if p.Down != 0 {
 		p.start(&p.stopper, StopperName, 0)
 	}
+	dropText() // what all this took; an instance that boots keeps it busy for long
 	for {
 		p.once()
 	}
