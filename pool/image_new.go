@@ -135,7 +135,8 @@ func (s *System) lockAliasesOf(ctx context.Context, p *openedPool, fingerprint s
 // again is for an image that is there already; claim gives it the aliases.
 func (o NewImageOptions) again(p *openedPool, rec tree.ImageRecord, claim func(*tree.ImageRecord) error) (tree.ImageRecord, error) {
 	return p.UpdateImage(rec.Fingerprint, func(r *tree.ImageRecord) error {
-		r.Cached, r.Public = false, r.Public || o.Public
+		r.ImportedAgain()
+		r.Public = r.Public || o.Public
 		if r.Properties == nil {
 			r.Properties = map[string]string{}
 		}

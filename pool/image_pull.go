@@ -129,11 +129,10 @@ func (s *System) ensureImage(ctx context.Context, p *openedPool, c *remotes.Clie
 	}
 	defer unlockAliases()
 	return p.UpdateImage(want.Fingerprint, func(r *tree.ImageRecord) error {
-		r.Cached = false
-		r.AutoUpdate, r.Public = r.AutoUpdate || o.AutoUpdate, r.Public || o.Public
-		if o.AutoUpdate {
-			r.Source = &src // that is where later versions come from
-		}
+		was := *r
+		kept := r.PulledAgain(src, o.AutoUpdate)
+		s.tellOrigin(was, *r, src, kept)
+		r.Public = r.Public || o.Public
 		if o.Profiles != nil {
 			r.Profiles = o.Profiles
 		}
@@ -144,6 +143,17 @@ func (s *System) ensureImage(ctx context.Context, p *openedPool, c *remotes.Clie
 		}
 		return nil
 	})
+}
+
+// tellOrigin says what a pull of an image that is there already has not changed of where it comes from, or has.
+func (s *System) tellOrigin(was, now tree.ImageRecord, src tree.ImageSource, kept bool) {
+	switch {
+	case kept:
+		s.noticef("image %s goes on following %s: %s; %s is not as safe", now.Fingerprint[:12], sourceName(now.Source), safety(now.Source), sourceName(&src))
+	case was.AutoUpdate && !was.Cached && !now.AutoUpdate:
+		s.noticef("image %s is not kept up to date any more: it followed %s, and now comes from %s; --auto-update changes that",
+			now.Fingerprint[:12], sourceName(was.Source), sourceName(now.Source))
+	}
 }
 
 // withRemoteAliases adds the aliases that a remote shows of an image.

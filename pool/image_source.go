@@ -16,6 +16,17 @@ func sourceOf(r remotes.Remote, alias string) (tree.ImageSource, error) {
 	return tree.ImageSource{Remote: r.Name, Server: r.URL, Alias: alias, Protocol: r.Protocol, SignedBy: keys}, err
 }
 
+// sourceName is what a source is called in messages.
+func sourceName(src *tree.ImageSource) string { return src.Remote + ":" + src.Alias }
+
+// safety says by what a source is better than others.
+func safety(src *tree.ImageSource) string {
+	if len(src.SignedBy) > 0 {
+		return "its catalogue is signed"
+	}
+	return "it is reached by https"
+}
+
 // sourceClient reads the remote that an image came from: that of its server's URL,
 // where several have it the one of its name, else one with a keyring; or, when the
 // user has given it another URL since, that of its name. A remote that was removed is

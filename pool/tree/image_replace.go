@@ -21,8 +21,8 @@ type replaceArgs struct {
 	New string `json:"new"`
 }
 
-// TakeOver makes rec the successor of old, an older version of the same image: it gets old's aliases and what a user can
-// set of an image, and Replaces says that old is to go.
+// TakeOver makes rec the successor of old, an older version of the same image: it gets old's aliases, what a user can
+// set of an image and where old came from (takeOrigin), and Replaces says that old is to go.
 func (rec *ImageRecord) TakeOver(old ImageRecord) {
 	descriptions := map[string]string{}
 	maps.Copy(descriptions, rec.AliasDescriptions)
@@ -57,8 +57,7 @@ func (rec *ImageRecord) TakeOver(old ImageRecord) {
 			rec.ChangedProperties = append(rec.ChangedProperties, key)
 		}
 	}
-	rec.Cached = rec.Cached && old.Cached
-	rec.AutoUpdate = rec.AutoUpdate || old.AutoUpdate
+	rec.takeOrigin(old)
 	rec.Public = rec.Public || old.Public
 	if len(rec.Profiles) == 0 {
 		rec.Profiles = old.Profiles
