@@ -127,7 +127,7 @@ func (s *System) changeAliases(ctx context.Context, im Image, alias string, chan
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	unlock, err := s.dir.LockImage(ctx, im.Fingerprint)
+	unlock, err := s.lockImage(ctx, im.Fingerprint)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func (s *System) localSource(ctx context.Context, ref, typ string) (_ *imageSour
 	if src.pool, err = s.openPool(ctx, im.Pool); err != nil {
 		return nil, err
 	}
-	if src.unlock, err = s.dir.LockImage(ctx, im.Fingerprint); err != nil {
+	if src.unlock, err = s.lockImage(ctx, im.Fingerprint); err != nil {
 		return nil, err
 	}
 	if src.rec, err = src.pool.Image(im.Fingerprint); errors.Is(err, fs.ErrNotExist) {

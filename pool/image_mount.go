@@ -56,7 +56,7 @@ func (s *System) mountImage(ctx context.Context, im Image, ref, dir string) (_ s
 		return "", err
 	}
 	defer func() { _ = p.close() }()
-	unlock, err := s.dir.LockImage(ctx, im.Fingerprint) // nobody deletes it meanwhile
+	unlock, err := s.lockImage(ctx, im.Fingerprint) // nobody deletes it meanwhile
 	if err != nil {
 		return "", err
 	}

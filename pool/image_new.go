@@ -82,7 +82,7 @@ func (s *System) commitOriginals(ctx context.Context, p *openedPool, stage *tree
 // are free then: two commands that take aliases from each other's images must not wait
 // for each other.
 func (s *System) commitNew(ctx context.Context, p *openedPool, stage *tree.Stage, watch *spaceWatch, names []string, fingerprint string, size int64, o NewImageOptions) (taking *tree.Taking, rec tree.ImageRecord, err error) {
-	unlock, err := s.dir.LockImage(ctx, fingerprint)
+	unlock, err := s.lockImage(ctx, fingerprint)
 	if err != nil {
 		return nil, rec, err
 	}
@@ -239,7 +239,7 @@ func (s *System) loseAliases(ctx context.Context, p *openedPool, taking *tree.Ta
 }
 
 func (s *System) loseAliasesOf(ctx context.Context, p *openedPool, taking *tree.Taking, fingerprint string) error {
-	unlock, err := s.dir.LockImage(ctx, fingerprint)
+	unlock, err := s.lockImage(ctx, fingerprint)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func findFresh(ctx context.Context, c *remotes.Client, name string, w remotes.Wa
 
 // ensureImage makes sure that the image is in the pool, kept, with the aliases.
 func (s *System) ensureImage(ctx context.Context, p *openedPool, c *remotes.Client, want remotes.Image, src tree.ImageSource, o PullOptions) (tree.ImageRecord, error) {
-	unlock, err := s.dir.LockImage(ctx, want.Fingerprint)
+	unlock, err := s.lockImage(ctx, want.Fingerprint)
 	if err != nil {
 		return tree.ImageRecord{}, err
 	}

@@ -176,11 +176,11 @@ func (r *refresher) replace(ctx context.Context, p *openedPool, c *remotes.Clien
 
 // lockImages takes the locks of two images, always in the same order.
 func (s *System) lockImages(ctx context.Context, a, b string) (unlock func(), err error) {
-	unlockFirst, err := s.dir.LockImage(ctx, min(a, b))
+	unlockFirst, err := s.lockImage(ctx, min(a, b))
 	if err != nil {
 		return nil, err
 	}
-	unlockSecond, err := s.dir.LockImage(ctx, max(a, b))
+	unlockSecond, err := s.lockImage(ctx, max(a, b))
 	if err != nil {
 		unlockFirst()
 		return nil, err

@@ -26,7 +26,7 @@ func (s *System) UpdateImage(ctx context.Context, ref string, change func(*Image
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	unlock, err := s.dir.LockImage(ctx, im.Fingerprint)
+	unlock, err := s.lockImage(ctx, im.Fingerprint)
 	if err != nil {
 		return err
 	}

@@ -222,7 +222,7 @@ func (s *System) deleteImage(ctx context.Context, pool, fingerprint string, how 
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	unlock, err := s.dir.LockImage(ctx, fingerprint)
+	unlock, err := s.lockImage(ctx, fingerprint)
 	if err != nil {
 		return err
 	}

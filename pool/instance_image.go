@@ -48,7 +48,7 @@ func (s *System) cachedImage(ctx context.Context, p *openedPool, c *remotes.Clie
 	if err := s.checkImageRequirements(want.Properties, o); err != nil { // before it is downloaded
 		return rec, nil, err
 	}
-	unlock, err = s.dir.LockImage(ctx, want.Fingerprint)
+	unlock, err = s.lockImage(ctx, want.Fingerprint)
 	if err != nil {
 		return rec, nil, err
 	}
@@ -121,7 +121,7 @@ func (s *System) lockedImage(ctx context.Context, p *openedPool, ref string, o C
 		if err := s.checkImageRequirements(im.Properties, o); err != nil {
 			return rec, nil, err
 		}
-		if unlock, err = s.dir.LockImage(ctx, im.Fingerprint); err != nil {
+		if unlock, err = s.lockImage(ctx, im.Fingerprint); err != nil {
 			return rec, nil, err
 		}
 		if rec, err = p.Image(im.Fingerprint); err == nil {

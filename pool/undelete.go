@@ -244,7 +244,7 @@ func (s *System) undeleteVolumeSnapshot(ctx context.Context, p *openedPool, it T
 }
 
 func (s *System) undeleteImage(ctx context.Context, p *openedPool, it Trashed) error {
-	unlock, err := s.dir.LockImage(ctx, it.Name)
+	unlock, err := s.lockImage(ctx, it.Name)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,8 @@ type Client struct {
 	backoff   time.Duration // before the second try
 	pace      pace          // how slow a mirror may be
 	grace     time.Duration // how long mirrors are waited for after the first has answered
+	fruitless time.Duration // how long a download may go on without a byte, all tries together
+	stalls    stalls
 
 	mu     sync.Mutex // held while loading: one load serves all callers
 	loaded *catalogue
@@ -79,6 +81,7 @@ func NewClient(r Remote, o Options) (*Client, error) {
 	c := &Client{
 		remote: r, mirrors: mirrors, userAgent: o.UserAgent, cache: cache{o.CacheDir}, downloads: o.DownloadDir, expiry: o.Expiry,
 		native: NativeArch(), idle: idleTimeout, answer: answerTimeout, backoff: 500 * time.Millisecond, pace: defaultPace, grace: raceGrace,
+		fruitless: fruitlessTime,
 	}
 	if len(mirrors) > 1 {
 		c.idle = mirrorIdle
@@ -102,6 +105,7 @@ func NewClient(r Remote, o Options) (*Client, error) {
 			o.Notice(s)
 		}
 	}
+	c.stalls = stalls{after: stallNotice, notice: c.notice}
 	transport := o.Transport
 	if transport == nil {
 		transport = newTransport()

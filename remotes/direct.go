@@ -21,7 +21,7 @@ type Direct struct {
 	// hexadecimal; "" when it gives none.
 	Fingerprint string
 	// Body is the file. It fails when less than Size comes, and when the server
-	// keeps silent for a minute.
+	// keeps silent for half a minute.
 	Body io.ReadCloser
 }
 
@@ -32,6 +32,11 @@ type Direct struct {
 // archs are the architectures, by the kernel's names, that the server is told.
 func OpenDirect(ctx context.Context, rawURL string, archs []string, o Options) (*Direct, error) {
 	c := &Client{userAgent: o.UserAgent, idle: idleTimeout, http: &http.Client{Transport: o.Transport, CheckRedirect: redirectPolicy(false)}}
+	c.stalls = stalls{after: stallNotice, notice: func(line string) {
+		if o.Notice != nil {
+			o.Notice(line)
+		}
+	}}
 	if o.Transport == nil {
 		c.http.Transport = newTransport()
 	}

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// A download is tried again this often without at least as many new bytes.
+// A download is tried again this often without at least as many new bytes, and for no longer than fruitlessTime
+// without any.
 const (
 	downloadTries    = 6
 	downloadProgress = 1 << 20
@@ -60,11 +61,12 @@ type download struct {
 	bounded   bool          // the body ends by itself where the file should
 	validator string        // If-Range: the strong ETag or date of the mirror's first answer
 	meter     meter
-	off       int64 // bytes given to the reader
-	tries     int   // failed ones since mark
-	mark      int64 // off when tries began to count
-	err       error // sticky
-	resumed   bool  // a part of it is from an earlier process
+	off       int64         // bytes given to the reader
+	tries     int           // failed ones since mark
+	waited    time.Duration // on tries and between them, since the last byte
+	mark      int64         // off when tries began to count
+	err       error         // sticky
+	resumed   bool          // a part of it is from an earlier process
 
 	// connected is told of each connection; nil = nobody.
 	connected func(origin)
@@ -107,6 +109,7 @@ func (d *download) Read(p []byte) (int, error) {
 		n, err := d.body.Read(p[:min(int64(len(p)), d.fetched()-d.off)])
 		slow := d.meter.add(n, time.Since(began))
 		if n > 0 {
+			d.waited = 0
 			d.hash.Write(p[:n])
 			d.off += int64(n)
 			d.route.gave(d.route.at)
@@ -115,6 +118,7 @@ func (d *download) Read(p []byte) (int, error) {
 			}
 			return n, nil // an error that came with it comes again
 		}
+		d.waited += time.Since(began)
 		if err == nil {
 			continue
 		}
@@ -174,7 +178,9 @@ var errSlow = errors.New("the server is too slow")
 // connection broke by cause: to the next mirror at once, and when all have
 // failed several times more, waiting in between.
 func (d *download) connect(cause error) error {
+	began, before := time.Now(), d.waited
 	for {
+		d.waited = before + time.Since(began)
 		if cause != nil {
 			if err := d.ctx.Err(); err != nil {
 				return d.fail(err)
@@ -186,6 +192,7 @@ func (d *download) connect(cause error) error {
 			}
 		}
 		if cause = d.connectOnce(); cause == nil {
+			d.waited = before + time.Since(began)
 			d.meter = meter{pace: d.client.pace}
 			return nil
 		}
@@ -198,9 +205,11 @@ func (d *download) again(cause error) error {
 	if d.off-d.mark >= downloadProgress {
 		d.tries, d.mark = 0, d.off
 	}
-	if d.tries++; d.tries >= downloadTries || !d.route.restart() {
+	url := d.route.url()
+	if d.tries++; d.tries >= downloadTries || d.waited >= d.client.fruitless || !d.route.restart() {
 		return d.describe(d.route.why(cause))
 	}
+	d.client.stalls.again(url, cause)
 	return d.client.pause(d.ctx, d.tries)
 }
 

@@ -17,7 +17,7 @@ const (
 	dialTimeout   = 15 * time.Second
 	tlsTimeout    = 15 * time.Second
 	headerTimeout = 30 * time.Second
-	idleTimeout   = 60 * time.Second
+	idleTimeout   = 30 * time.Second
 	// answerTimeout is for the answer to a request for a document, all tries together.
 	answerTimeout = 30 * time.Second
 )
@@ -103,7 +103,9 @@ func (c *Client) doWithin(ctx context.Context, rawURL string, header http.Header
 	if answer > 0 {
 		silent = time.AfterFunc(answer, func() { cancel(errSilent) }).Stop
 	}
+	waiting := c.stalls.timer(rawURL)
 	resp, err := c.http.Do(req)
+	waiting.Stop()
 	if !silent() && err == nil { // it came just then
 		err = errors.Join(errSilent, resp.Body.Close())
 	}
@@ -116,7 +118,7 @@ func (c *Client) doWithin(ctx context.Context, rawURL string, header http.Header
 	}
 	timer := time.AfterFunc(idle, func() { cancel(errIdle) })
 	timer.Stop()
-	resp.Body = &idleBody{body: resp.Body, ctx: ctx, cancel: cancel, timer: timer, idle: idle}
+	resp.Body = &idleBody{body: resp.Body, ctx: ctx, cancel: cancel, timer: timer, idle: idle, waiting: waiting, stall: c.stalls.after}
 	return resp, nil
 }
 
@@ -142,12 +144,17 @@ type idleBody struct {
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 	idle   time.Duration
+	// waiting tells the user of a Read that takes longer than stall.
+	waiting *time.Timer
+	stall   time.Duration
 }
 
 // Read implements io.Reader.
 func (b *idleBody) Read(p []byte) (int, error) {
 	b.timer.Reset(b.idle)
+	b.waiting.Reset(b.stall)
 	n, err := b.body.Read(p)
+	b.waiting.Stop()
 	b.timer.Stop()
 	if err != nil && err != io.EOF && errors.Is(context.Cause(b.ctx), errIdle) {
 		err = errIdle
