@@ -48,10 +48,25 @@ func HasMetadata(ctx context.Context, r io.Reader) (bool, error) {
 // FormatOf is the format of a file by its first bytes; it is read from the
 // beginning, and where it stands does not change.
 func FormatOf(r io.ReaderAt) (compress.Format, error) {
+	head, err := headOf(r)
+	if err != nil {
+		return compress.Unknown, err
+	}
+	return compress.Detect(head), nil
+}
+
+// KnownToLXD says whether LXD and Incus can unpack a file (compress.KnownToLXD).
+func KnownToLXD(r io.ReaderAt) (bool, error) {
+	head, err := headOf(r)
+	return err == nil && compress.KnownToLXD(head), err
+}
+
+// headOf reads the first bytes of a file.
+func headOf(r io.ReaderAt) ([]byte, error) {
 	head := make([]byte, compress.HeadSize)
 	n, err := r.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return compress.Unknown, err
+		return nil, err
 	}
-	return compress.Detect(head[:n]), nil
+	return head[:n], nil
 }

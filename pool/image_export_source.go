@@ -132,6 +132,11 @@ func (src *imageSource) find(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	return src.fromVolume(fmt.Errorf("the pool does not have its files, and %w", why))
+}
+
+// fromVolume has the image packed anew of what is unpacked in the pool, and tells why.
+func (src *imageSource) fromVolume(why error) (err error) {
 	volume := src.pool.ImagePath(src.fingerprint)
 	anew := &images.Source{}
 	if anew.Metadata, err = images.ReadMetadata(volume); err != nil {
@@ -149,7 +154,7 @@ func (src *imageSource) find(ctx context.Context) error {
 		return err
 	}
 	src.repack = anew
-	src.s.noticef("image %s is packed anew, which gives it another fingerprint: the pool does not have its files, and %v", src.fingerprint[:12], why)
+	src.s.noticef("image %s is packed anew, which gives it another fingerprint: %v", src.fingerprint[:12], why)
 	return nil
 }
 

@@ -220,12 +220,16 @@ func (m *mirroring) write(ctx context.Context, im Image, pub remotes.PublishedIm
 		pub.Files = append(pub.Files, remotes.PublishedFile{Path: path})
 		return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	}
-	if src.repack != nil {
+	if src.repack == nil {
+		err = m.copy(ctx, src, create)
+		if err == nil {
+			err = m.leaveUnknown(src, &pub)
+		}
+	}
+	if err == nil && src.repack != nil {
 		src.report(m.o.Progress)
 		pub.Source = im.Fingerprint
 		err = src.packAnew(ctx, create)
-	} else {
-		err = m.copy(ctx, src, create)
 	}
 	if err == nil {
 		err = setFTypes(pub.Files)
@@ -252,6 +256,33 @@ func (m *mirroring) copy(ctx context.Context, src *imageSource, create func(stri
 		}
 	}
 	return src.verify(sum)
+}
+
+// leaveUnknown takes the copied files away again, and has the image packed anew, when LXD and Incus could not unpack one of
+// them.
+func (m *mirroring) leaveUnknown(src *imageSource, pub *remotes.PublishedImage) error {
+	for i, file := range pub.Files {
+		f, err := os.Open(file.Path)
+		if err != nil {
+			return err
+		}
+		known, err := images.KnownToLXD(f)
+		format, ferr := images.FormatOf(f)
+		if err = errors.Join(err, ferr, f.Close()); err != nil {
+			return err
+		}
+		if known {
+			continue
+		}
+		for _, file := range pub.Files {
+			if err := os.Remove(file.Path); err != nil {
+				return err
+			}
+		}
+		pub.Files = nil
+		return src.fromVolume(fmt.Errorf("LXD and Incus do not unpack its %s, a file of the format %s", src.parts[i].name, format))
+	}
+	return nil
 }
 
 // setFTypes says of a root what it is.

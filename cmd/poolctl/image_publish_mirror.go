@@ -10,7 +10,8 @@ import (
 
 const publishMirrorHelp = `DIR becomes, or stays, a simplestreams tree that any static web server can serve by https, and that lxc, incus and poolctl
 use as a remote. Without IMAGE all images are published that were not only pulled for an instance. What is there already is
-left as it is. The files are those that the images came as; of one that was pulled they are fetched again, or packed anew.
+left as it is. The files are those that the images came as; of one that was pulled they are fetched again, or packed anew,
+which gives it another fingerprint. So are files that LXD and Incus cannot unpack, such as lz4.
 
 A product is named OS:RELEASE:ARCH:VARIANT by the image's properties, or by its first alias where there is no property os.
 An image that was imported or published, and has aliases, but not OS/RELEASE, is a variant by the name of the first. Versions

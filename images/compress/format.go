@@ -126,6 +126,23 @@ func Detect(head []byte) Format {
 	return Unknown
 }
 
+// KnownToLXD says whether LXD and Incus know by the first bytes of a file how to unpack it (DetectCompressionFile in their
+// shared/archive.go): all that Detect knows but lz4, archives without the ustar magic, and zstd after skippable frames.
+func KnownToLXD(head []byte) bool {
+	switch f := Detect(head); f {
+	case Gzip, XZ, Bzip2, LZMA, QCOW2:
+		return true
+	case Zstd:
+		return bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd"))
+	case Squashfs:
+		return bytes.HasPrefix(head, []byte("hsqs"))
+	case Tar:
+		return len(head) > 262 && string(head[257:262]) == "ustar"
+	default:
+		return false
+	}
+}
+
 // isTarHeader says whether b starts with a tar header block whose checksum is
 // right (or with the zero blocks of an empty archive). POSIX.1-1988 pax, "ustar
 // Interchange Format": the sum of all bytes, the checksum field as spaces; some
