@@ -22,7 +22,7 @@ import (
 // PublishMirrorOptions are the arguments of PublishMirror.
 type PublishMirrorOptions struct {
 	Dir    string   // the tree; made when it is not there
-	Images []string // aliases or fingerprints; none = all images but those that are only cached
+	Images []string // aliases or fingerprints; none = all images that are marked public
 	Keep   int      // versions of each product, of containers and of virtual machines; 0 = all
 	// Progress is told of the files that are written.
 	Progress func(Progress)
@@ -32,6 +32,9 @@ type PublishMirrorOptions struct {
 type PublishedMirror struct {
 	Added, Kept []string // fingerprints, as they are served
 	Pruned      int      // versions
+	// Private is how many images were left out because none is named and they are not marked public, without those that are
+	// only cached.
+	Private int
 }
 
 // PublishMirror writes images into a directory that any static web server serves
@@ -43,14 +46,16 @@ type PublishedMirror struct {
 // A product is OS:RELEASE:ARCH:VARIANT by the image's properties, or, where it has
 // no property os, by its first alias, NAME/RELEASE/VARIANT. An image that was not
 // pulled, and that has aliases, but not OS/RELEASE, is a variant by the name of its
-// first alias: it was made of such an image, and is not the next version of it. The
+// first alias: it was made of such an image, and is not the next version of it. So is
+// one that was published of an instance with the properties of the instance's own
+// image, by its fingerprint where it has no alias. The
 // version is the property serial, or the time of the image's creation. The image's
 // aliases are the product's besides OS/RELEASE: of several versions of a product,
 // the newest has them, and the newest of its virtual machines.
 //
 // The tree is valid at every moment: see remotes.Publication.
 func (s *System) PublishMirror(ctx context.Context, o PublishMirrorOptions) (out PublishedMirror, err error) {
-	all, err := s.mirrored(ctx, o.Images)
+	all, private, err := s.mirrored(ctx, o.Images)
 	if err != nil {
 		return out, err
 	}
@@ -63,6 +68,7 @@ func (s *System) PublishMirror(ctx context.Context, o PublishMirrorOptions) (out
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	m := &mirroring{s: s, p: p, o: o}
+	m.out.Private = private
 	for _, im := range all {
 		if err := m.add(ctx, im); err != nil {
 			return out, fmt.Errorf("cannot publish image %s to %s: %w", im.Fingerprint[:12], o.Dir, targetFull(err, o.Dir))
@@ -78,27 +84,44 @@ func (s *System) PublishMirror(ctx context.Context, o PublishMirrorOptions) (out
 }
 
 // mirrored are the images to publish, each once, the oldest first, so that of
-// several versions the newest gets the aliases.
-func (s *System) mirrored(ctx context.Context, refs []string) ([]Image, error) {
+// several versions the newest gets the aliases; and how many are left out as they
+// are not marked public.
+func (s *System) mirrored(ctx context.Context, refs []string) (out []Image, private int, err error) {
 	all, err := s.Images(ctx, "")
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var out []Image
 	for _, ref := range refs {
 		im, err := pickImage(all, ref)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		out = append(out, im)
 	}
 	if len(refs) == 0 {
-		out = slices.DeleteFunc(all, func(im Image) bool { return im.Cached })
+		out, private = publicOf(all)
 	}
 	slices.SortStableFunc(out, func(a, b Image) int {
 		return cmp.Or(cmp.Compare(serialOf(a), serialOf(b)), cmp.Compare(a.Fingerprint, b.Fingerprint))
 	})
-	return slices.CompactFunc(out, func(a, b Image) bool { return a.Fingerprint == b.Fingerprint }), nil
+	return slices.CompactFunc(out, func(a, b Image) bool { return a.Fingerprint == b.Fingerprint }), private, nil
+}
+
+// publicOf are the images that are marked public, and how many others there are that
+// are not only cached. One that is in several pools is public if it is so in one.
+func publicOf(all []Image) (public []Image, private int) {
+	others := map[string]bool{}
+	for _, im := range all {
+		if im.Public {
+			public = append(public, im)
+		} else if !im.Cached {
+			others[im.Fingerprint] = true
+		}
+	}
+	for _, im := range public {
+		delete(others, im.Fingerprint)
+	}
+	return public, len(others)
 }
 
 // serialOf names the version that an image is.
@@ -187,10 +210,9 @@ func publishedImage(im Image) remotes.PublishedImage {
 	if pub.OS == "" {
 		name := append(strings.SplitN(cmp.Or(alias, im.Fingerprint[:12]), "/", 3), "", "")
 		pub.OS, pub.Release, pub.Variant = name[0], cmp.Or(pub.Release, name[1]), cmp.Or(pub.Variant, name[2])
-	} else if own := !slices.ContainsFunc(im.Aliases, func(a ImageAlias) bool { return slices.Contains(pub.BaseAliases(), a.Name) }); own &&
-		im.UpdateSource == nil && alias != "" && cmp.Or(pub.Variant, "default") == "default" {
+	} else if isOwnProduct(im, pub) {
 		// Made here, of an image with these properties: not the next version of that.
-		pub.Variant = strings.ReplaceAll(alias, "/", "-")
+		pub.Variant = strings.ReplaceAll(cmp.Or(alias, im.Fingerprint[:12]), "/", "-")
 	}
 	pub.Release = cmp.Or(pub.Release, "current")
 	for k, v := range im.Properties {
@@ -199,6 +221,15 @@ func publishedImage(im Image) remotes.PublishedImage {
 		}
 	}
 	return pub
+}
+
+// isOwnProduct says whether an image is no version of the product that its properties
+// name. One with the alias of that product is.
+func isOwnProduct(im Image, pub remotes.PublishedImage) bool {
+	if im.UpdateSource != nil || slices.ContainsFunc(im.Aliases, func(a ImageAlias) bool { return slices.Contains(pub.BaseAliases(), a.Name) }) {
+		return false
+	}
+	return im.derived || len(im.Aliases) > 0 && cmp.Or(pub.Variant, "default") == "default"
 }
 
 // write writes an image's files into the tree.

@@ -89,3 +89,46 @@ func TestPublishMirrorKnown(t *testing.T) {
 		})
 	}
 }
+
+// TestPublicOf: without names only what is marked public is published.
+func TestPublicOf(t *testing.T) {
+	all := []Image{
+		{Fingerprint: "a", Public: true, Pool: "p"}, {Fingerprint: "b"}, {Fingerprint: "c", Cached: true}, {Fingerprint: "a", Pool: "q"},
+		{Fingerprint: "d", Cached: true, Public: true},
+	}
+	public, private := publicOf(all)
+	if len(public) != 2 || public[0].Fingerprint != "a" || public[1].Fingerprint != "d" || private != 1 {
+		t.Errorf("%v, %d", public, private)
+	}
+}
+
+// TestPublishedProduct: what was made of an image is no version of that one's product, with or without an alias.
+func TestPublishedProduct(t *testing.T) {
+	fingerprint := strings.Repeat("ab", 32)
+	base := map[string]string{"os": "Alpinelinux", "release": "3.8"}
+	cloud := map[string]string{"os": "Alpinelinux", "release": "3.8", "variant": "cloud"}
+	aliases := func(names ...string) (out []ImageAlias) {
+		for _, n := range names {
+			out = append(out, ImageAlias{Name: n})
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		im   Image
+		want string
+	}{
+		"published, no alias":    {Image{Properties: base, derived: true}, "alpinelinux:3.8:amd64:abababababab"},
+		"published, alias":       {Image{Properties: base, derived: true, Aliases: aliases("web/1")}, "alpinelinux:3.8:amd64:web-1"},
+		"published of a variant": {Image{Properties: cloud, derived: true, Aliases: aliases("web")}, "alpinelinux:3.8:amd64:web"},
+		"published as it":        {Image{Properties: base, derived: true, Aliases: aliases("alpinelinux/3.8")}, "alpinelinux:3.8:amd64:default"},
+		"published, no base":     {Image{derived: true}, "abababababab:current:amd64:default"},
+		"imported, no alias":     {Image{Properties: base}, "alpinelinux:3.8:amd64:default"},
+		"imported, alias":        {Image{Properties: base, Aliases: aliases("mine")}, "alpinelinux:3.8:amd64:mine"},
+		"pulled":                 {Image{Properties: base, Aliases: aliases("al"), UpdateSource: &ImageSource{}}, "alpinelinux:3.8:amd64:default"},
+	} {
+		c.im.Fingerprint, c.im.Architecture = fingerprint, "x86_64"
+		if got := publishedImage(c.im).Product(); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}

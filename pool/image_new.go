@@ -32,6 +32,8 @@ type NewImageOptions struct {
 	// base is what the image is made of, which it shares equal files with; "" = the
 	// nearest image of the pool.
 	base string
+	// derived is that of the image's record.
+	derived bool
 	// unvouched says that nobody but the files themselves says what is in them.
 	unvouched bool
 }
@@ -179,7 +181,7 @@ func (s *System) unpackOriginals(ctx context.Context, p *openedPool, stage *tree
 	rec = tree.ImageRecord{
 		Fingerprint: fingerprint, Aliases: o.Aliases, Properties: m.Properties, Architecture: m.Architecture,
 		Type: images.TypeContainer, Size: res.Size, VirtualSize: res.VirtualSize, CreatedAt: unixTime(m.CreationDate), ExpiresAt: unixTime(m.ExpiryDate),
-		UploadedAt: time.Now().UTC(), Public: o.Public,
+		UploadedAt: time.Now().UTC(), Public: o.Public, Derived: o.derived,
 	}
 	if res.VirtualSize > 0 {
 		rec.Type = images.TypeVM

@@ -98,6 +98,7 @@ func (pb *publishing) run(ctx context.Context) (rec tree.ImageRecord, err error)
 	}
 	crash.Point("pool.publish.packed")
 	o := pb.o.NewImageOptions
+	o.derived = len(o.Properties) == 0
 	o.Properties = nil // they are in its metadata.yaml
 	o.base = frozen
 	return pb.s.commitOriginals(ctx, pb.in.openedPool, pb.stage, watch, names, "", o)

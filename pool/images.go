@@ -60,6 +60,7 @@ func publicImage(r tree.ImageRecord, pool string) Image {
 		Fingerprint: r.Fingerprint, AltFingerprints: r.AltFingerprints, Aliases: []ImageAlias{}, Architecture: r.Architecture,
 		AutoUpdate: r.AutoUpdate, Cached: r.Cached, Public: r.Public, Type: r.Type, Size: r.Size, VirtualSize: r.VirtualSize, Properties: r.Properties,
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, LastUsedAt: r.LastUsedAt, UploadedAt: r.UploadedAt, Pool: pool,
+		derived: r.Derived,
 	}
 	for _, a := range r.Aliases {
 		im.Aliases = append(im.Aliases, ImageAlias{Name: a, Description: r.AliasDescriptions[a]})

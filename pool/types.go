@@ -113,6 +113,8 @@ type Image struct {
 	UpdateSource *ImageSource      `json:"update_source,omitempty" yaml:"update_source,omitempty"`
 	Profiles     []string          `json:"profiles" yaml:"profiles"` // of new instances that name none
 	Pool         string            `json:"pool" yaml:"pool"`
+
+	derived bool // tree.ImageRecord.Derived
 }
 
 // ImagePut is what users can change of an image, in incus's fields and order.

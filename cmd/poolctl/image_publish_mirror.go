@@ -9,12 +9,13 @@ import (
 )
 
 const publishMirrorHelp = `DIR becomes, or stays, a simplestreams tree that any static web server can serve by https, and that lxc, incus and poolctl
-use as a remote. Without IMAGE all images are published that were not only pulled for an instance. What is there already is
-left as it is. The files are those that the images came as; of one that was pulled they are fetched again, or packed anew,
+use as a remote. Without IMAGE the images are published that are marked public (--public of pull, import and publish; image
+edit); those that are named are published whatever they are marked. What is there already is left as it is. The files are those that the images came as; of one that was pulled they are fetched again, or packed anew,
 which gives it another fingerprint. So are files that LXD and Incus cannot unpack, such as lz4.
 
 A product is named OS:RELEASE:ARCH:VARIANT by the image's properties, or by its first alias where there is no property os.
-An image that was imported or published, and has aliases, but not OS/RELEASE, is a variant by the name of the first. Versions
+An image that was imported or published, and has aliases, but not OS/RELEASE, is a variant by the name of the first. One that
+was published with the properties of its instance's image is a variant too, by its fingerprint if it has no alias. Versions
 are named by the property serial, or by the time of the image's creation. The aliases of the newest version are the
 product's. Containers and virtual machines of one product have these in common, and their versions are counted apart.
 The tree is valid at every moment, also while it is written and after a kill.`
@@ -35,6 +36,9 @@ func imagePublishMirrorCommand(e *env) *cli.Command {
 			done(err == nil)
 			if err == nil {
 				e.say("%d images added, %d were there already, %d versions removed", len(out.Added), len(out.Kept), out.Pruned)
+			}
+			if err == nil && out.Private > 0 {
+				e.say("%d images are left out, as they are not marked public: name those that are to be published, or mark them by image edit", out.Private)
 			}
 			return err
 		}),

@@ -65,6 +65,9 @@ type ImageRecord struct {
 	Profiles []string `json:"profiles,omitempty"`
 	// ChangedProperties names the properties that a user has set or removed: a new version of the image keeps them.
 	ChangedProperties []string `json:"changed_properties,omitempty"`
+	// Derived says that the image was published of an instance, and that its properties are those of the image that this was
+	// made of.
+	Derived bool `json:"derived,omitempty"`
 	// Replaces is the image whose place this one has taken and which is being deleted; "" for none.
 	Replaces string `json:"replaces,omitempty"`
 	// Adopted says that there is no record: the rest is what the image's metadata.yaml says.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -31,13 +32,18 @@ func TestPublishedTree(t *testing.T) {
 	h := newHost(t).withPool().withRemote(m)
 	h.publishSomething()
 	tree := filepath.Join(h.dir, "tree")
-	h.ok("image", "publish-mirror", tree)
+	r := h.run("image", "publish-mirror", tree) // web/1 is the only one that is public
+	if products := checkTree(t, tree); r.code != 0 || len(products) != 1 || !strings.Contains(r.stderr, "\n4 images are left out, as they are not marked public") {
+		t.Errorf("without names: %v, %s", products, r)
+	}
+	all := []string{"image", "publish-mirror", tree, "web/1", "uni", "bb", "vm", "tarred"}
+	h.ok(all...)
 	products := checkTree(t, tree)
 	if len(products) != 5 {
 		t.Errorf("products: %v", products)
 	}
 	before := modified(t, tree)
-	h.ok("image", "publish-mirror", tree)
+	h.ok(all...)
 	if after := modified(t, tree); after != before {
 		t.Errorf("written again:\n%s\n%s", before, after)
 	}
@@ -309,6 +315,12 @@ func TestPublishMirrorKeep(t *testing.T) {
 	h.matches(fingerprints[2], "image", "info", "pm:mine/1/web")
 	h.matches(h.fingerprint("webvm")+",VIRTUAL-MACHINE,(?s).*webvm", "image", "list", "pm:", "webvm", "type=virtual-machine", "-c", "FtL", "--format", "csv")
 	h.fails(2, `positive`, "image", "publish-mirror", tree, "--keep", "0")
+	// Published without a name it is no version of what it was made of.
+	published := regexp.MustCompile(`[0-9a-f]{64}`).FindString(h.run("publish", "c1", "--compression", "gzip").stderr)
+	h.ok("image", "publish-mirror", tree, published)
+	if products := checkTree(t, tree); len(products) != 2 || len(products["alpinelinux:3.8:amd64:"+published[:12]]) != 1 {
+		t.Errorf("published without a name: %v", products)
+	}
 	h.fails(1, `cannot find image "none"`, "image", "publish-mirror", tree, "none")
 }
 
