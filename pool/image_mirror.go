@@ -22,7 +22,8 @@ import (
 // PublishMirrorOptions are the arguments of PublishMirror.
 type PublishMirrorOptions struct {
 	Dir    string   // the tree; made when it is not there
-	Images []string // aliases or fingerprints; none = all images that are marked public
+	Images []string // aliases or fingerprints; none = all images but those that are only cached
+	Public bool     // of all images those that are marked public
 	Keep   int      // versions of each product, of containers and of virtual machines; 0 = all
 	// Progress is told of the files that are written.
 	Progress func(Progress)
@@ -32,8 +33,7 @@ type PublishMirrorOptions struct {
 type PublishedMirror struct {
 	Added, Kept []string // fingerprints, as they are served
 	Pruned      int      // versions
-	// Private is how many images were left out because none is named and they are not marked public, without those that are
-	// only cached.
+	// Private is how many of them, where none is named, are not marked public.
 	Private int
 }
 
@@ -55,7 +55,7 @@ type PublishedMirror struct {
 //
 // The tree is valid at every moment: see remotes.Publication.
 func (s *System) PublishMirror(ctx context.Context, o PublishMirrorOptions) (out PublishedMirror, err error) {
-	all, private, err := s.mirrored(ctx, o.Images)
+	all, private, err := s.mirrored(ctx, o)
 	if err != nil {
 		return out, err
 	}
@@ -84,22 +84,25 @@ func (s *System) PublishMirror(ctx context.Context, o PublishMirrorOptions) (out
 }
 
 // mirrored are the images to publish, each once, the oldest first, so that of
-// several versions the newest gets the aliases; and how many are left out as they
-// are not marked public.
-func (s *System) mirrored(ctx context.Context, refs []string) (out []Image, private int, err error) {
+// several versions the newest gets the aliases; and how many of those that nobody
+// named are not marked public.
+func (s *System) mirrored(ctx context.Context, o PublishMirrorOptions) (out []Image, private int, err error) {
 	all, err := s.Images(ctx, "")
 	if err != nil {
 		return nil, 0, err
 	}
-	for _, ref := range refs {
+	for _, ref := range o.Images {
 		im, err := pickImage(all, ref)
 		if err != nil {
 			return nil, 0, err
 		}
 		out = append(out, im)
 	}
-	if len(refs) == 0 {
-		out, private = publicOf(all)
+	if len(o.Images) == 0 {
+		var others []Image
+		if out, others = publicOf(all); !o.Public {
+			out, private = append(out, others...), len(others)
+		}
 	}
 	slices.SortStableFunc(out, func(a, b Image) int {
 		return cmp.Or(cmp.Compare(serialOf(a), serialOf(b)), cmp.Compare(a.Fingerprint, b.Fingerprint))
@@ -107,21 +110,21 @@ func (s *System) mirrored(ctx context.Context, refs []string) (out []Image, priv
 	return slices.CompactFunc(out, func(a, b Image) bool { return a.Fingerprint == b.Fingerprint }), private, nil
 }
 
-// publicOf are the images that are marked public, and how many others there are that
-// are not only cached. One that is in several pools is public if it is so in one.
-func publicOf(all []Image) (public []Image, private int) {
-	others := map[string]bool{}
+// publicOf are the images that are marked public, and the others that are not only
+// cached, each of these once. One that is in several pools is public if it is so in one.
+func publicOf(all []Image) (public, others []Image) {
+	known := map[string]bool{}
 	for _, im := range all {
 		if im.Public {
-			public = append(public, im)
-		} else if !im.Cached {
-			others[im.Fingerprint] = true
+			public, known[im.Fingerprint] = append(public, im), true
 		}
 	}
-	for _, im := range public {
-		delete(others, im.Fingerprint)
+	for _, im := range all {
+		if !im.Cached && !known[im.Fingerprint] {
+			others, known[im.Fingerprint] = append(others, im), true
+		}
 	}
-	return public, len(others)
+	return public, others
 }
 
 // serialOf names the version that an image is.

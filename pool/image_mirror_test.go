@@ -90,15 +90,15 @@ func TestPublishMirrorKnown(t *testing.T) {
 	}
 }
 
-// TestPublicOf: without names only what is marked public is published.
+// TestPublicOf: of an image in several pools one mark is enough, and what is only cached is not published.
 func TestPublicOf(t *testing.T) {
 	all := []Image{
 		{Fingerprint: "a", Public: true, Pool: "p"}, {Fingerprint: "b"}, {Fingerprint: "c", Cached: true}, {Fingerprint: "a", Pool: "q"},
 		{Fingerprint: "d", Cached: true, Public: true},
 	}
-	public, private := publicOf(all)
-	if len(public) != 2 || public[0].Fingerprint != "a" || public[1].Fingerprint != "d" || private != 1 {
-		t.Errorf("%v, %d", public, private)
+	public, others := publicOf(all)
+	if len(public) != 2 || public[0].Fingerprint != "a" || public[1].Fingerprint != "d" || len(others) != 1 || others[0].Fingerprint != "b" {
+		t.Errorf("%v, %v", public, others)
 	}
 }
 

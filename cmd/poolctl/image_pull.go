@@ -28,7 +28,7 @@ func imagePullCommand(e *env) *cli.Command {
 			&cli.StringSliceFlag{Name: "alias", Usage: "`NAME` to give it; may be repeated", Destination: &aliases},
 			&cli.BoolFlag{Name: "copy-aliases", Usage: "give it the remote's aliases too", Destination: &o.CopyAliases},
 			&cli.BoolFlag{Name: "auto-update", Usage: "keep it up to date: image refresh --all --auto does it, and its timer (admin systemd)", Destination: &o.AutoUpdate},
-			&cli.BoolFlag{Name: "public", Usage: "mark it as one that others may have: publish-mirror publishes it unasked", Destination: &o.Public},
+			&cli.BoolFlag{Name: "public", Usage: "mark it as one that others may have: see publish-mirror --public", Destination: &o.Public},
 			&cli.StringSliceFlag{Name: "profile", Aliases: []string{"p"}, Usage: "`PROFILE` of new instances that name none; may be repeated", Destination: &profiles},
 			&cli.StringFlag{Name: "storage", Aliases: []string{"s"}, Usage: "`POOL` to pull it into", Destination: &o.Pool},
 			vmFlag(&vm),
