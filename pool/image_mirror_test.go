@@ -93,7 +93,10 @@ func TestPublishMirrorKnown(t *testing.T) {
 // TestPublicOf: of an image in several pools one mark is enough, and what is only cached is not published.
 func TestPublicOf(t *testing.T) {
 	all := []Image{
-		{Fingerprint: "a", Public: true, Pool: "p"}, {Fingerprint: "b"}, {Fingerprint: "c", Cached: true}, {Fingerprint: "a", Pool: "q"},
+		{Fingerprint: "a", Public: true, Pool: "p"},
+		{Fingerprint: "b"},
+		{Fingerprint: "c", Cached: true},
+		{Fingerprint: "a", Pool: "q"},
 		{Fingerprint: "d", Cached: true, Public: true},
 	}
 	public, others := publicOf(all)

@@ -25,14 +25,14 @@ type RefreshOptions struct {
 // from, under the alias by which they were pulled. A newer one takes the old
 // one's place, with its aliases, properties that users have changed, and all that
 // `image edit` shows; the old one is deleted. Instances that were made from it
-// stay whole. What goes wrong with one image is no reason to leave out others:
-// the errors are joined.
+// stay whole. What goes wrong with one image, a server that cannot be asked too, is no
+// reason to leave out others: the errors are joined.
 func (s *System) RefreshImages(ctx context.Context, o RefreshOptions) error {
 	list, err := s.refreshable(ctx, o)
 	if err != nil {
 		return err
 	}
-	r := refresher{System: s, o: o, clients: map[string]*remotes.Client{}}
+	r := refresher{System: s, o: o, asked: map[string]askedServer{}}
 	var errs []error
 	for _, im := range list {
 		if ctx.Err() != nil {
@@ -96,23 +96,30 @@ func hasServer(im Image) bool {
 // refresher refreshes several images with one look at each server.
 type refresher struct {
 	*System
-	o       RefreshOptions
-	clients map[string]*remotes.Client // by the server's URL, and the keys that are asked for
+	o     RefreshOptions
+	asked map[string]askedServer // by the server's URL, and the keys that are asked for
+}
+
+// askedServer is the catalogue of a server, or why it could not be asked.
+type askedServer struct {
+	client *remotes.Client
+	err    error
 }
 
 // client gives the catalogue of an image's server, as it is now.
 func (r *refresher) client(ctx context.Context, src ImageSource) (*remotes.Client, error) {
 	key := strings.Join(append([]string{src.Server}, src.SignedBy...), " ")
-	if c := r.clients[key]; c != nil {
-		return c, nil
+	if a, ok := r.asked[key]; ok {
+		return a.client, a.err
 	}
 	c, err := r.sourceClient(src)
-	if err == nil {
-		err = c.Refresh(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		r.clients[key] = c
+	if err = c.Refresh(ctx); err != nil {
+		err = fmt.Errorf("its server could not be asked: %w", err)
 	}
+	r.asked[key] = askedServer{c, err}
 	return c, err
 }
 

@@ -24,7 +24,8 @@ type answer struct {
 }
 
 // loadBest reads the catalogue of a remote with mirrors: that of the mirror that was chosen within the expiry, or else the
-// freshest of those that answer; the mirrors' order decides between equals. When none answers the freshest copy is used.
+// freshest of those that answer; the mirrors' order decides between equals. When none answers the freshest copy is used, unless
+// the mirrors are to be asked.
 func (c *Client) loadBest(ctx context.Context, check bool) (*catalogue, error) {
 	if m := c.chosen(); m != nil && !check {
 		if cat, err := c.loadFrom(ctx, &loading{Client: c, mirror: m, strict: true}); err == nil || ctx.Err() != nil {
@@ -36,7 +37,10 @@ func (c *Client) loadBest(ctx context.Context, check bool) (*catalogue, error) {
 		return nil, err
 	}
 	best := freshest(answers)
-	if best == nil {
+	switch {
+	case best == nil && check:
+		return nil, noneAnswers(answers)
+	case best == nil:
 		return c.loadCopies(ctx, answers)
 	}
 	c.tellLeft(answers, best)
@@ -133,20 +137,27 @@ func orNone(serial string) string {
 
 // loadCopies uses the freshest copy of a catalogue when no mirror answers.
 func (c *Client) loadCopies(ctx context.Context, failed []answer) (*catalogue, error) {
-	var why []error
 	var copies []answer
 	for _, a := range failed {
-		why = append(why, fmt.Errorf("%s: %w", a.mirror.url, a.err))
 		cat, err := c.loadFrom(ctx, &loading{Client: c, mirror: a.mirror, copies: true})
 		copies = append(copies, answer{a.mirror, cat, err})
 	}
 	best := freshest(copies)
 	if best == nil {
-		return nil, fmt.Errorf("no mirror has it: %w", errors.Join(why...))
+		return nil, noneAnswers(failed)
 	}
-	c.notice(fmt.Sprintf("using a copy of %s's catalogue, whose newest image is of %s: no mirror answers: %v",
-		c.remote.Name, orNone(best.cat.newest()), why[0]))
+	c.notice(fmt.Sprintf("using a copy of %s's catalogue, whose newest image is of %s: no mirror answers: %s: %v",
+		c.remote.Name, orNone(best.cat.newest()), failed[0].mirror.url, failed[0].err))
 	return best.cat, nil
+}
+
+// noneAnswers says of each mirror why it did not answer.
+func noneAnswers(failed []answer) error {
+	var why []error
+	for _, a := range failed {
+		why = append(why, fmt.Errorf("%s: %w", a.mirror.url, a.err))
+	}
+	return fmt.Errorf("no mirror has it: %w", errors.Join(why...))
 }
 
 // choice is kept beside the cached documents: which mirror's catalogue is used, and which mirrors failed then.

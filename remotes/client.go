@@ -144,7 +144,8 @@ func (c *Client) Find(ctx context.Context, ref string, w Want) (Image, error) {
 }
 
 // Refresh asks the server for a newer catalogue now, however fresh the cached
-// one is: for when the server has no longer what that promises.
+// one is: for when the server has no longer what that promises. It is an error
+// that the server cannot be asked; what is cached serves on.
 func (c *Client) Refresh(ctx context.Context) error {
 	_, err := c.catalogue(ctx, true)
 	return err
@@ -171,7 +172,7 @@ func (c *Client) load(ctx context.Context, check bool) (*catalogue, error) {
 	var cat *catalogue
 	var err error
 	if len(c.mirrors) == 1 {
-		cat, err = c.loadFrom(ctx, &loading{Client: c, mirror: c.mirrors[0], check: check})
+		cat, err = c.loadFrom(ctx, &loading{Client: c, mirror: c.mirrors[0], check: check, strict: check})
 	} else {
 		cat, err = c.loadBest(ctx, check)
 	}

@@ -31,7 +31,7 @@ func TestStall(t *testing.T) {
 			s := flaky(t, false, h)
 			host := strings.TrimPrefix(s.URL, "https://")
 			var n notices
-			transport := s.Client().Transport.(*http.Transport).Clone()
+			transport := plainTransport(t, s).Clone()
 			transport.ResponseHeaderTimeout = 200 * time.Millisecond
 			c := s.client(t, Options{Notice: n.add, Transport: transport})
 			c.idle, c.stalls.after, c.fruitless = 200*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond
@@ -73,4 +73,13 @@ func TestStall(t *testing.T) {
 	if isStall(errors.New("x")) {
 		t.Error("any error is a stall")
 	}
+}
+
+func plainTransport(t *testing.T, s *server) *http.Transport {
+	t.Helper()
+	transport, ok := s.Client().Transport.(*http.Transport)
+	if !ok {
+		t.Fatal("the client has another transport")
+	}
+	return transport
 }

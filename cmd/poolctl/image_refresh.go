@@ -14,7 +14,8 @@ func imageRefreshCommand(e *env) *cli.Command {
 		Name: "refresh", Usage: "bring images up to date", ArgsUsage: "IMAGE... or --all",
 		Description: example("The server that an image was pulled from is asked what it has now under the same alias. A newer version takes the image's\n"+
 			"place, with its aliases and what was set of it; the old one is deleted, and instances that were made from it stay whole.\n"+
-			"A remote that was removed is not asked any more. What is signed, or comes by https, never follows a server that is neither.\n"+
+			"A server that cannot be asked is an error, and others are asked all the same. A remote that was removed is not\n"+
+			"asked any more. What is signed, or comes by https, never follows a server that is neither.\n"+
 			"`poolctl admin systemd` has a timer that does it.",
 			"poolctl image refresh alpine", "poolctl image refresh --all --auto"),
 		Flags: []cli.Flag{

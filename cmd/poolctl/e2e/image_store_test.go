@@ -217,6 +217,16 @@ func TestImageRefresh(t *testing.T) {
 		t.Errorf("nothing new: %s", r)
 	}
 	next := g.grow()
+	// A server that is away is no news; lists have the copy of its catalogue.
+	server.Fault("", fixtures.Status(503))
+	for _, what := range []string{"t1", "--all"} {
+		r := h.fails(1, "cannot refresh image .*: its server could not be asked: .*503", "image", "refresh", what)
+		if strings.Contains(r.stderr, "up to date") {
+			t.Errorf("it was not asked: %s", r)
+		}
+	}
+	h.ok("image", "list", "m:", "tiny")
+	server.ClearFaults()
 	h.ok("image", "refresh", "t2")
 	im := h.stored()
 	if len(im) != 1 || im[0].Fingerprint != next || im[0].names() != old.names()+" t2" && im[0].names() != h.stored("t2")[0].names() {
