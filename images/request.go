@@ -67,9 +67,11 @@ type Result struct {
 	Metadata    *Metadata
 	// VirtualSize is the size in bytes of a virtual machine's disk; 0 = a container.
 	VirtualSize int64
-	// DevicesLeftOut counts the device nodes that were not made: the contents of
-	// /dev in tar archives do not count, they are never unpacked.
+	// DevicesLeftOut counts the device nodes that were not made, without what DevSkipped counts.
 	DevicesLeftOut int
+	// DevSkipped counts the contents of /dev in tar archives, which are never unpacked: device
+	// nodes and whatever else is no directory.
+	DevSkipped int
 	// Shared is how many bytes were not written, being the same in the base.
 	Shared int64
 }

@@ -78,6 +78,7 @@ type unpacker struct {
 	hash   hash.Hash
 	size   int64
 	left   int
+	dev    int // entries of /dev in an archive
 	// virtual is the size of a virtual machine's disk, in bytes.
 	virtual int64
 
@@ -209,7 +210,7 @@ func (u *unpacker) finish() (Result, error) {
 	}
 	return Result{
 		Fingerprint: hex.EncodeToString(u.hash.Sum(nil)), Size: u.size,
-		Metadata: m, DevicesLeftOut: u.left, VirtualSize: u.virtual, Shared: u.base.Shared(),
+		Metadata: m, DevicesLeftOut: u.left, DevSkipped: u.dev, VirtualSize: u.virtual, Shared: u.base.Shared(),
 	}, nil
 }
 
@@ -314,6 +315,7 @@ func (u *unpacker) archive(ctx context.Context, r *bufio.Reader, budget *tarball
 		for _, ex := range exs {
 			ex.Close()
 			u.left += ex.LeftOut
+			u.dev += ex.Skipped
 		}
 	}()
 	head, err := peek(r)

@@ -173,6 +173,7 @@ func (s *System) unpackOriginals(ctx context.Context, p *openedPool, stage *tree
 	if err != nil {
 		return rec, err
 	}
+	s.tellLeftOut(res)
 	m := res.Metadata
 	if m.Properties == nil {
 		m.Properties = map[string]string{}

@@ -276,6 +276,7 @@ func (s *System) downloadOnce(ctx context.Context, p *openedPool, c *remotes.Cli
 	if err != nil {
 		return rec, err
 	}
+	s.tellLeftOut(res)
 	now := time.Now().UTC()
 	rec = tree.ImageRecord{
 		Fingerprint: want.Fingerprint, AltFingerprints: want.AltFingerprints, Aliases: o.Aliases, Properties: want.Properties,

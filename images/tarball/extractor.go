@@ -42,6 +42,8 @@ type Extractor struct {
 	Added int
 	// LeftOut counts the device nodes that were not made (see restore.SafeDevice).
 	LeftOut int
+	// Skipped counts the entries that the policy left out, without directories.
+	Skipped int
 }
 
 // directory is the metadata of a directory, applied by Finish.
@@ -71,6 +73,9 @@ func New(root *os.File, p Policy, budget *Budget) *Extractor {
 // directory, unless it is empty), a symbolic link never followed.
 func (e *Extractor) Add(hdr *tar.Header, name, link string, r io.Reader) error {
 	if e.policy.Skip != nil && e.policy.Skip(name) {
+		if hdr.Typeflag != tar.TypeDir {
+			e.Skipped++
+		}
 		return nil
 	}
 	if err := e.add(hdr, name, link, r); err != nil {
