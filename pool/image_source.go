@@ -31,13 +31,20 @@ func safety(src *tree.ImageSource) string {
 // where several have it the one of its name, else one with a keyring; or, when the
 // user has given it another URL since, that of its name. A remote that was removed is
 // not asked: the user wants it no more, and what keys sign its catalogue went with it.
-// What came signed comes from a remote with a keyring, or not at all.
+// What came signed comes from a remote with a keyring, or not at all; and what came by https
+// from no other remote that is also read by http.
 func (s *System) sourceClient(src ImageSource) (*remotes.Client, error) {
 	list, err := s.remoteList()
 	if err != nil {
 		return nil, err
 	}
-	atServer := func(r remotes.Remote) bool { return r.URL == src.Server || slices.Contains(r.Mirrors, src.Server) }
+	weak := func(url string) bool { return strings.HasPrefix(url, "http://") }
+	atServer := func(r remotes.Remote) bool {
+		if r.Name != src.Remote && !weak(src.Server) && slices.ContainsFunc(append(slices.Clone(r.Mirrors), r.URL), weak) {
+			return false
+		}
+		return r.URL == src.Server || slices.Contains(r.Mirrors, src.Server)
+	}
 	named := func(r remotes.Remote) bool { return r.Name == src.Remote }
 	unsigned := false
 	for _, is := range []func(remotes.Remote) bool{
@@ -58,6 +65,6 @@ func (s *System) sourceClient(src ImageSource) (*remotes.Client, error) {
 		return nil, withHint(errors.New("its catalogue had to be signed, and the remote that is there now has no keyring"),
 			"poolctl remote remove it, and add it again with the --keyring of %s", strings.Join(src.SignedBy, ", "))
 	}
-	return nil, withHint(fmt.Errorf("remote %s, which it came from, was removed", src.Remote),
+	return nil, withHint(fmt.Errorf("there is no remote %s any more, which it came from, and none with the URL %s", src.Remote, src.Server),
 		"poolctl remote add %s %s adds it again, with the --keyring that it had", src.Remote, src.Server)
 }

@@ -33,6 +33,7 @@ func TestSourceClient(t *testing.T) {
 	if err != nil || unsigned.SignedBy != nil {
 		t.Fatalf("%+v, %v", unsigned, err)
 	}
+	weak := remotes.Remote{Name: "w", URL: "http://a.example.org", Mirrors: []string{"https://a.example.org"}, InsecureHTTP: true}
 	other := func(r remotes.Remote, name string) remotes.Remote { r.Name = name; return r }
 	moved := func(r remotes.Remote) remotes.Remote { r.URL = "https://b.example.org"; return r }
 	for name, c := range map[string]struct {
@@ -45,7 +46,9 @@ func TestSourceClient(t *testing.T) {
 		"one without, one with":       {[]remotes.Remote{plain, other(signed, "s")}, from, "s"},
 		"moved with its keyring":      {[]remotes.Remote{moved(signed)}, from, "a"},
 		"moved without":               {[]remotes.Remote{moved(plain)}, from, "had to be signed"},
-		"removed":                     {nil, from, "was removed"},
+		"removed":                     {nil, from, "there is no remote a any more"},
+		"another one, by http too":    {[]remotes.Remote{weak}, unsigned, "there is no remote a any more"},
+		"the same, by http too":       {[]remotes.Remote{other(weak, "a")}, unsigned, "a"},
 		"it was unsigned":             {[]remotes.Remote{plain}, unsigned, "a"},
 		"it was unsigned, now signed": {[]remotes.Remote{signed}, unsigned, "a"},
 	} {

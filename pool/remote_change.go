@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"poolctl/pool/state"
+	"poolctl/pool/tree"
 	"poolctl/remotes"
 )
 
@@ -35,7 +37,9 @@ func (s *System) SwitchRemote(ctx context.Context, name string) error {
 	})
 }
 
-// RenameRemote gives a remote another name, which must be free.
+// RenameRemote gives a remote another name, which must be free. Images that came from it
+// come from the new name then, in all pools that are attached; in others they are found by
+// the remote's URL.
 func (s *System) RenameRemote(ctx context.Context, name, to string) error {
 	err := s.changeRemote(ctx, "rename", name, func(saved *state.Remotes, r *remotes.Remote) error {
 		if to == localRemote {
@@ -56,7 +60,53 @@ func (s *System) RenameRemote(ctx context.Context, name, to string) error {
 	if err != nil {
 		return err
 	}
-	return s.dir.RemoveCache(name)
+	return errors.Join(s.dir.RemoveCache(name), s.renameSources(ctx, name, to))
+}
+
+// renameSources has the images that came from a remote come from its new name.
+func (s *System) renameSources(ctx context.Context, name, to string) error {
+	_, err := s.inAttachedPools(ctx, func(ctx context.Context, rec state.PoolRecord) (_ []string, err error) {
+		p, err := s.openPool(ctx, rec.Name)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, p.close()) }()
+		all, err := p.Images()
+		if err != nil {
+			return nil, err
+		}
+		var errs []error
+		for _, im := range all {
+			if im.Source != nil && im.Source.Remote == name {
+				errs = append(errs, s.renameSource(ctx, p, im.Fingerprint, name, to))
+			}
+		}
+		return nil, errors.Join(errs...)
+	})
+	if err != nil {
+		return fmt.Errorf("remote %s is %s now, but not all images say so: %w", name, to, err)
+	}
+	return nil
+}
+
+func (s *System) renameSource(ctx context.Context, p *openedPool, fingerprint, name, to string) error {
+	unlock, err := s.lockImage(ctx, fingerprint)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, err = p.UpdateImage(fingerprint, func(r *tree.ImageRecord) error {
+		if r.Source != nil && r.Source.Remote == name {
+			src := *r.Source
+			src.Remote = to
+			r.Source = &src
+		}
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // deleted while its lock was waited for
+	}
+	return err
 }
 
 // SetRemoteURL gives a remote another URL.

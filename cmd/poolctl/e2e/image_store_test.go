@@ -263,17 +263,22 @@ func TestImageRefresh(t *testing.T) {
 	}
 	fifth := g.grow()
 	h.ok("remote", "remove", "m") // with the keys that its catalogue may have to be signed by
-	h.fails(1, "remote m, which it came from, was removed", "image", "refresh", "--all", "--auto")
+	h.fails(1, "there is no remote m any more, which it came from, and none with the URL https://", "image", "refresh", "--all", "--auto")
 	if im = h.stored(); len(im) != 1 || im[0].Fingerprint != fourth {
 		t.Errorf("refreshed from a remote that was removed: %+v", im)
 	}
 	h.withRemote(server)
+	// It is found when its remote has another name, and then another URL.
+	h.ok("remote", "rename", "m", "m2")
+	h.ok("remote", "set-url", "m2", strings.Replace(server.URL, "localhost", "127.0.0.1", 1))
 	h.ok("image", "refresh", "--all", "--auto")
 	if im = h.stored(); len(im) != 1 || im[0].Fingerprint != fifth || !im[0].Cached {
 		t.Errorf("cached and refreshed: %+v", im)
 	}
 	h.wantNumber("c4", "4")
 	h.fails(2, "either images or --all", "image", "refresh")
+	h.fails(2, "only the first word can name a remote", "image", "list", "m2:", "m2:")
+	h.fails(2, "names no column", "image", "list", "-c", "")
 	h.fails(1, `cannot find image "x"`, "image", "refresh", "x")
 	// An empty name is no image, even where there is one called default.
 	h.ok("image", "alias", "create", "default", fifth[:12])
