@@ -52,7 +52,7 @@ func remoteList(all []remotes.Remote, current string) output.List {
 	views := map[string]remoteView{}
 	l := output.List{Header: []string{"NAME", "URL", "PROTOCOL", "AUTH TYPE", "PUBLIC", "STATIC", "GLOBAL"}, Values: views}
 	for _, r := range all {
-		name, v := r.Name, remoteView{Addr: r.URL, AuthType: "none", Protocol: r.Protocol, Public: r.Public, Mirrors: r.Mirrors, Signed: len(r.Keyring) > 0}
+		name, v := r.Name, remoteView{Addr: r.URL, AuthType: "none", Protocol: r.Protocol, Public: r.Public || r.Protocol == remotes.ProtocolSimplestreams, Mirrors: r.Mirrors, Signed: len(r.Keyring) > 0}
 		if r.Name == localRemote {
 			v.AuthType, v.Static = "file access", true
 		}
