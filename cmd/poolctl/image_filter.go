@@ -9,7 +9,8 @@ import (
 )
 
 // imageMatches says whether an image passes all filters, by the rules of
-// `lxc image list` and `incus image list`.
+// `lxc image list` and `incus image list`, except that of a pair upper and lower
+// case are the same: catalogues have Alpine, aliases alpine.
 func imageMatches(v imageView, filters []string) bool {
 	for _, f := range filters {
 		key, value, pair := strings.Cut(f, "=")
@@ -24,12 +25,12 @@ func imageMatches(v imageView, filters []string) bool {
 // matches the pattern value, or the field of that name is value.
 func imageHas(v imageView, key, value string) bool {
 	for k, have := range v.Properties {
-		if match.Key(key, k) && match.Value(value, have) {
+		if match.Key(strings.ToLower(key), strings.ToLower(k)) && match.ValueFold(value, have) {
 			return true
 		}
 	}
 	field, ok := imageField(v, key)
-	return ok && field == value
+	return ok && strings.EqualFold(field, value)
 }
 
 // imageField is a field of an image by its name in JSON, as text.

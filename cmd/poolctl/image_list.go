@@ -14,8 +14,8 @@ import (
 
 const imageColumnsHelp = `Filters: part of an alias or fingerprint, or KEY=VALUE. KEY is a property, and may be abbreviated; VALUE is then a
 regular expression that has to match the whole value, unless it has ^ or $. Or KEY is a field, such as type, architecture,
-public, cached or auto_update, and VALUE its value. All filters have to match. Upper and lower case differ: os=Alpine;
-(?i) before the expression ignores that: os=(?i)alpine.
+public, cached or auto_update, and VALUE its value. All filters have to match. Of KEY=VALUE upper and
+lower case are the same: os=alpine finds Alpine.
 
 Columns: l shortest alias, L all aliases, f fingerprint (short), F fingerprint, p public, d description, e project,
 a architecture, t type, s size (in MiB), u upload date`
@@ -24,7 +24,7 @@ func imageListCommand(e *env) *cli.Command {
 	var format, columns string
 	return &cli.Command{
 		Name: "list", Aliases: []string{"ls"}, Usage: "list a pool's or a remote's images", ArgsUsage: "[REMOTE:] [FILTER...]",
-		Description: example(imageColumnsHelp, "poolctl image list images: alpine arch=amd64 type=container", "poolctl image list -c lfs"),
+		Description: example(imageColumnsHelp, "poolctl image list images: os=alpine arch=amd64 type=container", "poolctl image list -c lfs"),
 		Flags: []cli.Flag{
 			formatFlag(&format, output.Table),
 			&cli.StringFlag{Name: "columns", Aliases: []string{"c"}, Usage: "`COLUMNS` to show", Value: "lfpdatsu", Destination: &columns},
@@ -35,6 +35,11 @@ func imageListCommand(e *env) *cli.Command {
 				return err
 			}
 			remote, filters := imageListArgs(args)
+			for _, f := range filters {
+				if strings.Contains(f, ":") && !strings.Contains(f, "=") {
+					return badUsage("image list", "%q: only the first word can name a remote, and no alias or fingerprint has a colon", f)
+				}
+			}
 			views, err := imageViews(ctx, s, remote)
 			if err != nil {
 				return err
@@ -140,6 +145,9 @@ func imageColumnsOf(letters string) ([]imageColumn, error) {
 			return nil, badUsage("image list", "unknown column %q in %q", l, letters)
 		}
 		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, badUsage("image list", "--columns names no column")
 	}
 	return out, nil
 }

@@ -50,7 +50,10 @@ func TestImageList(t *testing.T) {
 		{output.CSV, "f", []string{"alpinelinux"}, "ef1a4fe020b6\n"},
 		{output.CSV, "F", []string{"e0"}, "329e11d66dea8795b594\nef1a4fe020b6e0705a23\n"[21:]},
 		{output.CSV, "f", []string{"3.8", "os=Alpine"}, ""},
-		{output.CSV, "f", []string{"os=Alpine.*"}, "329e11d66dea\nef1a4fe020b6\n"},
+		{output.CSV, "f", []string{"os=Alpine.+"}, "329e11d66dea\nef1a4fe020b6\n"},
+		{output.CSV, "f", []string{"os=alpineLINUX"}, "329e11d66dea\nef1a4fe020b6\n"},
+		{output.CSV, "f", []string{"OS=^alpinel"}, "329e11d66dea\nef1a4fe020b6\n"},
+		{output.CSV, "f", []string{"architecture=AARCH64"}, "cd73881adaac\n"},
 		{output.CSV, "f", []string{"arch=aarch64"}, "cd73881adaac\n"},
 		{output.CSV, "f", []string{"architecture=aarch64", "type=container", "public=true"}, "cd73881adaac\n"},
 		{output.CSV, "f", []string{"type=virtual-machine"}, ""},
@@ -72,6 +75,15 @@ func TestImageList(t *testing.T) {
 	var b strings.Builder
 	if err := imageList(sampleImages(), []string{"nothing"}, nil).Write(&b, output.JSON); err != nil || b.String() != "[]\n" {
 		t.Errorf("%q, %v", b.String(), err)
+	}
+}
+
+// TestImageListColumns: a list without columns is none.
+func TestImageListColumns(t *testing.T) {
+	for _, letters := range []string{"", ",", "z"} {
+		if cols, err := imageColumnsOf(letters); err == nil {
+			t.Errorf("%q: %d columns", letters, len(cols))
+		}
 	}
 }
 

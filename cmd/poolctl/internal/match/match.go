@@ -21,6 +21,11 @@ func Value(pattern, value string) bool {
 	return err == nil && re.MatchString(value)
 }
 
+// ValueFold is Value without regard to upper and lower case.
+func ValueFold(pattern, value string) bool {
+	return strings.EqualFold(pattern, value) || Value("(?i)"+pattern, value)
+}
+
 // Key says whether short abbreviates the dotted key full: as many parts, each
 // the beginning of the other's ("u.blah" for "user.blah").
 func Key(short, full string) bool {
