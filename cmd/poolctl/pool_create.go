@@ -45,13 +45,16 @@ const poolCreateHelp = `The source is what the pool lies on:
 The size is a number of bytes or has a unit: 2GB is 2 000 000 000, 2GiB 2 147 483 648. Default: a fifth of the free space,
 at least 5GiB and at most 30GiB, but no more than fits.
 Keys: size, source, source.wipe, compress, reserve, btrfs.mount_options, btrfs.create_options (of mkfs.btrfs),
-btrfs.quotas, images.originals, volume.size and the other volume.* defaults, user.*
+btrfs.quotas, images.originals, images.remote_cache_expiry, images.auto_update_cached, trash.expiry, volume.size and the other
+volume.* defaults, user.*
 btrfs.quotas says how the pool counts what each instance and volume takes: simple quotas from Linux 6.7 on (cheap, but an
 older kernel cannot mount the pool, and btrfs-progs before 6.7 cannot check it), qgroups, or none; auto takes simple ones
 where the kernel has them, and qgroups elsewhere once a size is asked for.
 images.originals says of which pulled images the pool keeps the files that they came as, besides what was unpacked of them: auto
 keeps the squashfs of an image from a server that has deltas, if xdelta3 is installed, so that the next version can be made of it
-and a small download; always keeps all files; never none. Those of imported and published images are always kept.`
+and a small download; always keeps all files; never none. Those of imported and published images are always kept.
+images.remote_cache_expiry is after how many days without use an image is deleted that was pulled for an instance (10; 0 is never),
+and images.auto_update_cached whether such images are kept up to date (true).`
 
 func poolCreateCommand(e *env) *cli.Command {
 	var f poolCreateFlags

@@ -12,7 +12,10 @@ func poolSetCommand(e *env) *cli.Command {
 	var property bool
 	return &cli.Command{
 		Name: "set", Usage: "change a pool's configuration", ArgsUsage: "NAME KEY=VALUE...",
-		Description: example("All keys or none are changed, and what an attached pool can take takes effect at once. An empty value unsets a key. A new size, which\nhas to be set by itself, resizes the pool.",
+		Description: example("All keys or none are changed, and what an attached pool can take takes effect at once. An empty value unsets a key. A new size, which\nhas to be set by itself, resizes the pool.\n\n"+
+			"Among the keys are images.remote_cache_expiry, after how many days without use an image is deleted that was pulled for an\n"+
+			"instance (10; 0 is never), and images.auto_update_cached, whether such images are kept up to date (true). pool create --help\n"+
+			"lists all.",
 			"poolctl pool set default size=20GiB", "poolctl pool set default compress=zstd:3 volume.size=10GiB", "poolctl pool set default -p description=\"fast disk\""),
 		Flags: []cli.Flag{propertyFlag(&property, "set properties, such as description, in place of keys")},
 		Action: e.action(2, many, func(ctx context.Context, s *pool.System, args []string) error {
