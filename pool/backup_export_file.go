@@ -23,6 +23,14 @@ import (
 // is written.
 func (s *System) exportFile(ctx context.Context, x exporting, path string, force bool) error {
 	fail := func(err error) error { return fmt.Errorf("cannot %s to %s: %w", x.verb(), path, err) }
+	target, err := targetOf(path)
+	if err != nil {
+		return fail(err)
+	}
+	if target.stream {
+		return s.exportStream(ctx, x, target)
+	}
+	path = target.path
 	if _, err := os.Lstat(path); err == nil && !force {
 		return withHint(fail(ErrExists), "--force overwrites it")
 	}

@@ -113,13 +113,20 @@ func (h *hostFiles) commit(ctx context.Context) error {
 		if err := f.Sync(); err != nil {
 			return fmt.Errorf("%s: %w", f.path, statError(err))
 		}
-		switch info, err := os.Lstat(f.path); {
-		case err != nil:
-		case !h.force:
-			return withHint(fmt.Errorf("%s: %w", f.path, ErrExists), "--force overwrites it")
-		case info.IsDir():
-			return fmt.Errorf("%s: it is a directory", f.path)
-		default:
+		if _, err := os.Lstat(f.path); err == nil {
+			t, err := targetOf(f.path)
+			if err == nil && t.stream {
+				err = errors.New("it is no regular file")
+			}
+			if err == nil && t.path != f.path {
+				err = fmt.Errorf("it is a symbolic link to %s", t.path)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", f.path, err)
+			}
+			if !h.force {
+				return withHint(fmt.Errorf("%s: %w", f.path, ErrExists), "--force overwrites it")
+			}
 			f.over = besideName(f.path)
 			if len(h.files) > 1 {
 				f.saved = besideName(f.path)

@@ -37,27 +37,32 @@ type ExportedImage struct {
 // pulled from, and verified. Where nobody has them any more, the image is packed
 // anew, which is told: its fingerprint is another one then.
 //
-// The files are there when all of them are complete, and not before.
+// The files are there when all of them are complete, and not before. A symbolic link is
+// followed, and a stream (see targetOf) gets a unified image as it is.
 func (s *System) ExportImage(ctx context.Context, o ExportImageOptions) (out ExportedImage, err error) {
 	fail := func(err error) error { return fmt.Errorf("cannot export image %s: %w", o.Image, err) }
-	src, err := s.imageSource(ctx, o.Image, o.Type)
-	if err != nil {
-		return out, fail(err)
-	}
-	defer func() { err = errors.Join(err, src.close()) }()
 	dir, base := o.Target, ""
 	if dir == "" {
 		dir = "."
 	}
 	if info, serr := os.Stat(dir); serr != nil || !info.IsDir() {
-		dir, base = filepath.Split(dir)
-		if dir == "" {
-			dir = "."
-		}
-		if base == "" {
+		if strings.HasSuffix(dir, "/") {
 			return out, fail(fmt.Errorf("there is no directory %s", o.Target))
 		}
+		target, err := targetOf(dir)
+		if err != nil {
+			return out, fail(fmt.Errorf("%s: %w", o.Target, err))
+		}
+		if target.stream {
+			return out, s.exportImageStream(ctx, o, target)
+		}
+		dir, base = filepath.Dir(target.path), filepath.Base(target.path)
 	}
+	src, err := s.imageSource(ctx, o.Image, o.Type)
+	if err != nil {
+		return out, fail(err)
+	}
+	defer func() { err = errors.Join(err, src.close()) }()
 	files := &hostFiles{s: s, force: o.Force}
 	defer func() { err = errors.Join(err, files.close()) }()
 	if err := s.writeImage(ctx, src, files, dir, o.Progress); err != nil {
@@ -135,6 +140,15 @@ func (s *System) ExportImageTo(ctx context.Context, o ExportImageOptions, w io.W
 		err = fail(err)
 	}
 	return err
+}
+
+// exportImageStream is ExportImageTo to what is no regular file.
+func (s *System) exportImageStream(ctx context.Context, o ExportImageOptions, t fileTarget) error {
+	f, err := t.open(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot export image %s: %s: %w", o.Image, t.path, err)
+	}
+	return errors.Join(s.ExportImageTo(ctx, o, f), f.Close())
 }
 
 // targetRoom refuses what does not fit where it is to be written.

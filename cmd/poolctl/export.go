@@ -40,8 +40,8 @@ func exportCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "export", Category: catInstances, Usage: "write an instance with its snapshots into a backup file", ArgsUsage: "INSTANCE [FILE]",
 		Description: example("LXD and Incus read it. FILE is INSTANCE.tar.zst, as it is compressed, when it is not given, and standard output when it is\n"+
-			"\"-\". Subvolumes in the instance become directories, unless --optimized-storage is given. The instance may run: it is held\n"+
-			"for a moment, and can be used while the backup is written.",
+			"\"-\". A FIFO, and a device such as /dev/null, is written to and never replaced. Subvolumes in the instance become directories,\n"+
+			"unless --optimized-storage is given. The instance may run: it is held for a moment, and can be used while the backup is written.",
 			"poolctl export c1", "poolctl export c1 /backup/c1.tar.zst --force", "poolctl export c1 - --instance-only | ssh host poolctl import -"),
 		Flags: backupFlags(&o.BackupOptions, "instance-only", &force),
 		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) error {
