@@ -107,6 +107,7 @@ func (s *System) Doctor(ctx context.Context, o DoctorOptions) ([]Finding, error)
 	d.strayDisks(pools)
 	d.strayMountPoints(pools)
 	d.keptDownloads()
+	d.strayLogs(ctx, pools)
 	if o.Fix {
 		for i := range d.found {
 			d.found[i].repair(ctx)

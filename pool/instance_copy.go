@@ -79,7 +79,7 @@ func (s *System) openCopy(ctx context.Context, o CopyOptions) (_ *instanceCopy, 
 	closePools := c.close
 	c.close = func() error { unlock(); return closePools() }
 	if !c.refreshes {
-		if _, err := s.freeName(ctx, c.name); err != nil { // another process may have made it while we waited
+		if err := s.takeName(ctx, c.name); err != nil {
 			return nil, err
 		}
 	} else if c.present, err = c.target.Instance(c.name); err != nil {

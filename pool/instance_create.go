@@ -40,7 +40,7 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 		return "", err
 	}
 	defer unlock()
-	if _, err := s.freeName(ctx, o.Name); err != nil { // another process may have made it while we waited
+	if err := s.takeName(ctx, o.Name); err != nil {
 		return "", err
 	}
 	if o.Template != "" {

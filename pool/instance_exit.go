@@ -1,15 +1,6 @@
 package pool
 
-import (
-	"path/filepath"
-
-	"poolctl/runtime"
-)
-
-// exitFile is where it is kept how an instance's last run has ended.
-func (s *System) exitFile(name string) string {
-	return filepath.Join(s.dir.Logs(), name+".exit.json")
-}
+import "poolctl/runtime"
 
 // addExit says of a stopped instance how it has ended. That it cannot be read is
 // told and no error.

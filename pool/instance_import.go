@@ -139,7 +139,7 @@ func (im *instanceImport) lockName(ctx context.Context) error {
 		if im.unlock, err = im.s.dir.LockInstance(ctx, im.name); err != nil {
 			return err
 		}
-		_, err = im.s.freeName(ctx, im.name) // another process may have made it while we waited
+		err = im.s.takeName(ctx, im.name)
 	}
 	if errors.Is(err, ErrExists) {
 		err = withHint(err, "another name may follow the file")

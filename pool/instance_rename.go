@@ -78,7 +78,10 @@ func (s *System) checkRenamed(ctx context.Context, in tree.Instance, to string) 
 	} else if !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	return s.checkStill(in)
+	if err := s.checkStill(in); err != nil {
+		return err
+	}
+	return s.removeLogs(to) // of one whose pool is gone
 }
 
 // checkStill refuses an instance that is Broken, runs, or is looked into.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"poolctl/pool/tree"
@@ -136,26 +134,5 @@ func (s *System) releaseAddresses(rec tree.Instance) error {
 	for _, name := range nicsOf(rec.ExpandedDevices) {
 		errs = append(errs, s.releaseNIC(rec, name, rec.ExpandedDevices[name]))
 	}
-	for _, log := range s.logsOf(rec.Name) {
-		errs = append(errs, ignoreNotExist(os.Remove(log)))
-	}
-	return errors.Join(errs...)
-}
-
-// logsOf are all files that are kept of an instance's runs, there or not, for each
-// name in the same order.
-func (s *System) logsOf(name string) []string {
-	var out []string
-	for _, log := range []string{s.logFile(name), s.consoleLog(name), s.exitFile(name)} {
-		out = append(out, log, log+".old")
-	}
-	return out
-}
-
-// logFile is where an instance's supervisor writes what went wrong.
-func (s *System) logFile(name string) string { return filepath.Join(s.dir.Logs(), name+".log") }
-
-// consoleLog is where what an instance writes to its console is kept.
-func (s *System) consoleLog(name string) string {
-	return filepath.Join(s.dir.Logs(), name+".console.log")
+	return errors.Join(append(errs, s.removeLogs(rec.Name))...)
 }

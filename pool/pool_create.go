@@ -34,6 +34,8 @@ type creating struct {
 	UUID string `json:"uuid,omitempty"`
 	// Subvolume identifies a directory's subvolume.
 	Subvolume subvolumeIntent `json:"subvolume,omitzero"`
+	// Left is what goes with a pool that is deleted or forgotten.
+	Left leftBehind `json:"left,omitzero"`
 }
 
 // CreatePool makes a pool in a new sparse image file, on a block device, or in

@@ -44,6 +44,9 @@ func (s *System) DeletePool(ctx context.Context, name string, force bool) error 
 	if err := s.checkShownNowhere(rec); err != nil {
 		return fmt.Errorf("cannot delete pool %s: %w", name, err)
 	}
+	if intent.Left, err = s.leavesBehind(ctx, rec); err != nil {
+		s.noticef("of the instances in pool %s logs may be left: %s", name, err)
+	}
 	if err := s.unmountPool(ctx, rec); err != nil {
 		return fmt.Errorf("cannot delete pool %s: %w", name, err)
 	}
@@ -138,9 +141,15 @@ func (s *System) checkShownNowhere(rec state.PoolRecord) error {
 	return nil
 }
 
-// finishDelete removes record, profile devices and source; each step may have
-// been done already.
+// finishDelete removes what there is besides of the instances in it, record, profile
+// devices and source; each step may have been done already.
 func (s *System) finishDelete(ctx context.Context, in creating) error {
+	// As long as the record is there, nobody takes the names of its instances.
+	if _, err := s.dir.LoadPool(in.Name); err == nil {
+		if err := s.dropLeftBehind(in.Left); err != nil {
+			return err
+		}
+	}
 	if err := s.dir.DeletePool(in.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

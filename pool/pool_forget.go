@@ -12,7 +12,7 @@ import (
 // ForgetPool detaches a pool and forgets it. What it lies on, which is returned,
 // stays whole with all that is in it, and AdoptPool takes it in again. A pool in
 // use is refused, as DetachPool does, and one whose file was removed while it is
-// attached. Profiles lose the devices that are on it.
+// attached. Profiles lose the devices that are on it, and the logs of its instances go.
 //
 // Order: what the pool says of itself, unmount (which can still be taken back),
 // intent, record (the commit). Killed after the intent, the next command finishes it.
@@ -44,10 +44,14 @@ func (s *System) forgetLocked(ctx context.Context, name string) (source string, 
 	} else if attached {
 		s.savePoolInside(rec) // so that it is adopted with its settings
 	}
+	left, err := s.leavesBehind(ctx, rec)
+	if err != nil {
+		s.noticef("of the instances in pool %s logs may be left: %s", name, err)
+	}
 	if err := s.unmountPool(ctx, rec); err != nil {
 		return "", err
 	}
-	intent := creating{Name: rec.Name, Kind: rec.Kind, Path: rec.Source, UUID: rec.UUID, Kept: true}
+	intent := creating{Name: rec.Name, Kind: rec.Kind, Path: rec.Source, UUID: rec.UUID, Kept: true, Left: left}
 	entry, err := journal.Begin(ctx, s.journalDir(), "pool-delete", intent)
 	if err != nil {
 		return "", err

@@ -138,6 +138,9 @@ func (s *System) undeleteInstance(ctx context.Context, p *openedPool, it Trashed
 	} else if !errors.Is(err, ErrNotFound) {
 		return err
 	}
+	if err := s.removeLogs(name); err != nil { // of one whose pool is gone
+		return err
+	}
 	unlockProfiles, err := s.dir.LockProfiles(ctx, true)
 	if err != nil {
 		return err
