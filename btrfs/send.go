@@ -47,7 +47,7 @@ func send(ctx context.Context, path string, id, parent uint64, w io.Writer) erro
 	err = errors.Join(err, pipe.Close())
 	cerr := <-copied
 	if !stop() {
-		return errors.Join(ctx.Err(), cerr)
+		return ctx.Err() // of which the others are consequences
 	}
 	if cerr != nil {
 		return cerr // the cause of an EPIPE

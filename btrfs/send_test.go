@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -63,6 +64,11 @@ func TestSendReceive(t *testing.T) {
 	}
 }
 
+// cancelling cancels when it is written to.
+type cancelling struct{ cancel func() }
+
+func (c cancelling) Write(b []byte) (int, error) { c.cancel(); return len(b), nil }
+
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, fs.ErrPermission }
@@ -90,6 +96,11 @@ func TestSendFails(t *testing.T) {
 	cancel()
 	if err := Send(ctx, mnt, v.ID, 0, io.Discard); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	err = Send(ctx, mnt, v.ID, 0, cancelling{cancel})
+	if want := fmt.Sprintf("cannot send subvolume %d of %s: context canceled", v.ID, mnt); err == nil || err.Error() != want {
+		t.Errorf("cancelled on the way: %v; want %s", err, want)
 	}
 	if err := Send(t.Context(), mnt, 99999, 0, io.Discard); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no such subvolume: %v", err)

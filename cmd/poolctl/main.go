@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 
@@ -29,9 +30,26 @@ func main() {
 // SIGTERM cancels what runs, which then undoes what it did; the second one ends
 // the process.
 func mainExit() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
-	context.AfterFunc(ctx, stop) // otherwise it ends with the process
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, unix.SIGTERM)
+	ctx := cancelledBy(signals, func(second os.Signal) {
+		_, _ = fmt.Fprintln(os.Stderr, "\nended at once: what is left is undone by the next command")
+		signal.Reset(second)
+		_ = unix.Kill(os.Getpid(), second.(unix.Signal)) //nolint:forcetypeassert // it is one
+	})
 	collectLate()
 	e := &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, version: version}
 	return e.exitCode(e.main(ctx, os.Args))
+}
+
+// cancelledBy is a context that the first signal cancels, with no other cause than
+// context.Canceled, which is what report looks for; end is called with the second.
+func cancelledBy(signals <-chan os.Signal, end func(second os.Signal)) context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-signals
+		cancel()
+		end(<-signals)
+	}()
+	return ctx
 }

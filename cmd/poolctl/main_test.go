@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -96,5 +99,25 @@ func copySelf(t *testing.T, to string) {
 	_, err = io.Copy(out, in)
 	if err := errors.Join(err, out.Close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestCancelledBy: the first signal cancels, and is told of as an interruption whatever
+// tells it; the second one ends.
+func TestCancelledBy(t *testing.T) {
+	signals, ended := make(chan os.Signal), make(chan os.Signal)
+	ctx := cancelledBy(signals, func(s os.Signal) { ended <- s })
+	if ctx.Err() != nil {
+		t.Fatal("cancelled before")
+	}
+	signals <- os.Interrupt
+	<-ctx.Done()
+	e, _, stderr := testEnv(t)
+	if e.exitCode(fmt.Errorf("cannot import: %w", context.Cause(ctx))); stderr() != "error: cannot import: interrupted\n" {
+		t.Errorf("it says %q", stderr())
+	}
+	signals <- unix.SIGTERM
+	if s := <-ended; s != unix.SIGTERM {
+		t.Errorf("ended by %v", s)
 	}
 }
