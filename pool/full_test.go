@@ -167,9 +167,8 @@ func TestFullPool(t *testing.T) {
 				t.Errorf("snapshots after their deletion: %+v, %v", snaps, err)
 			}
 			for i := range 4 {
-				if err := os.Remove(filepath.Join(root, fmt.Sprint("fill", i))); err != nil {
-					t.Fatal(err)
-				}
+				// A restore has succeeded, in all likelihood: the records have room of their own.
+				ok(t, ignoreNotExist(os.Remove(filepath.Join(root, fmt.Sprint("fill", i)))))
 			}
 			if err := btrfs.Sync(s.dir.MountPoint("p")); err != nil {
 				t.Fatal(err)

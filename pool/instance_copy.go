@@ -182,7 +182,7 @@ func (c *instanceCopy) make(ctx context.Context, o CopyOptions) error {
 	if err := c.s.needSpace(ctx, c.p.rec, sharingNeed("a copy of "+c.from.Ref())); err != nil {
 		return err
 	}
-	return c.p.CopyInstance(ctx, rec, c.treeOptions(as, setup))
+	return c.s.withRoom(ctx, c.p, "a copy of "+c.from.Ref(), func() error { return c.p.CopyInstance(ctx, rec, c.treeOptions(as, setup)) })
 }
 
 // adaptTo gives the snapshots of a copy its identity and its pool.

@@ -75,7 +75,7 @@ func (s *System) Create(ctx context.Context, o CreateOptions) (name string, err 
 	if err := s.needSpace(ctx, p.rec, sharingNeed("an instance")); err != nil {
 		return "", fmt.Errorf("cannot create instance %s: %w", o.Name, err)
 	}
-	if err := p.CreateInstance(ctx, rec, image.Fingerprint); err != nil {
+	if err := s.withRoom(ctx, p, "an instance", func() error { return p.CreateInstance(ctx, rec, image.Fingerprint) }); err != nil {
 		return "", s.hintFull(p.rec, createError(err, o.Name, image, rec.Limit))
 	}
 	return o.Name, nil

@@ -21,10 +21,14 @@ const oldLog = ".old"
 func (s *System) logFile(name string) string { return filepath.Join(s.dir.Logs(), name+logSuffixes[0]) }
 
 // consoleLog is where what an instance writes to its console is kept.
-func (s *System) consoleLog(name string) string { return filepath.Join(s.dir.Logs(), name+logSuffixes[1]) }
+func (s *System) consoleLog(name string) string {
+	return filepath.Join(s.dir.Logs(), name+logSuffixes[1])
+}
 
 // exitFile is where it is kept how an instance's last run has ended.
-func (s *System) exitFile(name string) string { return filepath.Join(s.dir.Logs(), name+logSuffixes[2]) }
+func (s *System) exitFile(name string) string {
+	return filepath.Join(s.dir.Logs(), name+logSuffixes[2])
+}
 
 // logsOf are all files that are kept of an instance's runs, there or not, for each
 // name in the same order.

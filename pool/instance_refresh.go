@@ -34,7 +34,7 @@ func (c *instanceCopy) refresh(ctx context.Context, o CopyOptions) error {
 	} else if err = c.s.needSpace(ctx, c.p.rec, sharingNeed("a copy of "+c.from.Ref())); err == nil {
 		options := c.treeOptions(as, setup)
 		options.Only = c.snapshots(o)
-		err = c.p.RefreshInstance(ctx, rec, options)
+		err = c.s.withRoom(ctx, c.p, "a copy of "+c.from.Ref(), func() error { return c.p.RefreshInstance(ctx, rec, options) })
 	}
 	c.s.afterDelete(ctx, c.target)
 	return err

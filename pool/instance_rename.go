@@ -63,8 +63,8 @@ func (s *System) RenameInstance(ctx context.Context, from, to string) (err error
 		return err
 	}
 	crash.Point("pool.rename.begun")
-	if err := s.rename(p, intent); err != nil {
-		return errors.Join(err, entry.Close()) // the next command goes on
+	if err := s.rename(ctx, p, intent); err != nil {
+		return errors.Join(s.hintFull(p.rec, err), entry.Close()) // the next command goes on
 	}
 	return entry.Done()
 }
@@ -96,16 +96,20 @@ func (s *System) checkStill(in tree.Instance) error {
 }
 
 // rename does what is not done yet of it.
-func (s *System) rename(p *openedPool, in renaming) error {
+func (s *System) rename(ctx context.Context, p *openedPool, in renaming) error {
 	if err := p.RenameInstance(in.From, in.To); err != nil {
 		return err
 	}
 	crash.Point("pool.rename.moved")
-	rec, err := p.UpdateInstance(in.To, func(r *tree.Instance) error {
-		if r.Config[applyTemplateKey] == "" {
-			r.Config[applyTemplateKey] = "rename" // as LXD: the image may have files with the name
-		}
-		return s.reexpandKnown(r)
+	var rec tree.Instance
+	err := s.withRoom(ctx, p, "its new name", func() (err error) {
+		rec, err = p.UpdateInstance(in.To, func(r *tree.Instance) error {
+			if r.Config[applyTemplateKey] == "" {
+				r.Config[applyTemplateKey] = "rename" // as LXD: the image may have files with the name
+			}
+			return s.reexpandKnown(r)
+		})
+		return err
 	})
 	if err != nil {
 		return err
@@ -162,5 +166,5 @@ func (s *System) recoverRename(ctx context.Context, e *journal.Entry) (err error
 	if (fromErr == nil) == (toErr == nil) || s.isRunning(in.From) {
 		return nil // deleted, or used again under its old name
 	}
-	return s.rename(p, in)
+	return s.rename(ctx, p, in)
 }

@@ -30,6 +30,7 @@ func (s *System) savePool(rec state.PoolRecord) error {
 func (s *System) savePoolInside(rec state.PoolRecord) {
 	t, err := tree.Open(s.dir.MountPoint(rec.Name))
 	if err == nil {
+		t.KeepReserve()
 		err = errors.Join(t.SavePool(poolInside(rec)), t.Close())
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -206,7 +206,7 @@ func (s *System) restoreRecorded(ctx context.Context, in *lockedInstance, snap s
 	}
 	defer unlock()
 	name := in.rec.Name
-	return in.RestoreSnapshot(ctx, name, snap, tree.RestoreOptions{Adapt: func(present tree.Instance, restored *tree.Instance) error {
+	options := tree.RestoreOptions{Adapt: func(present tree.Instance, restored *tree.Instance) error {
 		err := s.keepSize(present, restored)
 		if err == nil && present.Broken == nil {
 			err = s.stay(present, restored)
@@ -218,7 +218,8 @@ func (s *System) restoreRecorded(ctx context.Context, in *lockedInstance, snap s
 			restored.Limit = 0
 		}
 		return err
-	}})
+	}}
+	return s.withRoom(ctx, in.openedPool, "restoring it", func() error { return in.RestoreSnapshot(ctx, name, snap, options) })
 }
 
 // DeleteSnapshot deletes one snapshot for good.

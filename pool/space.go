@@ -324,7 +324,7 @@ func whatIsFull(rec state.PoolRecord, err error) (what, hint string) {
 	if free, ferr := freeAt(rec.Source); rec.Kind == state.PoolFile && ferr == nil && free < 1<<20 {
 		return filepath.Dir(rec.Source) + " on the host is full", fmt.Sprintf("make room there: poolctl pool trim %s returns what the pool does not use", rec.Name)
 	}
-	return fmt.Sprintf("pool %s is full", rec.Name), fmt.Sprintf("poolctl pool info %[1]s shows the space; poolctl pool resize %[1]s SIZE makes it larger", rec.Name)
+	return fmt.Sprintf("pool %s is full", rec.Name), fmt.Sprintf("poolctl pool resize %[1]s SIZE makes it larger; or delete what is not needed: poolctl pool usage %[1]s --exact shows what that frees", rec.Name)
 }
 
 // awaitSpace asks for the space of a pool. When that is not enough, it waits for

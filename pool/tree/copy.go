@@ -2,7 +2,6 @@ package tree
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"poolctl/btrfs"
@@ -40,7 +39,7 @@ type CopyOptions struct {
 
 // CopyInstance makes an instance, with in as its record, of another one, which may be running, or of a snapshot of one. It
 // shares all data with its source. Snapshots keep their names and dates. A name that is taken is fs.ErrExist, a source that
-// is not there fs.ErrNotExist, a bad name ErrInvalidName.
+// is not there fs.ErrNotExist, a bad name ErrInvalidName. Of what failed the error says the cause.
 func (t *Tree) CopyInstance(ctx context.Context, in Instance, o CopyOptions) error {
 	if err := ValidateInstanceName(in.Name); err != nil {
 		return err
@@ -49,10 +48,7 @@ func (t *Tree) CopyInstance(ctx context.Context, in Instance, o CopyOptions) err
 	if err == nil {
 		err = t.create(ctx, in, from)
 	}
-	if err != nil {
-		return fmt.Errorf("cannot copy %s to %s: %w", o.Ref(), in.Name, err)
-	}
-	return nil
+	return err
 }
 
 func (t *Tree) copyOrigin(o CopyOptions, name string) (origin, error) {
@@ -106,7 +102,7 @@ func (t *Tree) copySnapshot(ctx context.Context, src, dst, name string, adapt fu
 		rec.Container.Name = name
 		adapt(rec.Container.Config, rec.Container.Devices)
 		adapt(rec.Container.ExpandedConfig, rec.Container.ExpandedDevices)
-		if err := writeRecord(dst, rec.doc, rec.Container, nil); err != nil {
+		if err := t.writeRecord(dst, rec.doc, rec.Container, nil); err != nil {
 			return err
 		}
 	}

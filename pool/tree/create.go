@@ -91,7 +91,7 @@ func (s *InstanceStage) record(ctx context.Context, staged string, old document,
 	if err := prepareVolume(staged); err != nil {
 		return err
 	}
-	if err := writeRecord(staged, old, &in, snaps); err != nil {
+	if err := s.tree.writeRecord(staged, old, &in, snaps); err != nil {
 		return err
 	}
 	crash.Point("tree.instance.recorded")
@@ -127,7 +127,7 @@ func (t *Tree) create(ctx context.Context, in Instance, from origin) error {
 func (s *InstanceStage) createFrom(ctx context.Context, in Instance, from origin) error {
 	err := from.stageSnapshots(ctx, s)
 	if err == nil {
-		err = from.stageVolume(ctx, s.Path())
+		err = from.stageVolume(ctx, s.tree, s.Path())
 	}
 	if err == nil {
 		s.KeepLimit, in.Snapshots = from.keepLimit, from.snapshots
@@ -153,9 +153,9 @@ func (o origin) stageSnapshots(ctx context.Context, s *InstanceStage) error {
 
 // stageVolume makes the new instance's volume at path. What is written for it is on the disk before the instance exists,
 // and counts for its limit.
-func (o origin) stageVolume(ctx context.Context, path string) error {
+func (o origin) stageVolume(ctx context.Context, t *Tree, path string) error {
 	if o.fill == nil {
-		return o.copyVolume(ctx, path)
+		return o.copyVolume(ctx, t, path)
 	}
 	if err := btrfs.CreateSubvolume(path); err != nil {
 		return err
@@ -172,7 +172,7 @@ func (o origin) stageVolume(ctx context.Context, path string) error {
 	return nil
 }
 
-func (o origin) copyVolume(ctx context.Context, path string) error {
+func (o origin) copyVolume(ctx context.Context, t *Tree, path string) error {
 	take := func() error { return btrfs.SnapshotTree(ctx, o.volume, path, false) }
 	var err error
 	if o.still != nil {
@@ -182,7 +182,7 @@ func (o origin) copyVolume(ctx context.Context, path string) error {
 	}
 	crash.Point("tree.create.snapshot")
 	if err == nil && o.setup != nil {
-		err = withHeadroom(path, func() error { return o.setup(path) })
+		err = t.withReserve(func() error { return withHeadroom(path, func() error { return o.setup(path) }) })
 		crash.Point("tree.create.setup")
 	}
 	return err

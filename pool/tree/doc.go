@@ -11,6 +11,7 @@
 //	.poolctl/volumes/PROJECT_NAME.json   what is known of a custom volume and its snapshots; LXD has that in its database
 //	.poolctl/images/FINGERPRINT.json what is known of an image beyond its metadata.yaml
 //	.poolctl/pool.json               what the pool says of itself, for when it is adopted elsewhere
+//	.poolctl/reserve                 room for records in a pool that is full
 //	.poolctl/staging/                a journal (package journal): what is being made or deleted
 //
 // Everything is built in a journal entry and committed by one step that btrfs makes atomic:

@@ -60,7 +60,7 @@ func (f *Frozen) Record(name string, snaps []Snapshot) ([]byte, error) {
 		return nil, err
 	}
 	rec.Container.Name = name
-	if err := writeRecord(path, rec.doc, rec.Container, entriesOf(listed)); err != nil {
+	if err := f.tree.writeRecord(path, rec.doc, rec.Container, entriesOf(listed)); err != nil {
 		return nil, err
 	}
 	crash.Point("tree.freeze.recorded")

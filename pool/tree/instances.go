@@ -263,7 +263,7 @@ func (t *Tree) UpdateInstance(name string, change func(*Instance) error) (Instan
 			return err
 		}
 		in.Name, in.Snapshots = name, asSnapshots(snaps)
-		return writeRecord(t.InstancePath(name), rec.doc, &in, snaps)
+		return t.writeRecord(t.InstancePath(name), rec.doc, &in, snaps)
 	})
 	if err != nil {
 		return in, fmt.Errorf("cannot update instance %s: %w", name, err)
@@ -297,7 +297,7 @@ func (t *Tree) AdaptInstance(name string, change func(*Instance) (changed bool, 
 		for i := range snaps {
 			snaps[i].Snapshot, snaps[i].changed = in.Snapshots[i], true
 		}
-		return writeRecord(t.InstancePath(name), rec.doc, &in, snaps)
+		return t.writeRecord(t.InstancePath(name), rec.doc, &in, snaps)
 	})
 	if err != nil {
 		return fmt.Errorf("cannot update instance %s: %w", name, err)
@@ -360,7 +360,7 @@ func flock(f *os.File) error {
 }
 
 // writeRecord replaces the record of the volume at path; old is its present content. Only root reads it, as LXD has it.
-func writeRecord(path string, old document, in *Instance, snaps []entry) error {
+func (t *Tree) writeRecord(path string, old document, in *Instance, snaps []entry) error {
 	doc, err := encodeRecord(old, in, snaps)
 	size := doc.size()
 	if err == nil && size > maxRecord {
@@ -369,10 +369,12 @@ func writeRecord(path string, old document, in *Instance, snaps []entry) error {
 	if err != nil {
 		return err
 	}
-	return withHeadroom(path, func() error {
-		return writeFileBy(path, recordFile, size, 0o400, btrfs.WriteOut, func(to io.Writer) error {
-			w := newSharingWriter(to, old, filepath.Join(path, recordFile))
-			return errors.Join(doc.write(w), w.Close())
+	return t.withReserve(func() error {
+		return withHeadroom(path, func() error {
+			return writeFileBy(path, recordFile, size, 0o400, btrfs.WriteOut, func(to io.Writer) error {
+				w := newSharingWriter(to, old, filepath.Join(path, recordFile))
+				return errors.Join(doc.write(w), w.Close())
+			})
 		})
 	})
 }

@@ -103,10 +103,7 @@ func (t *Tree) RefreshInstance(ctx context.Context, in Instance, o CopyOptions) 
 			err = s.createFrom(ctx, in, from)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("cannot refresh %s from %s: %w", in.Name, o.Ref(), err)
-	}
-	return nil
+	return err
 }
 
 // replace is Commit of a replacement: swap records the new state and exchanges the volumes.

@@ -61,7 +61,7 @@ func (t *Tree) exchangeRebuilt(ctx context.Context, staged, name string, change 
 	if err != nil {
 		return err
 	}
-	if err := writeRecord(staged, rec.doc, &in, snaps); err != nil {
+	if err := t.writeRecord(staged, rec.doc, &in, snaps); err != nil {
 		return err
 	}
 	crash.Point("tree.restore.recorded")

@@ -97,7 +97,7 @@ func (t *Tree) replace(ctx context.Context, staged string, present Instance, sna
 	if err != nil {
 		return err
 	}
-	if err := writeRecord(staged, rec.doc, &restored, snaps); err != nil {
+	if err := t.writeRecord(staged, rec.doc, &restored, snaps); err != nil {
 		return err
 	}
 	crash.Point("tree.restore.recorded")

@@ -206,7 +206,7 @@ func (t *Tree) syncSnapshots(name string, made *Snapshot) error {
 		if slices.EqualFunc(snaps, rec.entries, func(a, b entry) bool { return a.Name == b.Name }) {
 			return nil
 		}
-		return writeRecord(t.InstancePath(name), rec.doc, rec.Container, snaps)
+		return t.writeRecord(t.InstancePath(name), rec.doc, rec.Container, snaps)
 	})
 	if err != nil && t.hasNoList(name) {
 		return nil

@@ -75,7 +75,7 @@ func (t *Tree) renameEntry(args snapshotRenameArgs) error {
 		if err != nil {
 			return err
 		}
-		return writeRecord(t.InstancePath(args.Instance), rec.doc, rec.Container, snaps)
+		return t.writeRecord(t.InstancePath(args.Instance), rec.doc, rec.Container, snaps)
 	})
 	if err != nil && t.hasNoList(args.Instance) {
 		return nil

@@ -195,7 +195,7 @@ func (t *Tree) nameRecord(volume, name string, change func(*Instance) error) err
 		}
 	}
 	in.Name = name
-	return writeRecord(volume, rec.doc, &in, rec.entries)
+	return t.writeRecord(volume, rec.doc, &in, rec.entries)
 }
 
 // placeImage gives an image its original files and its record back, which mean nothing before the volume is there.
@@ -224,7 +224,7 @@ func (t *Tree) placeImage(e *journal.Entry, c can, l lot, change func(*ImageReco
 	if raw, err = encodeImageRecord(*rec); err != nil {
 		return err
 	}
-	if err := writeFile(e.Dir(), entryNewRecord, raw, 0o600); err != nil {
+	if err := t.withReserve(func() error { return writeFile(e.Dir(), entryNewRecord, raw, 0o600) }); err != nil {
 		return err
 	}
 	return os.Rename(e.Path(entryNewRecord), t.imageRecordPath(l.owner))

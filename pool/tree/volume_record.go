@@ -93,7 +93,7 @@ func (t *Tree) changeVolumeRecord(e *journal.Entry, dir, keep string, change fun
 		if err != nil {
 			return err
 		}
-		if err := writeFile(e.Dir(), entryNewRecord, raw, 0o600); err != nil {
+		if err := t.withReserve(func() error { return writeFile(e.Dir(), entryNewRecord, raw, 0o600) }); err != nil {
 			return err
 		}
 		return os.Rename(e.Path(entryNewRecord), t.volumeRecordPath(dir))
@@ -131,7 +131,7 @@ func (t *Tree) lockedVolumeRecords(do func() error) error {
 func (t *Tree) stageVolumeRecord(e *journal.Entry, dir string, rec volumeRecord) error {
 	raw, err := encodeVolumeRecord(rec)
 	if err == nil {
-		err = writeFile(e.Dir(), entryVolumeRecord, raw, 0o600)
+		err = t.withReserve(func() error { return writeFile(e.Dir(), entryVolumeRecord, raw, 0o600) })
 	}
 	if err != nil {
 		return err
