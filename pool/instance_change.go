@@ -20,7 +20,8 @@ import (
 // brings back, what was. what names it in errors.
 func (s *System) changeInstance(ctx context.Context, what, instance string, change func(in *tree.Instance) error) (err error) {
 	if name, snap, is := strings.Cut(instance, "/"); is {
-		return withHint(fmt.Errorf("cannot change %s%s: a snapshot keeps what was when it was made", what, instance), "poolctl copy %s/%s NEW makes an instance of it, which can be changed", name, snap)
+		return withHint(fmt.Errorf("cannot change %s%s: a snapshot keeps what was when it was made, but for when it expires", what, instance),
+			"poolctl copy %[1]s/%[2]s NEW makes an instance of it, which can be changed; poolctl config set %[1]s/%[2]s --property expires_at=4w", name, snap)
 	}
 	in, err := s.lockInstance(ctx, instance)
 	if err != nil {
@@ -63,8 +64,12 @@ func (s *System) changeInstance(ctx context.Context, what, instance string, chan
 		return err
 	}
 	crash.Point("pool.instance.applied")
-	if _, err := in.UpdateInstance(instance, t.record(s)); err != nil {
-		return errors.Join(err, undo(context.WithoutCancel(ctx)))
+	err = s.withRoom(ctx, in.openedPool, "the change", func() error {
+		_, err := in.UpdateInstance(instance, t.record(s))
+		return err
+	})
+	if err != nil {
+		return errors.Join(s.hintFull(in.openedPool.rec, err), undo(context.WithoutCancel(ctx)))
 	}
 	return nil
 }

@@ -150,7 +150,7 @@ func (s *System) SnapshotConfig(ctx context.Context, instance, snap string) (Sna
 	}
 	return SnapshotConfig{
 		Architecture: rec.Architecture, Config: rec.Config, CreatedAt: sn.CreatedAt, Devices: rec.Devices, Ephemeral: rec.Ephemeral,
-		ExpandedConfig: rec.ExpandedConfig, ExpandedDevices: rec.ExpandedDevices, ExpiresAt: sn.ExpiresAt, LastUsedAt: rec.LastUsedAt, Name: snap,
+		ExpandedConfig: rec.ExpandedConfig, ExpandedDevices: rec.ExpandedDevices, ExpiresAt: sn.ExpiresAt, LastUsedAt: sn.LastUsedAt, Name: snap,
 		Profiles: rec.Profiles, Size: sn.Size, Stateful: rec.Stateful,
 	}, nil
 }

@@ -110,11 +110,12 @@ func instanceProperty(ctx context.Context, s *pool.System, ref, property string)
 func configSetCommand(e *env) *cli.Command {
 	var property bool
 	return &cli.Command{
-		Name: "set", Usage: "change keys of an instance's configuration", ArgsUsage: "NAME KEY=VALUE...",
+		Name: "set", Usage: "change keys of an instance's configuration, or when a snapshot expires", ArgsUsage: "NAME[/SNAPSHOT] KEY=VALUE...",
 		Description: example("All keys or none are changed. What can change while the instance runs changes at once, and what cannot is refused.\n"+
-			"An empty value unsets a key, and the value - is read from the input. KEY VALUE works too. Properties: description, ephemeral.",
+			"An empty value unsets a key, and the value - is read from the input. KEY VALUE works too. Properties: description, ephemeral;\n"+
+			"of a snapshot expires_at, a span from now on or a date, and never without a value.",
 			"poolctl config set c1 user.owner=ann environment.LANG=C.UTF-8", "poolctl config set c1 cloud-init.user-data - < user-data.yaml",
-			`poolctl config set -p c1 description="the web server"`),
+			`poolctl config set -p c1 description="the web server"`, "poolctl config set -p c1/before expires_at=4w"),
 		Flags: []cli.Flag{propertyFlag(&property, "KEY is a property, such as description")},
 		Action: e.action(2, many, func(ctx context.Context, s *pool.System, args []string) error {
 			values, err := e.setPairs("config set", args[1:])
@@ -129,8 +130,9 @@ func configSetCommand(e *env) *cli.Command {
 func configUnsetCommand(e *env) *cli.Command {
 	var property bool
 	return &cli.Command{
-		Name: "unset", Usage: "unset a key of an instance's configuration", ArgsUsage: "NAME KEY", Description: example("", "poolctl config unset c1 user.owner"),
-		Flags: []cli.Flag{propertyFlag(&property, "KEY is a property, such as description")},
+		Name: "unset", Usage: "unset a key of an instance's configuration", ArgsUsage: "NAME[/SNAPSHOT] KEY",
+		Description: example("", "poolctl config unset c1 user.owner", "poolctl config unset -p c1/before expires_at"),
+		Flags:       []cli.Flag{propertyFlag(&property, "KEY is a property, such as description")},
 		Action: e.action(2, 2, func(ctx context.Context, s *pool.System, args []string) error {
 			return setInstance(ctx, s, args[0], "config unset", map[string]string{args[1]: ""}, property)
 		}),
@@ -141,6 +143,13 @@ func configUnsetCommand(e *env) *cli.Command {
 func setInstance(ctx context.Context, s *pool.System, name, command string, values map[string]string, property bool) error {
 	if !property {
 		return s.SetInstanceConfig(ctx, name, values)
+	}
+	if instance, snap, is := strings.Cut(name, "/"); is {
+		expiry, given := values[propertyExpiry]
+		if !given || len(values) > 1 {
+			return badUsage(command, "the property of a snapshot that can be changed is %s", propertyExpiry)
+		}
+		return s.SetSnapshotExpiry(ctx, instance, snap, expiry)
 	}
 	return s.UpdateInstance(ctx, name, func(put *pool.InstancePut) error {
 		for k, v := range values {
@@ -160,6 +169,9 @@ func setInstance(ctx context.Context, s *pool.System, name, command string, valu
 		return nil
 	})
 }
+
+// propertyExpiry is when a snapshot may be deleted.
+const propertyExpiry = "expires_at"
 
 // parseBool reads a property that is true or false; "" is false.
 func parseBool(v string) (bool, error) {
