@@ -94,6 +94,7 @@ func (s *System) plannedChange(ctx context.Context, in *lockedInstance, change f
 		return t, err
 	}
 	maps.DeleteFunc(t.now.Config, func(_, v string) bool { return v == "" })
+	withoutKeep(t.now.Config)
 	if err := s.reexpand(&t.now); err != nil {
 		return t, err
 	}

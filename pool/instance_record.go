@@ -18,6 +18,7 @@ import (
 // gives one.
 func (s *System) newRecord(ctx context.Context, o CreateOptions, pool state.PoolRecord, profiles []string, image tree.ImageRecord) (tree.Instance, error) {
 	config := newConfig(o, image)
+	withoutKeep(config)
 	devices, err := s.newDevices(o, pool, profiles, config)
 	if err != nil {
 		return tree.Instance{}, err

@@ -58,6 +58,7 @@ func (s *System) UpdateProfile(ctx context.Context, name string, change func(*Pr
 	if to.Config == nil {
 		to.Config = map[string]string{}
 	}
+	withoutKeep(to.Config)
 	if err := s.checkProfileChange(from, to); err != nil {
 		return err
 	}

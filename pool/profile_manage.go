@@ -83,6 +83,7 @@ func publicProfile(p state.Profile, instances []tree.Instance) Profile {
 // CreateProfile makes a profile.
 func (s *System) CreateProfile(ctx context.Context, name string, put ProfilePut) error {
 	p := state.Profile{Name: name, Description: put.Description, Config: withoutEmpty(cloneOrEmpty(put.Config)), Devices: cloneDevices(put.Devices)}
+	withoutKeep(p.Config)
 	err := state.ValidateName("profile", name)
 	if err == nil {
 		err = s.checkProfileChange(state.Profile{}, p)

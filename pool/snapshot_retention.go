@@ -26,10 +26,20 @@ var periods = map[string]func(time.Time) string{
 	"yearly":  func(t time.Time) string { return t.Format("2006") },
 }
 
-// parseRetention reads "24 hourly, 7 daily, 4 weekly".
+// retentionKeep may be before a retention, and is not kept.
+const retentionKeep = "keep:"
+
+// withoutKeep has the retention in a configuration be what is kept of it.
+func withoutKeep(config map[string]string) {
+	if rest, is := strings.CutPrefix(config[snapshotRetentionKey], retentionKeep); is {
+		config[snapshotRetentionKey] = strings.TrimSpace(rest)
+	}
+}
+
+// parseRetention reads "24 hourly, 7 daily, 4 weekly", also with "keep:" before it.
 func parseRetention(text string) ([]tier, error) {
 	var out []tier
-	for _, part := range strings.Split(text, ",") {
+	for _, part := range strings.Split(strings.TrimPrefix(text, retentionKeep), ",") {
 		words := strings.Fields(part)
 		hint := func(err error) error {
 			return withHint(err, `for example "24 hourly, 7 daily, 4 weekly": a number and one of hourly, daily, weekly, monthly and yearly, each once`)

@@ -47,6 +47,33 @@ func TestLastDue(t *testing.T) {
 	}
 }
 
+// TestRetentionKeep: "keep:" may be before a retention, and is not stored.
+func TestRetentionKeep(t *testing.T) {
+	s := newSystem(t)
+	createPool(t, s, "p", map[string]string{"volume.snapshots.retention": "keep: 2 daily"})
+	const given, want = "keep: 24 hourly, 7 daily, 4 weekly", "24 hourly, 7 daily, 4 weekly"
+	config := map[string]string{snapshotRetentionKey: given}
+	_, err := s.Create(t.Context(), CreateOptions{Name: "c1", Template: EmptyTemplate, Pool: "p", Config: config})
+	ok(t, err)
+	_, err = s.Create(t.Context(), CreateOptions{Name: "c2", Template: EmptyTemplate, Pool: "p"})
+	ok(t, err, s.SetInstanceConfig(t.Context(), "c2", config), s.CreateProfile(t.Context(), "q", ProfilePut{Config: config}))
+	for _, name := range []string{"c1", "c2"} {
+		if got, err := s.InstanceValue(t.Context(), name, snapshotRetentionKey, false); err != nil || got != want {
+			t.Errorf("%s has %q, %v", name, got, err)
+		}
+	}
+	if p, err := s.profile("q"); err != nil || p.Config[snapshotRetentionKey] != want {
+		t.Errorf("the profile has %+v, %v", p, err)
+	}
+	createVolume(t, s, "p", "v", nil)
+	if v, err := s.Volume(t.Context(), "p", "v"); err != nil || v.Config[snapshotRetentionKey] != "2 daily" {
+		t.Errorf("the volume has %+v, %v", v.Config, err)
+	}
+	if _, err := parseRetention("keep:"); err == nil {
+		t.Error("nothing is taken for a retention")
+	}
+}
+
 func TestRetention(t *testing.T) {
 	for _, bad := range []string{"", "24", "hourly", "0 daily", "-1 daily", "1 daily, 2 daily", "1 day", "1 daily,", "99999999 daily"} {
 		if err := checkRetention(bad); err == nil {

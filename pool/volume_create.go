@@ -33,6 +33,7 @@ func (s *System) CreateVolume(ctx context.Context, o CreateVolumeOptions) (err e
 	defer unlock()
 	v := tree.Volume{Name: o.Name, Description: o.Description, Config: volumeDefaults(p.rec, o.Config), CreatedAt: time.Now().UTC()}
 	v.Config[volatileUUID] = newUUID()
+	withoutKeep(v.Config)
 	return s.hintFull(p.rec, p.CreateVolume(ctx, v, func(path string) error {
 		if err := applyInitial(path, v.Config); err != nil {
 			return err

@@ -31,6 +31,7 @@ func (s *System) UpdateVolume(ctx context.Context, pool, name string, change fun
 		return fmt.Errorf("cannot change volume %s: only snapshots expire", name)
 	}
 	maps.DeleteFunc(put.Config, func(_, value string) bool { return value == "" })
+	withoutKeep(put.Config)
 	if err := s.checkVolumeChange(ctx, pool, v.vol, put.Config); err != nil {
 		return fmt.Errorf("cannot change volume %s: %w", name, err)
 	}
