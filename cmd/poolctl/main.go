@@ -35,7 +35,9 @@ func mainExit() int {
 	ctx := cancelledBy(signals, func(second os.Signal) {
 		_, _ = fmt.Fprintln(os.Stderr, "\nended at once: what is left is undone by the next command")
 		signal.Reset(second)
-		_ = unix.Kill(os.Getpid(), second.(unix.Signal)) //nolint:forcetypeassert // it is one
+		if number, ok := second.(unix.Signal); ok {
+			_ = unix.Kill(os.Getpid(), number) // by which this process ends
+		}
 	})
 	collectLate()
 	e := &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, version: version}
