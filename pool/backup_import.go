@@ -13,6 +13,7 @@ import (
 	"poolctl/images/compress"
 	"poolctl/images/tarball"
 	"poolctl/pool/backup"
+	"poolctl/pool/sendstream"
 	"poolctl/pool/tree"
 )
 
@@ -60,8 +61,9 @@ type unpacking struct {
 }
 
 // importBackup makes target of a backup of ours, of LXD's or of Incus's. It is read
-// as a stream, and unpacked aside: what is made is there when it is complete.
-func (s *System) importBackup(ctx context.Context, r io.Reader, target backupTarget, progress func(Progress)) (err error) {
+// as a stream, and unpacked aside: what is made is there when it is complete. name is what
+// it is to be called, "" as the backup says.
+func (s *System) importBackup(ctx context.Context, r io.Reader, target backupTarget, name string, progress func(Progress)) (err error) {
 	defer func() { err = errors.Join(err, target.close()) }()
 	im := &backupImport{s: s, target: target, budget: tarball.NewBudget(importLimits), trees: map[string]*unpacking{}, received: map[string]bool{}}
 	need, known, err := backupNeed(r)
@@ -71,7 +73,10 @@ func (s *System) importBackup(ctx context.Context, r io.Reader, target backupTar
 		im.need = &need
 	}
 	if progress != nil {
-		r = io.TeeReader(r, &counter{name: "import", total: need.least, report: progress})
+		if name == "" {
+			name = "import" // what is in it is not known yet
+		}
+		r = io.TeeReader(r, &counter{name: name, total: need.least, report: progress})
 	}
 	err = im.run(ctx, r)
 	if im.watch != nil {
@@ -92,6 +97,9 @@ func (im *backupImport) run(ctx context.Context, r io.Reader) (err error) {
 	head, err := buffered.Peek(compress.HeadSize)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
+	}
+	if sendstream.Is(head) {
+		return withHint(errors.New("it is what poolctl send writes, not a backup"), "poolctl receive reads it")
 	}
 	format := compress.Detect(head)
 	if format == compress.Squashfs {

@@ -39,7 +39,7 @@ func parsePacking(o PackOptions) (packing, error) {
 	}
 	var err error
 	if how.root, err = compress.ParseMethod(o.Compression); err != nil {
-		return how, err
+		return how, withHint(err, "squashfs, or none, gzip, xz, zstd, bzip2, lz4 or lzma for archives, with a level behind it: \"xz -9\"")
 	}
 	if how.root.Format != compress.Squashfs {
 		return how, nil

@@ -3,7 +3,9 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 
 	"poolctl/pool/backup"
 	"poolctl/pool/tree"
@@ -20,12 +22,27 @@ type ExportOptions struct {
 // instance is held for a moment; then it can be used again, and its snapshots be
 // deleted, while the backup is written. Nothing is written to a disk besides.
 func (s *System) Export(ctx context.Context, o ExportOptions, w io.Writer) error {
+	if err := checkExported(o.Instance); err != nil {
+		return err
+	}
 	return s.export(ctx, s.exportingInstance(o), w)
 }
 
 // ExportFile writes a backup of an instance to a file: see exportFile.
 func (s *System) ExportFile(ctx context.Context, o ExportOptions, path string, force bool) error {
+	if err := checkExported(o.Instance); err != nil {
+		return err
+	}
 	return s.exportFile(ctx, s.exportingInstance(o), path, force)
+}
+
+// checkExported refuses a snapshot, with the ways that there are.
+func checkExported(ref string) error {
+	if !strings.Contains(ref, "/") {
+		return nil
+	}
+	return withHint(fmt.Errorf("cannot export %s: a backup is of an instance with its snapshots, not of one of them", ref),
+		"poolctl copy %[1]s NEW makes an instance of it, which can be exported; poolctl send %[1]s FILE writes it as a stream, and poolctl publish %[1]s makes an image of it", ref)
 }
 
 func (s *System) exportingInstance(o ExportOptions) exporting {

@@ -39,7 +39,7 @@ func (s *System) Import(ctx context.Context, o ImportOptions, r io.Reader) (name
 		return "", err
 	}
 	im := &instanceImport{s: s, o: o}
-	err = s.importBackup(ctx, r, im, o.Progress)
+	err = s.importBackup(ctx, r, im, o.Name, o.Progress)
 	if im.p != nil {
 		err = errors.Join(err, im.p.close())
 	}

@@ -51,6 +51,7 @@ func (s *System) Receive(ctx context.Context, o ReceiveOptions, r io.Reader) (ou
 	if out.Name = o.Name; out.Name == "" {
 		out.Name = in.Header.Name
 	}
+	rc.name = out.Name
 	if out.Snapshots, err = rc.names(); err == nil {
 		if out.New = in.Header.Parent == nil; out.New {
 			err = rc.makeNew(ctx, out)
@@ -70,6 +71,7 @@ type receiving struct {
 	o    ReceiveOptions
 	in   *sendstream.Reader
 	head sendstream.Header
+	name string // of the instance here
 }
 
 // names are the snapshots that are received.
@@ -116,7 +118,7 @@ func (r *receiving) receive(ctx context.Context, p *openedPool, stage *tree.Owne
 }
 
 func (r *receiving) receiveWatched(watch *spaceWatch, stage *tree.OwnerStage) error {
-	count := &counter{name: r.head.Name, report: r.o.Progress}
+	count := &counter{name: r.name, report: r.o.Progress}
 	count.expect(streamNeed(r.head))
 	for _, v := range r.head.Versions {
 		for _, m := range membersOf(v) {

@@ -125,6 +125,8 @@ func (s *System) undelete(ctx context.Context, it Trashed, name string) (err err
 func (s *System) undeleteInstance(ctx context.Context, p *openedPool, it Trashed, name string) error {
 	if name == "" {
 		name = it.Name
+	} else if err := tree.ValidateInstanceName(name); err != nil {
+		return err
 	}
 	unlock, err := s.dir.LockInstance(ctx, name)
 	if err != nil {

@@ -29,7 +29,7 @@ func (s *System) ImportVolume(ctx context.Context, o ImportVolumeOptions, r io.R
 		return "", err
 	}
 	im := &volumeImport{s: s, p: p, o: o}
-	if err := errors.Join(s.importBackup(ctx, r, im, o.Progress), p.close()); err != nil {
+	if err := errors.Join(s.importBackup(ctx, r, im, o.Name, o.Progress), p.close()); err != nil {
 		return "", fmt.Errorf("cannot import a volume: %w", err)
 	}
 	return im.vol.Name, nil

@@ -35,10 +35,11 @@ func configShowCommand(e *env) *cli.Command {
 		Flags:       []cli.Flag{formatFlag(&format, output.YAML), expandedFlag(&expanded)},
 		Action: e.action(1, 1, func(ctx context.Context, s *pool.System, args []string) error {
 			if name, snap, is := strings.Cut(args[0], "/"); is {
-				sn, err := s.SnapshotConfig(ctx, name, snap)
+				info, err := s.Snapshot(ctx, name, snap) // which knows its size
 				if err != nil {
 					return err
 				}
+				sn := info.SnapshotConfig
 				if expanded {
 					sn.Config, sn.Devices = sn.ExpandedConfig, sn.ExpandedDevices
 				}

@@ -27,14 +27,14 @@ type Method struct {
 
 // ParseMethod reads a method as LXD and Incus write it: "none", "gzip", "xz",
 // "zstd", "bzip2", "lz4", "lzma" or "squashfs", and for a level "-N" behind it:
-// "xz -9". What is none is an error that says what there is.
+// "xz -9".
 func ParseMethod(text string) (Method, error) {
 	fields := strings.Fields(text)
 	names := map[string]Format{
 		"none": Tar, "gzip": Gzip, "xz": XZ, "zstd": Zstd, "bzip2": Bzip2, "lz4": LZ4, "lzma": LZMA, "squashfs": Squashfs,
 	}
 	if len(fields) == 0 || names[fields[0]] == Unknown {
-		return Method{}, fmt.Errorf("unknown compression %q: none, gzip, xz, zstd, bzip2, lz4, lzma or squashfs", text)
+		return Method{}, fmt.Errorf("unknown compression %q", text)
 	}
 	m := Method{Format: names[fields[0]]}
 	for _, f := range fields[1:] {

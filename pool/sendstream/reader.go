@@ -12,6 +12,8 @@ import (
 	"hash/crc32"
 	"io"
 
+	"github.com/klauspost/compress/zstd"
+
 	"poolctl/images/compress"
 )
 
@@ -22,6 +24,9 @@ var (
 	errCutOff  = errors.New("it is cut off")
 	errDamaged = errors.New("it is damaged")
 )
+
+// Is says whether a file that begins so is one of this kind.
+func Is(head []byte) bool { return bytes.HasPrefix(head, []byte(magic)) }
 
 // Reader reads a file.
 type Reader struct {
@@ -190,10 +195,14 @@ func (r *Reader) End() error {
 		return fmt.Errorf("%w: the checksum of the whole is wrong", errDamaged)
 	}
 	for _, rest := range []io.Reader{r.z, r.under} {
-		if n, err := io.Copy(io.Discard, io.LimitReader(rest, 1)); err != nil {
-			return fmt.Errorf("cannot read its end: %w", err)
-		} else if n > 0 {
+		n, err := io.Copy(io.Discard, io.LimitReader(rest, 1))
+		switch {
+		case n > 0, errors.Is(err, zstd.ErrMagicMismatch): // where another frame could begin
 			return errors.New("something follows its end")
+		case isEOF(err):
+			return errors.New("it is cut off, or something follows its end")
+		case err != nil:
+			return fmt.Errorf("cannot read its end: %w", err)
 		}
 	}
 	return nil
