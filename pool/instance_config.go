@@ -155,6 +155,28 @@ func (s *System) SnapshotConfig(ctx context.Context, instance, snap string) (Sna
 	}, nil
 }
 
+// SnapshotConfigs reads what is kept of the configuration of all snapshots of an instance,
+// the oldest first.
+func (s *System) SnapshotConfigs(ctx context.Context, instance string) ([]SnapshotConfig, error) {
+	p, _, err := s.findInstance(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	all, err := p.SnapshotEntries(instance)
+	if err = errors.Join(err, p.close()); err != nil {
+		return nil, err
+	}
+	out := make([]SnapshotConfig, len(all))
+	for i, sn := range all {
+		out[i] = SnapshotConfig{
+			Architecture: sn.Architecture, Config: sn.Config, CreatedAt: sn.CreatedAt, Devices: sn.Devices, Ephemeral: sn.Ephemeral,
+			ExpandedConfig: sn.ExpandedConfig, ExpandedDevices: sn.ExpandedDevices, ExpiresAt: sn.ExpiresAt, LastUsedAt: sn.LastUsedAt, Name: sn.Name,
+			Profiles: sn.Profiles, Size: sn.Size, Stateful: sn.Stateful,
+		}
+	}
+	return out, nil
+}
+
 // InstanceValue is the value of a key of an instance's configuration, or a
 // snapshot's, "" when it is not set; with expand also where it is a profile's. A key
 // that there is not is an error.

@@ -1,8 +1,10 @@
 package pool
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,6 +49,18 @@ func (s *System) removeLogs(name string) error {
 		errs = append(errs, ignoreNotExist(os.Remove(log)))
 	}
 	return errors.Join(errs...)
+}
+
+// InstanceLog is what an instance's supervisor has written of what went wrong, as far as
+// it is kept; "" when it has not.
+func (s *System) InstanceLog(name string) (string, error) {
+	var b bytes.Buffer
+	for _, path := range []string{s.logFile(name) + oldLog, s.logFile(name)} {
+		if err := ignoreNotExist(writeKept(&b, path)); err != nil {
+			return "", fmt.Errorf("cannot show the log of %s: %w", name, err)
+		}
+	}
+	return b.String(), nil
 }
 
 // loggedNames are the names of instances, there or not, that logs are kept of.

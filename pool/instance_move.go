@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 
 	"poolctl/btrfs"
@@ -17,10 +18,34 @@ const opMove = "instance-move"
 
 // MoveOptions are the arguments of MoveInstance.
 type MoveOptions struct {
-	Source   string
-	Name     string // "" = the same
-	Pool     string // "" = the same
-	Progress func(Progress)
+	Source       string
+	Name         string // "" = the same
+	Pool         string // "" = the same
+	InstanceOnly bool   // to another pool: without the snapshots, which are deleted
+	// Config, DeviceOverrides and Profiles (nil = the same) are what it is to have from then on.
+	Config          map[string]string
+	DeviceOverrides map[string]map[string]string
+	Profiles        []string
+	Progress        func(Progress)
+}
+
+// change is what a move changes of the instance besides; nil where that is nothing.
+func (o MoveOptions) change(s *System) func(in *tree.Instance) error {
+	if len(o.Config) == 0 && len(o.DeviceOverrides) == 0 && o.Profiles == nil {
+		return nil
+	}
+	return func(in *tree.Instance) (err error) {
+		if o.Profiles != nil {
+			if err := s.checkProfiles(o.Profiles); err != nil {
+				return err
+			}
+			in.Profiles = o.Profiles
+		}
+		in.Config = cloneOrEmpty(in.Config)
+		maps.Copy(in.Config, o.Config)
+		in.Devices, err = s.overrideDevices(in.Profiles, in.Config, in.Devices, o.DeviceOverrides)
+		return err
+	}
 }
 
 // instanceMove is that intent.
@@ -42,6 +67,9 @@ type instanceMove struct {
 // deletion here once the commit is on the disk there. Killed before the intent or the
 // commit, it is where it was; after the commit the next command deletes what is left
 // here. It does not go into the trash: all of it is there.
+//
+// What is changed besides is part of the commit there; in the same pool it is changed
+// first, once nothing is known that is in the way of the new name.
 func (s *System) MoveInstance(ctx context.Context, o MoveOptions) (err error) {
 	p, _, err := s.findInstance(ctx, o.Source)
 	if err != nil {
@@ -58,7 +86,7 @@ func (s *System) MoveInstance(ctx context.Context, o MoveOptions) (err error) {
 		if o.Name == o.Source && o.Pool != "" {
 			return fmt.Errorf("cannot move %s: it is in pool %s already", o.Source, o.Pool)
 		}
-		return s.RenameInstance(ctx, o.Source, o.Name)
+		return s.renameChanged(ctx, o)
 	}
 	if err := s.moveToPool(ctx, from, o); err != nil {
 		return fmt.Errorf("cannot move %s to pool %s: %w", o.Source, o.Pool, err)
@@ -66,11 +94,40 @@ func (s *System) MoveInstance(ctx context.Context, o MoveOptions) (err error) {
 	return nil
 }
 
+// renameChanged is RenameInstance that changes something besides.
+func (s *System) renameChanged(ctx context.Context, o MoveOptions) error {
+	if o.InstanceOnly {
+		return fmt.Errorf("cannot rename %s without its snapshots: only a move to another pool leaves them out", o.Source)
+	}
+	if change := o.change(s); change != nil {
+		p, in, err := s.findInstance(ctx, o.Source)
+		if err == nil {
+			err = p.close()
+		}
+		if err == nil && o.Name == o.Source {
+			err = errors.New("that is its name")
+		}
+		if err == nil {
+			err = tree.ValidateInstanceName(o.Name)
+		}
+		if err == nil {
+			err = s.checkRenamed(ctx, in, o.Name)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot rename %s to %s: %w", o.Source, shellWord(o.Name), err)
+		}
+		if err := s.changeInstance(ctx, "", o.Source, change); err != nil {
+			return err
+		}
+	}
+	return s.RenameInstance(ctx, o.Source, o.Name)
+}
+
 func (s *System) moveToPool(ctx context.Context, from string, o MoveOptions) (err error) {
 	if err := tree.ValidateInstanceName(o.Name); err != nil {
 		return err
 	}
-	c := &instanceCopy{s: s, name: o.Name, progress: o.Progress, from: tree.Source{Name: o.Source, Snapshots: true}}
+	c := &instanceCopy{s: s, name: o.Name, progress: o.Progress, from: tree.Source{Name: o.Source, Snapshots: !o.InstanceOnly}}
 	if c.p, c.target, c.close, err = s.openTwo(ctx, from, o.Pool); err != nil {
 		return err
 	}
@@ -91,12 +148,35 @@ func (s *System) moveToPool(ctx context.Context, from string, o MoveOptions) (er
 		return err
 	}
 	defer unlockProfiles()
+	if err := c.changeMoved(ctx, o); err != nil {
+		return err
+	}
 	rec, err := c.movedRecord()
 	if err != nil {
 		return err
 	}
-	err = c.send(ctx, sending{rec: rec, names: instanceSnapshotNames(c.source), adapt: c.repool, commit: c.commitMove})
+	err = c.send(ctx, sending{rec: rec, names: instanceSnapshotNames(rec), adapt: c.repool, commit: c.commitMove})
 	return s.hintFull(c.target.rec, err)
+}
+
+// changeMoved has the record that is moved be what it is to be.
+func (c *instanceCopy) changeMoved(ctx context.Context, o MoveOptions) error {
+	if o.InstanceOnly {
+		c.source.Snapshots = nil
+	}
+	change := o.change(c.s)
+	if change == nil {
+		return nil
+	}
+	in := &lockedInstance{openedPool: c.p, rec: c.source}
+	t, err := c.s.plannedChange(ctx, in, change)
+	if err == nil {
+		err = c.s.checkDevices(ctx, in, t.was, t.now)
+	}
+	if err == nil {
+		c.source = t.now
+	}
+	return err
 }
 
 // checkMoved refuses an instance that cannot be moved now, and a name that is taken.

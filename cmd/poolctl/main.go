@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -44,14 +45,24 @@ func mainExit() int {
 	return e.exitCode(e.main(ctx, os.Args))
 }
 
+// sameSignal is for how long after the first signal others are not told from it.
+const sameSignal = 200 * time.Millisecond
+
 // cancelledBy is a context that the first signal cancels, with no other cause than
-// context.Canceled, which is what report looks for; end is called with the second.
+// context.Canceled, which is what report looks for; end is called with the second. What
+// comes within a moment is the same one: timeout(1) sends it to the process and its group.
 func cancelledBy(signals <-chan os.Signal, end func(second os.Signal)) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		<-signals
+		first := time.Now()
 		cancel()
-		end(<-signals)
+		for s := range signals {
+			if time.Since(first) > sameSignal {
+				end(s)
+				return
+			}
+		}
 	}()
 	return ctx
 }

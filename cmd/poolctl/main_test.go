@@ -105,7 +105,7 @@ func copySelf(t *testing.T, to string) {
 // TestCancelledBy: the first signal cancels, and is told of as an interruption whatever
 // tells it; the second one ends.
 func TestCancelledBy(t *testing.T) {
-	signals, ended := make(chan os.Signal), make(chan os.Signal)
+	signals, ended := make(chan os.Signal), make(chan os.Signal, 2)
 	ctx := cancelledBy(signals, func(s os.Signal) { ended <- s })
 	if ctx.Err() != nil {
 		t.Fatal("cancelled before")
@@ -116,8 +116,36 @@ func TestCancelledBy(t *testing.T) {
 	if e.exitCode(fmt.Errorf("cannot import: %w", context.Cause(ctx))); stderr() != "error: cannot import: interrupted\n" {
 		t.Errorf("it says %q", stderr())
 	}
+	signals <- unix.SIGTERM // at once: the same
+	time.Sleep(2 * sameSignal)
 	signals <- unix.SIGTERM
-	if s := <-ended; s != unix.SIGTERM {
-		t.Errorf("ended by %v", s)
+	if s := <-ended; s != unix.SIGTERM || len(ended) > 0 {
+		t.Errorf("ended by %v, %d more", s, len(ended))
+	}
+}
+
+// TestConfirmDelete: what is not confirmed stops all of it.
+func TestConfirmDelete(t *testing.T) {
+	for answers, want := range map[string]string{"yes\ny\n": "", "y\nno\n": "cannot delete c2: it was not confirmed, and nothing is deleted", "\n": "cannot delete c1: it was not confirmed, and nothing is deleted"} {
+		e, _, stderr := testEnv(t)
+		in, err := os.CreateTemp(t.TempDir(), "answers")
+		if err == nil {
+			_, err = in.WriteString(answers)
+		}
+		if err == nil {
+			_, err = in.Seek(0, io.SeekStart)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.stdin = in
+		err = e.confirmDelete([]string{"c1", "c2"})
+		if got := fmt.Sprint(err); want == "" && err != nil || want != "" && got != want {
+			t.Errorf("%q: %v, want %q", answers, err, want)
+		}
+		if !strings.HasPrefix(stderr(), "Remove c1 (yes/no)") {
+			t.Errorf("it asked %q", stderr())
+		}
+		_ = in.Close()
 	}
 }

@@ -2,14 +2,24 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/urfave/cli/v2"
 
 	"poolctl/pool"
 )
 
+// errStateful refuses what incus does with CRIU.
+var errStateful = errors.New("the state of running processes is not kept: there is no checkpointing here; a snapshot has what is on the disk, without --stateful")
+
+// statefulFlag is incus's --stateful, which is refused with the reason.
+func statefulFlag(stateful *bool) cli.Flag {
+	return &cli.BoolFlag{Name: "stateful", Usage: "refused: the state of processes is not kept", Destination: stateful}
+}
+
 func snapshotCreateCommand(e *env) *cli.Command {
 	var o pool.SnapshotOptions
+	var stateful bool
 	return &cli.Command{
 		Name: "create", Aliases: []string{"add"}, Usage: "create a snapshot of an instance, running or not", ArgsUsage: "NAME [SNAPSHOT]",
 		Description: example("Without SNAPSHOT it is called as the instance's snapshots.pattern says (such as \"before-%d\" or\n"+
@@ -19,9 +29,13 @@ func snapshotCreateCommand(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "expiry", Usage: "`WHEN` it may be deleted: a span (\"3d 2H\") or a date", Destination: &o.Expiry},
 			&cli.BoolFlag{Name: "no-expiry", Usage: "keep it for ever, whatever snapshots.expiry of the instance says", Destination: &o.NoExpiry},
+			statefulFlag(&stateful),
 			&cli.BoolFlag{Name: "reuse", Usage: "replace the snapshot of that name", Destination: &o.Reuse},
 		},
 		Action: e.action(1, 2, func(ctx context.Context, s *pool.System, args []string) error {
+			if stateful {
+				return errStateful
+			}
 			if o.NoExpiry && o.Expiry != "" {
 				return badUsage("snapshot create", "--expiry and --no-expiry exclude each other")
 			}

@@ -14,7 +14,8 @@ func snapshotListCommand(e *env) *cli.Command {
 	var format, columns string
 	return &cli.Command{
 		Name: "list", Aliases: []string{"ls"}, Usage: "list an instance's snapshots, the oldest first", ArgsUsage: "NAME",
-		Description: example("Columns: n name, T when it was taken, E when it may be deleted, s stateful.", "poolctl snapshot list c1", "poolctl snapshot list c1 -c nT -f csv"),
+		Description: example("Columns: n name, T when it was taken, E when it may be deleted, s stateful. As JSON or YAML\n"+
+			"each is what `snapshot show` prints, without what it takes.", "poolctl snapshot list c1", "poolctl snapshot list c1 -c nT -f csv"),
 		Flags: []cli.Flag{
 			formatFlag(&format, output.Table),
 			&cli.StringFlag{Name: "columns", Aliases: []string{"c"}, Usage: "`COLUMNS` to show", Value: "nTEs", Destination: &columns},
@@ -24,11 +25,18 @@ func snapshotListCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
+			if base := output.Base(format); base == output.JSON || base == output.YAML {
+				all, err := s.SnapshotConfigs(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return output.List{Header: header, Values: all}.Write(e.stdout, format)
+			}
 			snaps, err := s.Snapshots(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			return output.List{Header: header, Rows: rows(snaps), Values: orEmpty(snaps)}.Write(e.stdout, format)
+			return output.List{Header: header, Rows: rows(snaps)}.Write(e.stdout, format)
 		}),
 	}
 }
