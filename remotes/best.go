@@ -181,7 +181,7 @@ func (c *Client) choose(m *mirror) error {
 	}
 	raw, err := json.Marshal(keep)
 	if err == nil {
-		err = os.MkdirAll(c.cache.dir, 0o700)
+		err = c.cache.prepare(c.choiceFile())
 	}
 	if err == nil {
 		err = renameio.WriteFile(c.choiceFile(), raw, 0o600, renameio.WithTempDir(c.cache.dir), renameio.IgnoreUmask())

@@ -122,12 +122,29 @@ func (c cache) write(e *entry) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+	if err := c.prepare(c.path(e.URL)); err != nil {
 		return err
 	}
 	c.clean()
 	data := append(append(head, '\n'), e.body...)
 	return renameio.WriteFile(c.path(e.URL), data, 0o600, renameio.WithTempDir(c.dir), renameio.IgnoreUmask())
+}
+
+// prepare makes the directory for a file of it, and takes away what is in the way: a link that leads nowhere, or a file, where
+// the directory has to be, and a directory where the file has to be.
+func (c cache) prepare(file string) error {
+	if info, err := os.Stat(c.dir); err != nil || !info.IsDir() {
+		if err := os.Remove(c.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return err
+	}
+	if info, err := os.Lstat(file); err == nil && info.IsDir() {
+		return os.RemoveAll(file)
+	}
+	return nil
 }
 
 // confirm notes that the server says an entry is still good.

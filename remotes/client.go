@@ -108,7 +108,7 @@ func NewClient(r Remote, o Options) (*Client, error) {
 	c.stalls = stalls{after: stallNotice, notice: c.notice}
 	transport := o.Transport
 	if transport == nil {
-		transport = newTransport()
+		transport = newTransport(c.userAgent)
 	}
 	c.http = &http.Client{Transport: transport, CheckRedirect: redirectPolicy(r.InsecureHTTP)}
 	return c, nil

@@ -38,7 +38,7 @@ func OpenDirect(ctx context.Context, rawURL string, archs []string, o Options) (
 		}
 	}}
 	if o.Transport == nil {
-		c.http.Transport = newTransport()
+		c.http.Transport = newTransport(c.userAgent)
 	}
 	if err := checkDirect(rawURL); err != nil {
 		return nil, err

@@ -162,7 +162,7 @@ func (d *download) finish() error {
 		if !d.resumed { // else it may be what was kept
 			d.client.trust.blame(d.file.SHA256, d.route.allGivers())
 		}
-		return d.fail(&HashError{Path: d.file.Path, Want: d.file.SHA256, Got: got, Resumed: d.resumed})
+		return d.fail(&HashError{Path: d.file.Path, Want: d.file.SHA256, Got: got, Resumed: d.resumed, All: d.client.allLie(d.file.SHA256)})
 	}
 	return io.EOF
 }

@@ -110,11 +110,17 @@ type HashError struct {
 	// Resumed says that a part of it was kept from an earlier download, which is
 	// forgotten now: begun anew the file may be right.
 	Resumed bool
+	// All are the URLs of a remote's mirrors, when every one of them has sent something else.
+	All []string
 }
 
 // Error gives both hashes.
 func (e *HashError) Error() string {
-	return fmt.Sprintf("%s has sha256 %s where the catalogue says %s", e.Path, e.Got, e.Want)
+	text := fmt.Sprintf("%s has sha256 %s where the catalogue says %s", e.Path, e.Got, e.Want)
+	if len(e.All) > 0 {
+		text += ", and no mirror sends the right one: " + strings.Join(e.All, ", ")
+	}
+	return text
 }
 
 // SizeError says that a file is longer or shorter than the catalogue says.

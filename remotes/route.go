@@ -134,9 +134,12 @@ func (r *route) why(last error) error {
 		return last
 	}
 	var all []error
+	liars, _ := r.client.trust.of(r.file.SHA256)
 	for _, m := range r.client.mirrors {
 		if err := r.causes[m]; err != nil {
 			all = append(all, fmt.Errorf("%s: %w", m.url, err))
+		} else if slices.Contains(liars, m) {
+			all = append(all, fmt.Errorf("%s: what it sent had another hash", m.url))
 		}
 	}
 	return fmt.Errorf("no mirror gives it: %w", errors.Join(all...))

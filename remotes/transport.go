@@ -3,6 +3,7 @@ package remotes
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -33,11 +34,12 @@ var (
 
 // newTransport makes the transport used when none is given: proxies from the
 // environment, the system's certificates (crypto/x509 honours SSL_CERT_FILE and
-// SSL_CERT_DIR), HTTP/2.
-func newTransport() *http.Transport {
+// SSL_CERT_DIR), HTTP/2. Proxies are told the user agent, too.
+func newTransport(userAgent string) *http.Transport {
 	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
+		ProxyConnectHeader:     http.Header{"User-Agent": {userAgent}},
 		DialContext:            d.DialContext,
 		TLSHandshakeTimeout:    tlsTimeout,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
@@ -122,12 +124,28 @@ func (c *Client) doWithin(ctx context.Context, rawURL string, header http.Header
 	return resp, nil
 }
 
+// authorityError is a certificate of a server that nobody vouches for.
+type authorityError struct{ cause error }
+
+func (e *authorityError) Error() string { return e.cause.Error() }
+
+// Unwrap gives the cause.
+func (e *authorityError) Unwrap() error { return e.cause }
+
+// Hint says how such a certificate is accepted.
+func (e *authorityError) Hint() string {
+	return "if it is the right server: SSL_CERT_FILE=FILE in the environment names the certificates that are believed in place of the system's"
+}
+
 // plainError takes the method and URL off an error of net/http, as the caller
 // names the URL itself.
 func plainError(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
 		err = ue.Err
+	}
+	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
+		return &authorityError{err}
 	}
 	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("the server closed the connection without an answer: %w", io.ErrUnexpectedEOF)

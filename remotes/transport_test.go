@@ -40,8 +40,8 @@ func TestProxy(t *testing.T) {
 	defer server.Close()
 	// The test server's certificate is for example.com; nobody of that name is asked.
 	for _, c := range []struct{ name, url, none, want string }{
-		{"https", "https://example.com/base", "", "CONNECT example.com:443"},
-		{"http", "http://example.com/base", "", "GET http://example.com/base/streams/v1/index.json"},
+		{"https", "https://example.com/base", "", "CONNECT example.com:443 for poolctl/9"},
+		{"http", "http://example.com/base", "", "GET http://example.com/base/streams/v1/index.json for poolctl/9"},
 		{"not for this one", "https://example.com:1/base", "example.com", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestProxy(t *testing.T) {
 
 // proxied reads a catalogue and a file.
 func proxied(t *testing.T, url string) {
-	c, err := NewClient(Remote{Name: "test", URL: url, InsecureHTTP: true}, Options{})
+	c, err := NewClient(Remote{Name: "test", URL: url, InsecureHTTP: true}, Options{UserAgent: "poolctl/9"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func (p *proxy) take() []string {
 
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
-	p.asked = append(p.asked, r.Method+" "+r.RequestURI)
+	p.asked = append(p.asked, r.Method+" "+r.RequestURI+" for "+r.UserAgent())
 	p.mu.Unlock()
 	if r.Method != http.MethodConnect {
 		p.docs(w, r)
@@ -134,7 +134,7 @@ func TestSilentServer(t *testing.T) {
 		{"no answer", s.URL + "/base", "timeout awaiting response headers"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tr := newTransport()
+			tr := newTransport("poolctl")
 			if tr.TLSHandshakeTimeout <= 0 || tr.ResponseHeaderTimeout <= 0 {
 				t.Fatalf("no timeouts: %+v", tr)
 			}
@@ -191,7 +191,7 @@ func TestHugeHeaders(t *testing.T) {
 				w.Header().Set(fmt.Sprintf("X-Huge-%d", i), strings.Repeat("x", 32<<10))
 			}
 		})
-		tr := newTransport()
+		tr := newTransport("poolctl")
 		tr.TLSClientConfig.RootCAs = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
 		client, err := NewClient(Remote{Name: "x", URL: s.URL + "/base"}, Options{Transport: tr})
 		if err != nil {

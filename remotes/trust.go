@@ -35,6 +35,18 @@ func (t *trust) of(sha256 string) (liars []*mirror, alone bool) {
 	return slices.Clone(t.liars[sha256]), t.alone[sha256]
 }
 
+// allLie lists the URLs of the mirrors when there are several and none is left that has not sent something else for a file.
+func (c *Client) allLie(sha256 string) (urls []string) {
+	liars, _ := c.trust.of(sha256)
+	if len(c.mirrors) == 1 || len(liars) < len(c.mirrors) {
+		return nil
+	}
+	for _, m := range c.mirrors {
+		urls = append(urls, m.url)
+	}
+	return urls
+}
+
 // CanRetry says whether a download that failed with err (a *HashError, perhaps wrapped) may succeed if it is begun anew,
 // because there is a mirror that has not yet sent something else under that file's name, or because what was wrong may
 // be what an earlier download left.
