@@ -118,8 +118,8 @@ func TestReadMetadataFiles(t *testing.T) {
 		if err := tc.make(filepath.Join(dir, "metadata.yaml")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ReadMetadata(dir); err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%s: got %v, want %q", name, err, tc.want)
+		if _, err := ReadMetadata(dir); err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: got %v, want %q and no directory", name, err, tc.want)
 		}
 	}
 }

@@ -40,7 +40,7 @@ type ImportImageOptions struct {
 func (s *System) ImportImage(ctx context.Context, o ImportImageOptions) (Image, error) {
 	what := strings.Join(o.Files, " ")
 	fail := func(err error) (Image, error) {
-		return Image{}, fmt.Errorf("cannot import %s: %w", what, err)
+		return Image{}, fmt.Errorf("cannot import %s: %w", what, hintRawDisk(err, len(o.Files)))
 	}
 	files, err := importFiles(o.Files)
 	if err != nil {
@@ -60,6 +60,18 @@ func (s *System) ImportImage(ctx context.Context, o ImportImageOptions) (Image, 
 		return fail(s.hintFull(p.rec, err))
 	}
 	return publicImage(rec, p.rec.Name), nil
+}
+
+// hintRawDisk says what to do with a raw disk, which has no mark of its own but that of a boot sector.
+func hintRawDisk(err error, files int) error {
+	bad, ok := errors.AsType[*compress.UnsupportedError](err)
+	switch {
+	case ok && bad.Format == compress.RawDisk:
+		return withHint(err, "qemu-img convert -O qcow2 DISK disk.qcow2 makes one that can be imported, with a metadata file")
+	case ok && bad.Format == compress.Unknown && files == 2:
+		return withHint(err, "if it is the raw disk of a virtual machine: qemu-img convert -O qcow2 DISK disk.qcow2 makes one that can be imported")
+	}
+	return err
 }
 
 // importFiles says what to import: files, or one directory that is to be packed.

@@ -25,6 +25,7 @@ const (
 	LZMA     Format = "lzma"
 	Squashfs Format = "squashfs"
 	QCOW2    Format = "qcow2" // the disk of a virtual machine
+	RawDisk  Format = "raw disk image"
 )
 
 // Unknown is returned for bytes of no known format.
@@ -38,8 +39,10 @@ func (e *UnsupportedError) Error() string {
 	switch e.Format {
 	case Unknown:
 		return "unknown file format: neither a tar archive (plain, gzip, xz, zstd, bzip2, lz4, lzma) nor a squashfs"
-	case QCOW2, "raw disk image":
+	case QCOW2:
 		return fmt.Sprintf("the file is a %s: an image of a virtual machine, not of a container", e.Format)
+	case RawDisk:
+		return "the file is a raw disk image, and the disk of a virtual machine's image has to be a qcow2"
 	default:
 		return fmt.Sprintf("the file format %s is not supported", e.Format)
 	}
@@ -95,7 +98,7 @@ func magics() []magic {
 		{0, "qshs", Squashfs},
 		{257, "ustar", Tar},
 		{0, "QFI\xfb", QCOW2},
-		{510, "\x55\xaa", "raw disk image"},
+		{510, "\x55\xaa", RawDisk},
 		{0, "PK\x03\x04", "zip"},
 		{0, "7z\xbc\xaf\x27\x1c", "7z"},
 		{0, "LZIP", "lzip"},

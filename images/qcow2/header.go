@@ -70,6 +70,9 @@ func ParseHeader(b []byte) (Header, error) {
 	if size > 1<<62 {
 		return h, fmt.Errorf("its size of %d bytes is not possible", size)
 	}
+	if size == 0 {
+		return h, errors.New("its disk has no size")
+	}
 	h.Size = int64(size+511) &^ 511
 	h.L1Size = binary.BigEndian.Uint32(b[36:])
 	offset := binary.BigEndian.Uint64(b[40:])
@@ -123,7 +126,7 @@ func (h *Header) checkL1() error {
 	if int64(h.L1Size) < need {
 		return fmt.Errorf("its first table has %d entries for a disk that needs %d", h.L1Size, need)
 	}
-	if need > 0 && h.L1Offset == 0 {
+	if h.L1Offset == 0 {
 		return errors.New("its first table is missing")
 	}
 	return nil

@@ -215,6 +215,8 @@ func TestRefused(t *testing.T) {
 		"endless disk":             {put64(24, 1<<63), "not possible"},
 		"short first table":        {put32(36, 0), "0 entries"},
 		"no first table":           {put64(40, 0), "missing"},
+		"long first table":         {put32(36, 1<<20), "outside of the file"},
+		"no disk":                  {put64(24, 0), "no size"},
 		"first table outside":      {put64(40, 1<<40), "cut short"},
 		"first table odd":          {put64(40, 1<<16+8), "cannot be at"},
 		"first table far":          {put64(40, 1<<63), "cannot be at"},

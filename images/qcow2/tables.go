@@ -47,6 +47,11 @@ var errManyTables = errors.New("there are many tables")
 func readLayout(ctx context.Context, h Header, at io.ReaderAt, most int) (*layout, error) {
 	l := &layout{h: h}
 	l1 := make([]byte, 8*h.tables())
+	if end := int64(h.L1Size) * 8; end > int64(len(l1)) { // it may be longer than the disk needs
+		if err := checkInside(at, h.L1Offset+end-8); err != nil {
+			return nil, err
+		}
+	}
 	if err := l.table(at, l1, h.L1Offset); err != nil {
 		return nil, err
 	}
@@ -88,6 +93,19 @@ func readLayout(ctx context.Context, h Header, at io.ReaderAt, most int) (*layou
 		return 0
 	})
 	return l, l.checkOrder()
+}
+
+// checkInside refuses a first table of which the last entry, at off, is not in the file.
+func checkInside(at io.ReaderAt, off int64) error {
+	var entry [8]byte
+	n, err := at.ReadAt(entry[:], off)
+	if n < len(entry) && (err == nil || errors.Is(err, io.EOF)) {
+		return errors.New("its first table lies outside of the file")
+	}
+	if n == len(entry) {
+		return nil
+	}
+	return err
 }
 
 // table reads a table and remembers what it was.
