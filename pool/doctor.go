@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"poolctl/pool/journal"
+	"poolctl/pool/tree"
 	"poolctl/runtime"
 )
 
@@ -92,7 +94,7 @@ func (s *System) Doctor(ctx context.Context, o DoctorOptions) ([]Finding, error)
 		}
 		d.pool(ctx, name)
 	}
-	d.looksInside()
+	d.looksInside(ctx)
 	networks, err := s.dir.ListNetworks()
 	if err != nil {
 		return nil, err
@@ -160,8 +162,8 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-// looksInside lists what is mounted of instances and snapshots.
-func (d *doctor) looksInside() {
+// looksInside lists what is mounted of instances, snapshots and images.
+func (d *doctor) looksInside(ctx context.Context) {
 	looks, err := d.looks()
 	if err != nil {
 		d.failed("mounts", err)
@@ -175,8 +177,23 @@ func (d *doctor) looksInside() {
 	}
 	for _, l := range looks {
 		d.add(Finding{
-			Severity: SeverityNotice, Object: "instance " + l.ref, Problem: "it is mounted at " + l.dir,
+			Severity: SeverityNotice, Object: d.lookObject(ctx, l.ref), Problem: "it is mounted at " + l.dir,
 			Remedy: fmt.Sprintf("poolctl umount %s, when you are done", l.dir),
 		})
 	}
+}
+
+// lookObject is what a look inside shows: an image, by its alias if it has one, or an
+// instance.
+func (d *doctor) lookObject(ctx context.Context, ref string) string {
+	if tree.ValidateFingerprint(ref) != nil {
+		return "instance " + ref
+	}
+	name := ref[:12]
+	if all, err := d.Images(ctx, ""); err == nil {
+		if i := slices.IndexFunc(all, func(im Image) bool { return im.Fingerprint == ref }); i >= 0 {
+			name = nameOf(all[i])
+		}
+	}
+	return "image " + name
 }

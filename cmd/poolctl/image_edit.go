@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"go.yaml.in/yaml/v3"
 
 	"poolctl/pool"
 )
@@ -26,7 +28,7 @@ const imageEditHelp = `### This is a YAML representation of the image properties
 func imageEditCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "edit", Usage: "change an image's properties as YAML, in an editor or from the input", ArgsUsage: "IMAGE",
-		Description: example("The editor is $VISUAL or $EDITOR. On the input, what `image show` prints is taken too.", "poolctl image edit alpine", "poolctl image edit alpine < image.yaml"),
+		Description: example("The editor is $VISUAL or $EDITOR. On the input, what `image show` prints is taken too; a text without the key properties is refused.", "poolctl image edit alpine", "poolctl image edit alpine < image.yaml"),
 		Action: e.action(1, 1, func(ctx context.Context, s *pool.System, args []string) error {
 			im, err := s.Image(ctx, args[0])
 			if err != nil {
@@ -64,5 +66,15 @@ func readImagePut(text []byte) (pool.ImagePut, error) {
 		Pool            string            `yaml:"pool"`
 	}
 	err := decodeEdited(text, &file, "auto_update", "properties", "public", "expires_at", "profiles")
-	return file.ImagePut, err
+	if err != nil {
+		return file.ImagePut, err
+	}
+	var keys map[string]any
+	if err := yaml.Unmarshal(text, &keys); err != nil {
+		return file.ImagePut, err
+	}
+	if _, said := keys["properties"]; !said {
+		return file.ImagePut, errors.New("it has no key properties, and all properties would be gone: \"properties: {}\" says that they are to be")
+	}
+	return file.ImagePut, nil
 }

@@ -35,27 +35,32 @@ func imagePullCommand(e *env) *cli.Command {
 			planFlag(&plan),
 			formatFlag(&format, output.YAML),
 		},
-		Action: e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
-			refs, err := pullArgs(args)
-			if err != nil {
-				return err
+		Action: func(c *cli.Context) error {
+			if c.IsSet("format") && !plan {
+				return usagef(c, "--format is for --plan")
 			}
-			o.Aliases, o.Profiles, o.Type = aliases.Value(), profiles.Value(), vmType(vm)
-			if len(refs) > 1 { // what is wrong with the pool is told once
-				if o.Pool, err = s.TargetPool(o.Pool); err != nil {
+			return e.action(1, many, func(ctx context.Context, s *pool.System, args []string) error {
+				refs, err := pullArgs(args)
+				if err != nil {
 					return err
 				}
-			}
-			switch {
-			case len(refs) > 1 && len(o.Aliases) > 0:
-				return badUsage("image pull", "--alias is for one image, not for %d", len(refs))
-			case len(refs) > 1 && plan:
-				return badUsage("image pull", "--plan is for one image, not for %d", len(refs))
-			case plan:
-				return e.printPlan(format, func() (pool.SpacePlan, error) { return s.PlanPull(ctx, refs[0], o) })
-			}
-			return e.pull(ctx, s, refs, o)
-		}),
+				o.Aliases, o.Profiles, o.Type = aliases.Value(), profiles.Value(), vmType(vm)
+				if len(refs) > 1 { // what is wrong with the pool is told once
+					if o.Pool, err = s.TargetPool(o.Pool); err != nil {
+						return err
+					}
+				}
+				switch {
+				case len(refs) > 1 && len(o.Aliases) > 0:
+					return badUsage("image pull", "--alias is for one image, not for %d", len(refs))
+				case len(refs) > 1 && plan:
+					return badUsage("image pull", "--plan is for one image, not for %d", len(refs))
+				case plan:
+					return e.printPlan(format, func() (pool.SpacePlan, error) { return s.PlanPull(ctx, refs[0], o) })
+				}
+				return e.pull(ctx, s, refs, o)
+			})(c)
+		},
 	}
 }
 

@@ -279,6 +279,7 @@ func TestImageRefresh(t *testing.T) {
 	h.fails(2, "either images or --all", "image", "refresh")
 	h.fails(2, "only the first word can name a remote", "image", "list", "m2:", "m2:")
 	h.fails(2, "names no column", "image", "list", "-c", "")
+	h.fails(2, "--format is for --plan", "image", "pull", "m2:tiny", "--format", "json")
 	h.fails(1, `cannot find image "x"`, "image", "refresh", "x")
 	// An empty name is no image, even where there is one called default.
 	h.ok("image", "alias", "create", "default", fifth[:12])

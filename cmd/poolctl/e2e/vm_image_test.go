@@ -51,6 +51,7 @@ func TestMachineImage(t *testing.T) {
 	}
 
 	dir := strings.TrimSpace(h.ok("mount", "vm"))
+	h.matches(`image vm.*mounted at `+dir, "doctor")
 	if got, err := os.ReadFile(filepath.Join(dir, "etc/hostname")); string(got) != "on the disk\n" {
 		t.Errorf("%q %v", got, err)
 	}

@@ -142,7 +142,9 @@ func (r *Reporter) part(name string, before, total int64) *part {
 		}
 		// Made with total 0: mpb lets only such a bar be completed by SetTotal.
 		p.bar = r.bars.AddBar(0,
-			mpb.PrependDecorators(decor.Name(p.name, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1024(0), "% .1f / % .1f", decor.WCSyncSpace)),
+			mpb.PrependDecorators(decor.Name(p.name, decor.WCSyncSpaceR), decor.Any(func(s decor.Statistics) string {
+				return size(s.Current) + " / " + size(s.Total)
+			}, decor.WCSyncSpace)),
 			mpb.AppendDecorators(decor.NewPercentage("%d", decor.WCSyncSpace), decor.Any(func(s decor.Statistics) string {
 				if text := rateAndLeft(s.Current-p.before, s.Total-s.Current, time.Since(p.start)); text != "" {
 					return " " + text
@@ -178,6 +180,14 @@ func rateAndLeft(bytes, rest int64, took time.Duration) string {
 		text += fmt.Sprintf(", %s left", time.Duration(float64(rest)/rate*float64(time.Second)).Round(time.Second))
 	}
 	return text
+}
+
+// size writes bytes for a bar.
+func size(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("% .1f", decor.SizeB1024(n))
 }
 
 // finish ends one part.

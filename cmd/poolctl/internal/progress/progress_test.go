@@ -120,3 +120,12 @@ func (s *syncBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+// TestSize: bytes are B, and whole.
+func TestSize(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 872: "872 B", 1024: "1.0 KiB", 3 << 20: "3.0 MiB"} {
+		if got := size(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
