@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"encoding/binary"
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -63,13 +64,56 @@ func (d *setIDs) put(path string, what *setIDs) {
 	}
 }
 
+// fileRef is a name of a file.
+type fileRef struct {
+	dir  uint64
+	name string
+	mode uint32
+}
+
 // readSetIDs finds the files of the subvolume at path that have set-id bits, in one pass over its tree.
-func readSetIDs(path string) (*setIDs, error) {
-	all := &setIDs{}
-	err := findFiles(path, func(mode uint32, _ uint64) bool { return mode&setIDBits != 0 && mode&unix.S_IFMT != unix.S_IFDIR },
-		func(f fileRef, path string) { all.put(path, &setIDs{mode: f.mode}) })
+func readSetIDs(path string) (_ *setIDs, err error) {
+	f, err := openSubvolume(path)
 	if err != nil {
 		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	root, err := rootID(f)
+	if err != nil {
+		return nil, err
+	}
+	var refs []fileRef
+	var inode uint64 // the last one with such bits
+	var mode uint32
+	err = newTreeWalker(f).items(root, firstFreeObjectID, func(h itemHeader, data []byte) error {
+		const modeAt = 52
+		switch {
+		case h.Type == inodeItemKey && len(data) >= modeAt+4:
+			if m := binary.LittleEndian.Uint32(data[modeAt:]); m&setIDBits != 0 && m&unix.S_IFMT != unix.S_IFDIR {
+				inode, mode = h.ObjectID, m
+			}
+		case h.ObjectID != inode:
+		case h.Type == inodeRefKey:
+			for name := range fileNames(data, 8) {
+				refs = append(refs, fileRef{h.Offset, name, mode})
+			}
+		case h.Type == inodeExtrefKey && len(data) >= 8:
+			for name := range fileNames(data, 16) {
+				refs = append(refs, fileRef{binary.LittleEndian.Uint64(data), name, mode})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := &setIDs{}
+	for _, r := range refs {
+		dir, err := inodePath(f, root, r.dir)
+		if err != nil {
+			return nil, err
+		}
+		all.put(dir+r.name, &setIDs{mode: r.mode})
 	}
 	return all, nil
 }

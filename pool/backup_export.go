@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"poolctl/btrfs"
 	"poolctl/images/compress"
 	"poolctl/images/tarball"
 	"poolctl/pool/backup"
@@ -107,7 +106,7 @@ func (s *System) export(ctx context.Context, x exporting, w io.Writer) (err erro
 	if x.o.Progress != nil {
 		a.Report = func(n int64) { x.o.Progress(Progress{Name: b.index.Name, Done: n}) }
 	}
-	if err = s.writeBackup(ctx, b, a); err == nil {
+	if err = b.write(ctx, a); err == nil {
 		err = a.Close()
 	}
 	if cerr := z.Close(); err == nil { // the first error is the cause of this one
@@ -116,8 +115,8 @@ func (s *System) export(ctx context.Context, x exporting, w io.Writer) (err erro
 	return err
 }
 
-// writeBackup writes what package backup describes.
-func (s *System) writeBackup(ctx context.Context, b *backupSource, a *tarball.Writer) error {
+// write writes what package backup describes.
+func (b *backupSource) write(ctx context.Context, a *tarball.Writer) error {
 	now := time.Now()
 	layout, _ := b.index.Layout()
 	raw, err := b.index.Encode()
@@ -134,9 +133,6 @@ func (s *System) writeBackup(ctx context.Context, b *backupSource, a *tarball.Wr
 			}
 		}
 		return nil
-	}
-	if err := s.readFlags(b); err != nil {
-		return err
 	}
 	var header backup.Header
 	for _, m := range b.frozen.Members() {
@@ -156,35 +152,7 @@ func (s *System) writeBackup(ctx context.Context, b *backupSource, a *tarball.Wr
 
 // subvolumeOf is a member in the fields of a backup.
 func subvolumeOf(m tree.Member) backup.Subvolume {
-	sub := backup.Subvolume{Path: m.Path, Snapshot: m.Snapshot, ReadOnly: m.ReadOnly, UUID: m.UUID}
-	for _, f := range m.Flags {
-		if sub.Flags == nil {
-			sub.Flags = map[string]string{}
-		}
-		sub.Flags[string(f.Path)] = f.Flags
-	}
-	return sub
-}
-
-// flagsOf is the reverse of it.
-func flagsOf(sub backup.Subvolume) []btrfs.FileFlags {
-	var out []btrfs.FileFlags
-	for _, path := range sortedKeys(sub.Flags) {
-		out = append(out, btrfs.FileFlags{Path: []byte(path), Flags: sub.Flags[path]})
-	}
-	return out
-}
-
-// maxFlagged bounds the paths of files with flags that a header has, in bytes.
-const maxFlagged = 4 << 20
-
-// readFlags has what is sent have the flags of its files.
-func (s *System) readFlags(b *backupSource) error {
-	left, err := b.frozen.ReadFlags(maxFlagged)
-	if left > 0 {
-		s.noticef("the flags (lsattr) of %d files are left out: they are too many", left)
-	}
-	return err
+	return backup.Subvolume{Path: m.Path, Snapshot: m.Snapshot, ReadOnly: m.ReadOnly, UUID: m.UUID}
 }
 
 // addVersion writes the files of one state.

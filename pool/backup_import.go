@@ -323,7 +323,7 @@ func (im *backupImport) header(r io.Reader) error {
 }
 
 func (im *backupImport) expect(sub backup.Subvolume) {
-	im.files[im.layout.File(sub)] = tree.Member{Snapshot: sub.Snapshot, Path: sub.Path, ReadOnly: sub.ReadOnly, UUID: sub.UUID, Flags: flagsOf(sub)}
+	im.files[im.layout.File(sub)] = tree.Member{Snapshot: sub.Snapshot, Path: sub.Path, ReadOnly: sub.ReadOnly, UUID: sub.UUID}
 }
 
 // tree is the state that an entry goes to, made when its first entry comes.

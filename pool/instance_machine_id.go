@@ -11,8 +11,6 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-
-	"poolctl/btrfs"
 )
 
 // machineIDs are the files of a root that have a machine id (machine-id(5)): systemd's
@@ -88,19 +86,7 @@ func withMachineID(volume, name string, do func(f *os.File, id string) error) (e
 	if err := unix.Fstat(at, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > 64 {
 		return err // a node is not opened
 	}
-	path := fmt.Sprintf("/proc/self/fd/%d", at)
-	err = openMachineID(path, do)
-	if errors.Is(err, unix.EPERM) { // chattr +i
-		var f *os.File
-		if f, err = os.Open(path); err == nil {
-			err = errors.Join(btrfs.WithoutProtection(f, func() error { return openMachineID(path, do) }), f.Close())
-		}
-	}
-	return err
-}
-
-func openMachineID(path string, do func(f *os.File, id string) error) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", at), os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}

@@ -144,7 +144,7 @@ func (r *receiving) receiveWatched(watch *spaceWatch, stage *tree.OwnerStage) er
 func membersOf(v sendstream.Version) []tree.Member {
 	var out []tree.Member
 	for _, sub := range v.Subvolumes {
-		out = append(out, tree.Member{Snapshot: v.Snapshot, Path: sub.Path, ReadOnly: sub.ReadOnly, UUID: sub.UUID, StreamUUID: sub.UUID, Flags: sub.Flags})
+		out = append(out, tree.Member{Snapshot: v.Snapshot, Path: sub.Path, ReadOnly: sub.ReadOnly, UUID: sub.UUID, StreamUUID: sub.UUID})
 	}
 	return out
 }

@@ -106,9 +106,6 @@ func (s *System) openSend(ctx context.Context, o SendOptions) (_ *backupSource, 
 	if err != nil {
 		return nil, head, err
 	}
-	if err := s.readFlags(b); err != nil {
-		return nil, head, err
-	}
 	b.size, b.index.Name = max(need.least, 1), o.Instance
 	head = sendHeader(b.frozen, rec, in.rec.Snapshots, o)
 	head.Pool, head.Record = in.openedPool.rec.Name, string(raw)
@@ -161,7 +158,7 @@ func sendHeader(frozen *tree.Frozen, rec tree.Instance, snaps []tree.Snapshot, o
 			out.CreatedAt = snaps[i].CreatedAt
 		}
 		for _, m := range v.Members {
-			out.Subvolumes = append(out.Subvolumes, sendstream.Subvolume{Path: m.Path, ReadOnly: m.ReadOnly, UUID: m.StreamUUID, Flags: m.Flags})
+			out.Subvolumes = append(out.Subvolumes, sendstream.Subvolume{Path: m.Path, ReadOnly: m.ReadOnly, UUID: m.StreamUUID})
 		}
 		if v.Have {
 			h.Parent = &out

@@ -119,9 +119,6 @@ func (s *System) transfer(ctx context.Context, target *openedPool, frozen *tree.
 	if err != nil {
 		return err
 	}
-	if _, err := frozen.ReadFlags(0); err != nil {
-		return err
-	}
 	count.expect(need)
 	for _, m := range frozen.Members() {
 		if err := pipeMember(ctx, frozen, stage, m, count); err != nil {

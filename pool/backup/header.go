@@ -18,8 +18,6 @@ type Subvolume struct {
 	Snapshot string `yaml:"snapshot"` // "" for the volume itself
 	ReadOnly bool   `yaml:"readonly"`
 	UUID     string `yaml:"uuid"`
-	// Flags are those of its files by their paths, as chattr(1) sets them. LXD and Incus know nothing of them.
-	Flags map[string]string `yaml:"flags,omitempty"`
 }
 
 // ParseHeader reads an optimized_header.yaml.

@@ -7,8 +7,6 @@ import (
 	"path"
 	"strings"
 	"time"
-
-	"poolctl/btrfs"
 )
 
 // What a file is of: Header.Type.
@@ -68,8 +66,6 @@ type Subvolume struct {
 	ReadOnly bool   `json:"readonly,omitempty"`
 	// UUID is how streams name it.
 	UUID string `json:"uuid"`
-	// Flags are those of its files, as chattr(1) sets them: streams leave them out.
-	Flags []btrfs.FileFlags `json:"flags,omitempty"`
 }
 
 // UUID is that of a version's own subvolume.

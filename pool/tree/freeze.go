@@ -30,8 +30,6 @@ type Member struct {
 	UUID     string
 	// StreamUUID is how send streams name it (btrfs.Subvolume.StreamUUID).
 	StreamUUID string
-	// Flags are those of its files, which streams leave out: see Frozen.ReadFlags.
-	Flags []btrfs.FileFlags
 }
 
 // Frozen is an instance or a custom volume, with snapshots, as they are at one moment, all of it read-only, for as long as it is

@@ -25,8 +25,6 @@ type OwnerStage struct {
 	received []Member
 	// parents are what streams may build on: UUIDs of subvolumes in Dir, by those that streams have for them.
 	parents map[string]string
-	// flagged says that what streams build on has files with flags.
-	flagged bool
 	// replaces is set when it takes the place of one that is there.
 	replaces *replacing
 }

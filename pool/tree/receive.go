@@ -97,25 +97,17 @@ func (s *OwnerStage) assemble(i int) error {
 	return btrfs.Nest(from, root, strings.TrimPrefix(m.Path, "/"))
 }
 
-// seal gives files their flags, which would have been in the way of the streams, and makes what is to be read-only read-only:
-// snapshots, and what was that in the volume. A snapshot keeps the received UUID: what is sent later is sent as what differs from it.
+// seal makes what is to be read-only read-only: snapshots, and what was that in the volume. A snapshot keeps the received UUID:
+// what is sent later is sent as what differs from it.
 func (s *OwnerStage) seal(i int) error {
 	m := s.received[i]
 	root, err := s.version(m.Snapshot)
-	if err != nil {
+	if err != nil || m.Path == "/" && m.Snapshot == "" || m.Snapshot == "" && !m.ReadOnly {
 		return err
 	}
+	dir, err := s.Dir()
 	// No link can be on the way: Nest made the last component, and found none before it.
 	path := filepath.Join(root, m.Path)
-	if len(m.Flags) > 0 || s.flagged {
-		if err := btrfs.SetFlags(path, m.Flags); err != nil {
-			return err
-		}
-	}
-	if m.Path == "/" && m.Snapshot == "" || m.Snapshot == "" && !m.ReadOnly {
-		return nil
-	}
-	dir, err := s.Dir()
 	if err == nil && m.Snapshot != "" {
 		err = btrfs.CopyReceived(filepath.Join(dir, fmt.Sprintf("r%d", i)), path)
 	}

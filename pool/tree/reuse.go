@@ -111,9 +111,6 @@ func (s *OwnerStage) takeBase(path string, v FrozenVersion) error {
 		if err := btrfs.SnapshotBare(filepath.Join(path, m.Path), to); err != nil {
 			return err
 		}
-		if err := s.unprotect(to); err != nil {
-			return err
-		}
 		base, err := btrfs.Stat(to)
 		if err != nil {
 			return err
