@@ -16,7 +16,7 @@ import (
 const maxRounds = 5
 
 // DeleteTree deletes the subvolume at path with all subvolumes nested in it,
-// read-only or not, the deepest first. Nothing at path is no error, so that it
+// read-only, immutable or not, the deepest first. Nothing at path is no error, so that it
 // can be called again after it failed. ErrNotSubvolume says that something else
 // is there.
 //
@@ -98,7 +98,7 @@ func deleteNested(ctx context.Context, f *os.File) error {
 func (s *searcher) deleteOne(sub Subvolume) error {
 	dir, err := s.openInode(sub.ParentID, sub.DirID)
 	if err == nil {
-		err = errors.Join(destroyAt(dir, sub.Name), dir.Close())
+		err = errors.Join(destroyProtected(dir, sub.Name), dir.Close())
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, ErrNotSubvolume) {
 		return nil

@@ -155,17 +155,23 @@ func (c *treeCopy) takeOne(parentID uint64, sub Subvolume) error {
 	if err != nil {
 		return err
 	}
+	giveBack, err := unprotect(dir) // as its source is
+	if err != nil {
+		return err
+	}
 	if err := unix.Unlinkat(int(dir.Fd()), sub.Name, unix.AT_REMOVEDIR); err != nil {
 		return err
 	}
 	err = c.take(from, sub, dir, sub.Name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return errMoved // deleted since it was opened
+		err = errMoved // deleted since it was opened
+	} else if err == nil {
+		err = setTimes(dir, times) // the directory's are those of its source
 	}
-	if err != nil {
-		return err
+	if giveBack != nil && (err == nil || errors.Is(err, errMoved)) { // else all is deleted
+		err = errors.Join(err, giveBack())
 	}
-	return setTimes(dir, times) // the directory's are those of its source
+	return err
 }
 
 // timesOf are the times of an open file's last access and change.

@@ -387,18 +387,80 @@ func TestTreeCancelledAnywhere(t *testing.T) {
 	must(t, DeleteTree(t.Context(), snap))
 }
 
-// An error in the middle must be undone too: here a nested subvolume cannot be
-// put into its directory.
+// countdown is a context that ends when it was asked so often whether it has.
+type countdown struct {
+	context.Context
+	left int
+}
+
+func (c *countdown) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// An error in the middle must be undone too.
 func TestSnapshotTreeUndoes(t *testing.T) {
 	mnt := newFS(t)
 	src := mnt + "/src"
 	makeTree(t, src)
 	run(t, "chattr", "+i", src+"/dir")
 	t.Cleanup(func() { run(t, "chattr", "-i", src+"/dir") })
-	err := SnapshotTree(t.Context(), src, mnt+"/snap", true)
-	wantErr(t, "SnapshotTree with an immutable directory", err, unix.EPERM)
-	if got := listPaths(t, mnt); len(got) != len(nestedPaths)+1 || exists(t, mnt+"/snap") {
-		t.Errorf("not undone: %q", got)
+	undone := 0
+	for n := range 100 {
+		err := SnapshotTree(&countdown{t.Context(), n}, src, mnt+"/snap", true)
+		if err == nil {
+			break
+		}
+		undone++
+		wantErr(t, "SnapshotTree that is cancelled", err, context.Canceled)
+		if got := listPaths(t, mnt); len(got) != len(nestedPaths)+1 || exists(t, mnt+"/snap") {
+			t.Fatalf("not undone after %d: %q", n, got)
+		}
+	}
+	if undone < len(nestedPaths) || !exists(t, mnt+"/snap") {
+		t.Errorf("undone %d times", undone)
+	}
+}
+
+// TestProtectedTree: subvolumes in directories that are immutable or append-only, or that are so themselves, are copied, with
+// the flags and the times of their directories, and deleted.
+func TestProtectedTree(t *testing.T) {
+	for _, flag := range []string{"i", "a"} {
+		mnt := newFS(t)
+		src := mnt + "/src"
+		makeTree(t, src)
+		protected := []string{"/dir", "/" + nestedPaths[0]}
+		for _, path := range protected {
+			run(t, "chattr", "+"+flag, src+path)
+		}
+		times := func(path string) unix.Stat_t {
+			var st unix.Stat_t
+			must(t, unix.Stat(path, &st))
+			return st
+		}
+		for _, ro := range []bool{false, true} {
+			snap := fmt.Sprint(mnt, "/snap", ro)
+			must(t, SnapshotTree(t.Context(), src, snap, ro))
+			for _, path := range protected {
+				f, err := os.Open(snap + path)
+				must(t, err)
+				flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+				must(t, errors.Join(err, f.Close()))
+				if flags&protectingFlags == 0 {
+					t.Errorf("%s%s has the flags %#x", snap, path, flags)
+				}
+				if a, b := times(src+path), times(snap+path); a.Mtim != b.Mtim {
+					t.Errorf("%s: %v, in the copy %v", path, a.Mtim, b.Mtim)
+				}
+			}
+			must(t, DeleteTree(t.Context(), snap))
+		}
+		must(t, DeleteTree(t.Context(), src))
+		if left := listPaths(t, mnt); len(left) > 0 {
+			t.Errorf("left: %q", left)
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ func TestRecordsInFullPool(t *testing.T) {
 	if _, err := os.Stat(fill + "0"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it is not restored: %v", err)
 	}
-	ok(t, s.Delete(ctx, "c3", false), s.DeleteSnapshot(ctx, "c1", "s1"), btrfs.Sync(mp), s.DetachPool(ctx, "p"), s.AttachPool(ctx, "p"))
+	ok(t, s.Delete(ctx, "c3", false), s.DeleteSnapshot(ctx, "c1", "s1"), btrfs.WaitDeleted(ctx, mp), s.DetachPool(ctx, "p"), s.AttachPool(ctx, "p"))
 	if st, err := os.Stat(filepath.Join(mp, ".poolctl/reserve")); err != nil || st.Size() != 1<<20 {
 		t.Errorf("the reserve: %v, %v", st, err)
 	}
