@@ -145,12 +145,12 @@ func TestRenameInstance(t *testing.T) {
 		}
 	}
 	check("c2", "c1")
-	lostEntry(t, s, opRename, renaming{"p1", "c2", "c3"}) // killed at its begin
+	lostEntry(t, s, opRename, renaming{Pool: "p1", From: "c2", To: "c3"}) // killed at its begin
 	openAgain(t, s)
 	check("c3", "c2")
 	p, err := s.openPool(ctx, "p1")
 	ok(t, err, p.RenameInstance("c3", "c4"), p.close()) // killed before the record
-	lostEntry(t, s, opRename, renaming{"p1", "c3", "c4"})
+	lostEntry(t, s, opRename, renaming{Pool: "p1", From: "c3", To: "c4"})
 	openAgain(t, s)
 	check("c4", "c3")
 	if at := maps.Clone(recordOf(t, s, "c4").Config); at["volatile.apply_template"] != "" {

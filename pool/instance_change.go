@@ -142,20 +142,26 @@ func changedKeys(was, now map[string]string) []string {
 // such as a hardware address that an added nic got, stays.
 func (t transition) record(s *System) func(r *tree.Instance) error {
 	return func(r *tree.Instance) error {
-		for _, k := range changedKeys(t.was.Config, t.now.Config) {
-			if v, set := t.now.Config[k]; set {
-				r.Config[k] = v
-			} else {
-				delete(r.Config, k)
-			}
-		}
-		changeIdentity(r, t.was.ExpandedDevices, t.now.ExpandedDevices)
-		if key := "volatile.cloud-init.instance-id"; r.Config[key] != "" && slices.ContainsFunc(changedKeys(t.was.ExpandedConfig, t.now.ExpandedConfig), isCloudInit) {
-			r.Config[key] = newUUID() // as in LXD: cloud-init does its work again
-		}
-		r.Devices, r.Profiles, r.Description, r.Ephemeral = t.now.Devices, t.now.Profiles, t.now.Description, t.now.Ephemeral
+		t.put(r)
 		return s.reexpand(r)
 	}
+}
+
+// put is record with the expansion that was planned.
+func (t transition) put(r *tree.Instance) {
+	for _, k := range changedKeys(t.was.Config, t.now.Config) {
+		if v, set := t.now.Config[k]; set {
+			r.Config[k] = v
+		} else {
+			delete(r.Config, k)
+		}
+	}
+	changeIdentity(r, t.was.ExpandedDevices, t.now.ExpandedDevices)
+	if key := "volatile.cloud-init.instance-id"; r.Config[key] != "" && slices.ContainsFunc(changedKeys(t.was.ExpandedConfig, t.now.ExpandedConfig), isCloudInit) {
+		r.Config[key] = newUUID() // as in LXD: cloud-init does its work again
+	}
+	r.Devices, r.Profiles, r.Description, r.Ephemeral = t.now.Devices, t.now.Profiles, t.now.Description, t.now.Ephemeral
+	r.ExpandedConfig, r.ExpandedDevices = t.now.ExpandedConfig, t.now.ExpandedDevices
 }
 
 // sameDevices says whether the transition leaves all devices as they are.

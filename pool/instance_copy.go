@@ -47,6 +47,7 @@ type instanceCopy struct {
 	p, target *openedPool
 	from      tree.Source
 	source    tree.Instance // its record, or the one that the snapshot has
+	trash     bool          // of a move: snapshots are left out
 	name      string
 	// refreshes is set when there is an instance of that name, which is present.
 	refreshes bool

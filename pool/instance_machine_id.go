@@ -30,10 +30,11 @@ func renewMachineID(volume, id string) error {
 			if old == "" {
 				return nil
 			}
-			if err := f.Truncate(0); err != nil {
-				return err
+			// First written, then cut: where there is no room for it, the old one stays, and this can be repeated.
+			n, err := f.WriteAt([]byte(id+"\n"), 0)
+			if err == nil {
+				err = f.Truncate(int64(n))
 			}
-			_, err := f.WriteAt([]byte(id+"\n"), 0)
 			return err
 		}); err != nil {
 			return fmt.Errorf("cannot give it a machine id of its own: %w", err)

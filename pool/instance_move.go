@@ -21,7 +21,7 @@ type MoveOptions struct {
 	Source       string
 	Name         string // "" = the same
 	Pool         string // "" = the same
-	InstanceOnly bool   // to another pool: without the snapshots, which are deleted
+	InstanceOnly bool   // to another pool: without the snapshots, which go into the trash with what it was
 	// Config, DeviceOverrides and Profiles (nil = the same) are what it is to have from then on.
 	Config          map[string]string
 	DeviceOverrides map[string]map[string]string
@@ -57,6 +57,8 @@ type instanceMove struct {
 	// FromUUID and ToUUID are the UUIDs of the subvolumes, which tell them from others of those names.
 	FromUUID string `json:"from_uuid"`
 	ToUUID   string `json:"to_uuid"`
+	// Trash says that it had snapshots which are not there: what is left goes into the trash.
+	Trash bool `json:"trash,omitempty"`
 }
 
 // MoveInstance gives a stopped instance another name, another pool or both, with its
@@ -66,10 +68,11 @@ type instanceMove struct {
 // To another pool: all of it is sent, aside; then the intent, the commit there, and the
 // deletion here once the commit is on the disk there. Killed before the intent or the
 // commit, it is where it was; after the commit the next command deletes what is left
-// here. It does not go into the trash: all of it is there.
+// here. It does not go into the trash: all of it is there. Unless the snapshots were left
+// out: then it goes into the trash here, with them.
 //
-// What is changed besides is part of the commit there; in the same pool it is changed
-// first, once nothing is known that is in the way of the new name.
+// What is changed besides is part of the commit there; in the same pool it is part of the
+// intent of the rename, and recorded with the new name.
 func (s *System) MoveInstance(ctx context.Context, o MoveOptions) (err error) {
 	p, _, err := s.findInstance(ctx, o.Source)
 	if err != nil {
@@ -99,28 +102,7 @@ func (s *System) renameChanged(ctx context.Context, o MoveOptions) error {
 	if o.InstanceOnly {
 		return fmt.Errorf("cannot rename %s without its snapshots: only a move to another pool leaves them out", o.Source)
 	}
-	if change := o.change(s); change != nil {
-		p, in, err := s.findInstance(ctx, o.Source)
-		if err == nil {
-			err = p.close()
-		}
-		if err == nil && o.Name == o.Source {
-			err = errors.New("that is its name")
-		}
-		if err == nil {
-			err = tree.ValidateInstanceName(o.Name)
-		}
-		if err == nil {
-			err = s.checkRenamed(ctx, in, o.Name)
-		}
-		if err != nil {
-			return fmt.Errorf("cannot rename %s to %s: %w", o.Source, shellWord(o.Name), err)
-		}
-		if err := s.changeInstance(ctx, "", o.Source, change); err != nil {
-			return err
-		}
-	}
-	return s.RenameInstance(ctx, o.Source, o.Name)
+	return s.renameInstance(ctx, o.Source, o.Name, o.change(s))
 }
 
 func (s *System) moveToPool(ctx context.Context, from string, o MoveOptions) (err error) {
@@ -151,6 +133,11 @@ func (s *System) moveToPool(ctx context.Context, from string, o MoveOptions) (er
 	if err := c.changeMoved(ctx, o); err != nil {
 		return err
 	}
+	if o.Name != o.Source {
+		if err := s.removeLogs(o.Name); err != nil { // of one whose pool is gone
+			return err
+		}
+	}
 	rec, err := c.movedRecord()
 	if err != nil {
 		return err
@@ -162,7 +149,7 @@ func (s *System) moveToPool(ctx context.Context, from string, o MoveOptions) (er
 // changeMoved has the record that is moved be what it is to be.
 func (c *instanceCopy) changeMoved(ctx context.Context, o MoveOptions) error {
 	if o.InstanceOnly {
-		c.source.Snapshots = nil
+		c.trash, c.source.Snapshots = len(c.source.Snapshots) > 0, nil
 	}
 	change := o.change(c.s)
 	if change == nil {
@@ -216,7 +203,7 @@ func (c *instanceCopy) repool(_ map[string]string, devices map[string]map[string
 
 // commitMove makes the instance in its new pool and deletes it in the old one.
 func (c *instanceCopy) commitMove(ctx context.Context, stage *tree.InstanceStage, rec tree.Instance) error {
-	m := instanceMove{Pool: c.p.rec.Name, From: c.source.Name, ToPool: c.target.rec.Name, To: c.name}
+	m := instanceMove{Pool: c.p.rec.Name, From: c.source.Name, ToPool: c.target.rec.Name, To: c.name, Trash: c.trash}
 	old, err := btrfs.Stat(c.p.InstancePath(m.From))
 	if err != nil {
 		return err
@@ -240,7 +227,7 @@ func (c *instanceCopy) commitMove(ctx context.Context, stage *tree.InstanceStage
 }
 
 // finishInstanceMove deletes an instance that is in its new pool; when it is not there,
-// it was not moved.
+// it was not moved. With snapshots that are not there it goes into the trash.
 func (s *System) finishInstanceMove(ctx context.Context, p, target *openedPool, m instanceMove) error {
 	there, err := isSubvolume(target.InstancePath(m.To), m.ToUUID)
 	if err != nil || !there {
@@ -254,7 +241,14 @@ func (s *System) finishInstanceMove(ctx context.Context, p, target *openedPool, 
 		if err := btrfs.Sync(target.Path()); err != nil { // after a power cut, it is there or here
 			return err
 		}
-		if err := p.DeleteInstance(ctx, m.From); err != nil {
+		how := forGood
+		if m.Trash {
+			how = intoTrash
+		}
+		err := s.dispose(ctx, p, m.From, how,
+			func(ctx context.Context) error { return p.TrashInstance(ctx, m.From) },
+			func(ctx context.Context) error { return p.DeleteInstance(ctx, m.From) })
+		if err != nil {
 			return err
 		}
 		crash.Point("pool.move.deleted")

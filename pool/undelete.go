@@ -155,6 +155,9 @@ func (s *System) undeleteInstance(ctx context.Context, p *openedPool, it Trashed
 	err = p.Undelete(ctx, it.id, tree.UndeleteOptions{Name: name, Instance: func(r *tree.Instance) error {
 		r.Pool = poolInfo(p.rec)
 		s.dropTakenAddresses(r, others)
+		if slices.ContainsFunc(others, func(o tree.Instance) bool { return o.Config[volatileUUID] == r.Config[volatileUUID] }) && r.Config[volatileUUID] != "" {
+			r.Config[volatileUUID] = newUUID() // it was moved without its snapshots, which this has: they are two by now
+		}
 		if name != it.Name && r.Config["volatile.apply_template"] == "" {
 			r.Config["volatile.apply_template"] = "rename" // as a rename does
 		}

@@ -19,7 +19,7 @@ func moveCommand(e *env) *cli.Command {
 			"A snapshot gets another name. What --config, --device and --profile give it, it keeps.", "poolctl move c1 web1", "poolctl move c1 --storage fast", "poolctl move c1/snap0 c1/before-upgrade"),
 		Flags: []cli.Flag{
 			targetPoolFlag(&target),
-			&cli.BoolFlag{Name: "instance-only", Usage: "leave the snapshots out of a move to another pool: they are deleted", Destination: &only},
+			&cli.BoolFlag{Name: "instance-only", Usage: "leave the snapshots out of a move to another pool: they go into the trash, with what it was", Destination: &only},
 			&cli.StringSliceFlag{Name: "profile", Aliases: []string{"p"}, Usage: "`PROFILE` instead of those that it has; may be repeated", Destination: &profiles},
 			&cli.BoolFlag{Name: "no-profiles", Usage: "take its profiles from it", Destination: &noProfiles},
 			&cli.StringSliceFlag{Name: "config", Aliases: []string{"c"}, Usage: "`KEY=VALUE` of its configuration; may be repeated", Destination: &config},
