@@ -64,6 +64,17 @@ func configOps() []op {
 			works(h, name, `^new\n$`)
 			h.ok("delete", name)
 		}},
+		{name: "rename with a change", args: []string{"move", "c1", "r1", "--config", "user.m=1"}, prepare: ensure1, verify: func(h *host) {
+			name, want := "c1", ""
+			if _, renamed := h.instances()["r1"]; renamed {
+				name, want = "r1", "1"
+			}
+			if got := strings.TrimSpace(h.ok("config", "get", name, "user.m")); got != want {
+				h.t.Errorf("%s has user.m=%q", name, got)
+			}
+			works(h, name, `^new\n$`)
+			h.ok("delete", name)
+		}},
 		{name: "config set", args: []string{"config", "set", "c1", "user.b=1"}, prepare: run, verify: verify},
 	}
 }
