@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,28 +27,55 @@ type fileTarget struct {
 // to as a stream nor be replaced by a file is refused.
 func targetOf(path string) (fileTarget, error) {
 	t := fileTarget{path: path, fd: -1}
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist): // or a link to what is not there yet
-		t.path, err = followLinks(path)
+	to, err := followLinks(path)
+	if err != nil {
 		return t, statError(err)
+	}
+	t.path = to
+	if dir, name := filepath.Split(to); isOwnFiles(filepath.Clean(dir)) {
+		if fd, err := strconv.Atoi(name); err == nil {
+			return t.openFile(fd)
+		}
+	}
+	// Not by the links again: they may lead to something else by now.
+	info, err := os.Lstat(to)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return t, nil
 	case err != nil:
 		return t, statError(err)
 	case info.IsDir():
-		return t, errors.New("it is a directory")
-	}
-	if t.path, err = followLinks(path); err != nil {
-		return t, statError(err)
-	}
-	if dir, name := filepath.Split(t.path); filepath.Clean(dir) == "/proc/"+strconv.Itoa(os.Getpid())+"/fd" {
-		if t.fd, err = strconv.Atoi(name); err != nil {
-			return t, err
-		}
-		t.stream = true
-		return t, nil
+		return t, errIsDir
 	}
 	t.stream, err = streamMode(info.Mode())
 	return t, err
+}
+
+var errIsDir = errors.New("it is a directory")
+
+// openFile is the target that is an open file of this process.
+func (t fileTarget) openFile(fd int) (fileTarget, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return t, err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return t, errIsDir
+	}
+	t.stream, t.fd = true, fd
+	return t, nil
+}
+
+// isOwnFiles says whether a directory is the one of this process's open files:
+// /proc/PID/fd, where /proc/self/fd and /dev/fd lead to, or /proc/PID/task/TID/fd,
+// where /proc/thread-self/fd leads to. All threads have the same.
+func isOwnFiles(dir string) bool {
+	own, isProc := strings.CutPrefix(dir, "/proc/"+strconv.Itoa(os.Getpid())+"/")
+	if !isProc {
+		return false
+	}
+	isTask, _ := filepath.Match("task/*/fd", own)
+	return own == "fd" || isTask
 }
 
 // streamMode says whether a file of that mode is a stream, or a regular file.
@@ -69,30 +97,64 @@ func streamMode(m fs.FileMode) (bool, error) {
 // there. What an open file of this process leads to is not followed: it is open.
 func followLinks(path string) (string, error) {
 	for range 40 { // as the kernel does (path_resolution(7))
-		to, err := os.Readlink(path)
+		_, err := os.Readlink(path)
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, fs.ErrNotExist) {
 			return path, nil
 		} else if err != nil {
 			return "", err
 		}
-		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
-		if err != nil {
+		// A ".." is behind the links before it.
+		dir, name := filepath.Split(path)
+		if dir, err = filepath.EvalSymlinks(dir); err != nil {
 			return "", err
 		}
-		if dir == "/proc/"+strconv.Itoa(os.Getpid())+"/fd" {
-			return filepath.Join(dir, filepath.Base(path)), nil
+		if isOwnFiles(dir) {
+			return filepath.Join(dir, name), nil
+		}
+		to, err := readLink(dir, name)
+		if err != nil {
+			return "", err
 		}
 		if !filepath.IsAbs(to) {
 			to = dir + "/" + to
 		}
-		// A ".." is behind the links before it.
-		dir, name := filepath.Split(to)
+		dir, name = filepath.Split(to)
 		if dir, err = filepath.EvalSymlinks(dir); err != nil {
 			return "", err
 		}
 		path = filepath.Join(dir, name)
 	}
 	return "", unix.ELOOP
+}
+
+// readLink reads a symbolic link that is to be followed. As with the kernel's
+// fs.protected_symlinks, which does not see what is followed here, one that another
+// user has put into a directory such as /tmp is refused.
+func readLink(dir, name string) (string, error) {
+	in, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = unix.Close(in) }()
+	link, err := unix.Openat(in, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = unix.Close(link) }()
+	var inStat, linkStat unix.Stat_t
+	if err := errors.Join(unix.Fstat(in, &inStat), unix.Fstat(link, &linkStat)); err != nil {
+		return "", err
+	}
+	const shared = unix.S_ISVTX | unix.S_IWOTH
+	if uid := linkStat.Uid; inStat.Mode&shared == shared && uid != 0 && uid != inStat.Uid && int(uid) != os.Geteuid() {
+		return "", fmt.Errorf("%s is a symbolic link of user %d's in a directory that everybody may write to", filepath.Join(dir, name), uid)
+	}
+	to := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(link, "", to)
+	if err != nil {
+		return "", err
+	}
+	return string(to[:n]), nil
 }
 
 // open opens a stream. It waits until somebody reads from a FIFO.
@@ -105,16 +167,21 @@ func (t fileTarget) open(ctx context.Context) (f *os.File, err error) {
 		f = os.NewFile(uintptr(fd), t.path)
 	}
 	for f == nil {
-		f, err = os.OpenFile(t.path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-		if err != nil && !errors.Is(err, unix.ENXIO) { // nobody reads
+		f, err = os.OpenFile(t.path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err == nil {
+			if err = isStream(f); err != nil {
+				return nil, errors.Join(err, f.Close())
+			}
+			break
+		}
+		// ENXIO: nobody reads, or no driver has the device.
+		if info, serr := os.Lstat(t.path); !errors.Is(err, unix.ENXIO) || serr != nil || info.Mode()&fs.ModeNamedPipe == 0 {
 			return nil, statError(err)
 		}
-		if err != nil {
-			select {
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			case <-time.After(20 * time.Millisecond):
-			}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	var flags int
@@ -127,6 +194,20 @@ func (t fileTarget) open(ctx context.Context) (f *os.File, err error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// isStream is an error if something that was opened as a stream is none: it may have
+// been exchanged since targetOf saw it.
+func isStream(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return statError(err)
+	}
+	stream, err := streamMode(info.Mode())
+	if err == nil && !stream {
+		err = errors.New("it is a regular file now")
+	}
+	return err
 }
 
 // exportStream writes a backup to what is no regular file, as to standard output.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -104,7 +105,9 @@ func copySelf(t *testing.T, to string) {
 
 // TestCancelledBy: the first signal cancels, and is told of as an interruption whatever
 // tells it; the second one ends.
-func TestCancelledBy(t *testing.T) {
+func TestCancelledBy(t *testing.T) { synctest.Test(t, testCancelledBy) }
+
+func testCancelledBy(t *testing.T) { // in a time of its own
 	signals, ended := make(chan os.Signal), make(chan os.Signal, 2)
 	ctx := cancelledBy(signals, func(s os.Signal) { ended <- s })
 	if ctx.Err() != nil {
