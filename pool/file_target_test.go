@@ -121,7 +121,7 @@ func TestExportRefusesOthers(t *testing.T) {
 	block := filepath.Join(dir, "block")
 	ok(t, unix.Mknod(block, unix.S_IFBLK|0o600, int(unix.Mkdev(7, 1000)))) //nolint:gosec // small
 	socket := filepath.Join(dir, "socket")
-	l, err := net.Listen("unix", socket) //nolint:noctx // local
+	l, err := net.Listen("unix", socket)
 	ok(t, err)
 	defer func() { _ = l.Close() }()
 	for path, want := range map[string]string{dir: "it is a directory", block: "it is a block device", socket: "it is a socket"} {

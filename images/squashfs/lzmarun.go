@@ -32,7 +32,8 @@ func (z *lzma) run(end, limit int, marker bool) (marked bool, err error) {
 				previous = uint32(dst[d-1])
 			}
 			probs := &z.literal[((uint32(d)&lpMask)<<lc+previous>>(8-lc))&(1<<lzmaMaxContext-1)]
-			next, sym := lzmaNext(src, s), uint32(0)
+			next := lzmaNext(src, s)
+			var sym uint32
 			if state < 7 {
 				sym, rng, code, next = lzmaTree(probs[:], 0x100, rng, code, next)
 				state = max(state, 3) - 3
