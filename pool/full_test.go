@@ -132,14 +132,18 @@ func TestFullPool(t *testing.T) {
 			if err := errors.Join(err, cerr); err != nil {
 				t.Fatal(err)
 			}
-			for i, block := range []int{1 << 20, 64 << 10, 4096, 512} {
-				if err := fillUp(filepath.Join(root, fmt.Sprint("fill", i)), block); !errors.Is(err, unix.ENOSPC) {
-					t.Fatalf("filling it: %v", err)
+			fill := func(name string) {
+				for i, block := range []int{1 << 20, 64 << 10, 4096, 512} {
+					if err := fillUp(filepath.Join(root, fmt.Sprint(name, i)), block); !errors.Is(err, unix.ENOSPC) {
+						t.Fatalf("filling it: %v", err)
+					}
 				}
 			}
+			fill("fill")
 			for range 3 {
 				tryAll(t, s)
 			}
+			fill("again") // a restore has succeeded, in all likelihood: the records have room of their own
 			if _, err := s.PoolInfo(t.Context(), "p"); err != nil {
 				t.Error(err)
 			}
@@ -167,8 +171,9 @@ func TestFullPool(t *testing.T) {
 				t.Errorf("snapshots after their deletion: %+v, %v", snaps, err)
 			}
 			for i := range 4 {
-				// A restore has succeeded, in all likelihood: the records have room of their own.
-				ok(t, ignoreNotExist(os.Remove(filepath.Join(root, fmt.Sprint("fill", i)))))
+				for _, name := range []string{"fill", "again"} {
+					ok(t, ignoreNotExist(os.Remove(filepath.Join(root, fmt.Sprint(name, i)))))
+				}
 			}
 			if err := btrfs.Sync(s.dir.MountPoint("p")); err != nil {
 				t.Fatal(err)
