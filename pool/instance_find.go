@@ -94,6 +94,11 @@ func (l *lockedInstance) close() error {
 // there is what tree.BriefInstance has. Of one that has
 // ended nothing is left of its run then.
 func (s *System) lockInstance(ctx context.Context, name string) (*lockedInstance, error) {
+	return s.lockAndRead(ctx, name, (*tree.Tree).BriefInstance)
+}
+
+// lockAndRead is lockInstance that reads the record by read.
+func (s *System) lockAndRead(ctx context.Context, name string, read func(*tree.Tree, string) (tree.Instance, error)) (*lockedInstance, error) {
 	p, err := s.searchInstance(ctx, name, func(t *tree.Tree) error { return t.HasInstance(name) })
 	if err != nil {
 		return nil, err
@@ -102,7 +107,7 @@ func (s *System) lockInstance(ctx context.Context, name string) (*lockedInstance
 	if err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	rec, err := p.BriefInstance(name) // it may have been deleted while we waited
+	rec, err := read(p.Tree, name) // it may have been deleted while we waited
 	if err != nil {
 		unlock()
 		if errors.Is(err, fs.ErrNotExist) {

@@ -34,7 +34,7 @@ func (s *System) CreateSnapshot(ctx context.Context, o SnapshotOptions) (name st
 			return "", fmt.Errorf("cannot create snapshot %q: %w", o.Name, err)
 		}
 	}
-	in, err := s.lockInstance(ctx, o.Instance)
+	in, err := s.lockAndRead(ctx, o.Instance, (*tree.Tree).InstanceAlone)
 	if err != nil {
 		return "", err
 	}
@@ -42,7 +42,8 @@ func (s *System) CreateSnapshot(ctx context.Context, o SnapshotOptions) (name st
 	return s.snapshotLocked(ctx, in, o, now)
 }
 
-// snapshotLocked is CreateSnapshot of a locked instance.
+// snapshotLocked is CreateSnapshot of a locked instance, whose record may be without its
+// snapshots.
 func (s *System) snapshotLocked(ctx context.Context, in *lockedInstance, o SnapshotOptions, now time.Time) (string, error) {
 	config := s.currentConfig(in)
 	expires, err := parseExpiry(o.Expiry, now)
@@ -53,9 +54,13 @@ func (s *System) snapshotLocked(ctx context.Context, in *lockedInstance, o Snaps
 			err = fmt.Errorf("%s: %w", snapshotExpiryKey, err)
 		}
 	}
+	var taken []string
+	if err == nil && (o.Name == "" || o.Reuse) {
+		taken, err = in.TakenSnapshotNames(o.Instance)
+	}
 	name := o.Name
 	if err == nil && name == "" {
-		name, err = nextSnapshotName(ctx, config[snapshotPatternKey], now, instanceSnapshotNames(in.rec))
+		name, err = nextSnapshotName(ctx, config[snapshotPatternKey], now, taken)
 	}
 	if err != nil {
 		return "", fmt.Errorf("cannot create a snapshot of %s: %w", o.Instance, err)
@@ -63,7 +68,7 @@ func (s *System) snapshotLocked(ctx context.Context, in *lockedInstance, o Snaps
 	options := tree.SnapshotOptions{ExpiresAt: expires, Scheduled: o.scheduled, Still: func(do func() error) error {
 		return s.still(ctx, in, do)
 	}}
-	if o.Reuse && slices.Contains(instanceSnapshotNames(in.rec), name) {
+	if o.Reuse && slices.Contains(taken, name) {
 		if err = s.checkNoLook(o.Instance + "/" + name); err != nil {
 			return "", fmt.Errorf("cannot replace %s/%s: %w", o.Instance, name, err)
 		}

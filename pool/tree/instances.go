@@ -83,8 +83,8 @@ func (t *Tree) Instance(name string) (Instance, error) { return t.instance(name,
 // them, that is what takes the time.
 func (t *Tree) BriefInstance(name string) (Instance, error) { return t.instance(name, true, brief) }
 
-// instanceAlone is Instance without its snapshots.
-func (t *Tree) instanceAlone(name string) (Instance, error) { return t.instance(name, false, alone) }
+// InstanceAlone is Instance without its snapshots: then the time that it takes is not that of their number.
+func (t *Tree) InstanceAlone(name string) (Instance, error) { return t.instance(name, false, alone) }
 
 // HasInstance is nil for an instance that there is, whatever its record says; fs.ErrNotExist otherwise.
 func (t *Tree) HasInstance(name string) error {
@@ -210,6 +210,18 @@ func entriesByName(entries []entry) map[string]int {
 // directories.
 func (t *Tree) snapshotNames(name string, recorded map[string]int) ([]string, error) {
 	return t.subvolumesBut(t.snapshotDir(name), recorded)
+}
+
+// TakenSnapshotNames names what is in the directory of an instance's snapshots, unsorted: no new one can have such a name.
+func (t *Tree) TakenSnapshotNames(name string) ([]string, error) {
+	if err := checkComponent(name); err != nil {
+		return nil, err
+	}
+	names, err := readNames(t.snapshotDir(name))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the snapshots of %s: %w", name, err)
+	}
+	return names, nil
 }
 
 // subvolumesIn names the subvolumes in a directory, unsorted; one that is not there is empty.
@@ -359,7 +371,7 @@ func flock(f *os.File) error {
 	}
 }
 
-// writeRecord replaces the record of the volume at path; old is its present content. Only root reads it, as LXD has it.
+// writeRecord replaces the record of the volume at path; old is its present content.
 func (t *Tree) writeRecord(path string, old document, in *Instance, snaps []entry) error {
 	doc, err := encodeRecord(old, in, snaps)
 	size := doc.size()
@@ -369,12 +381,20 @@ func (t *Tree) writeRecord(path string, old document, in *Instance, snaps []entr
 	if err != nil {
 		return err
 	}
+	return t.replaceRecord(path, size, func(to io.Writer) error {
+		w := newSharingWriter(to, old, filepath.Join(path, recordFile))
+		return errors.Join(doc.write(w), w.Close())
+	})
+}
+
+// recordMode: only root reads a record, as LXD has it.
+const recordMode = 0o400
+
+// replaceRecord replaces the record of the volume at path by what content writes, about size bytes.
+func (t *Tree) replaceRecord(path string, size int, content func(io.Writer) error) error {
 	return t.withReserve(func() error {
 		return withHeadroom(path, func() error {
-			return writeFileBy(path, recordFile, size, 0o400, btrfs.WriteOut, func(to io.Writer) error {
-				w := newSharingWriter(to, old, filepath.Join(path, recordFile))
-				return errors.Join(doc.write(w), w.Close())
-			})
+			return writeFileBy(path, recordFile, size, recordMode, btrfs.WriteOut, content)
 		})
 	})
 }

@@ -51,7 +51,13 @@ func (t *Tree) readRecord(path string, how detail) (rec record, err error) {
 		return record{}, err
 	}
 	if is.size >= keptFrom && how != whole {
-		rec, err = t.kept.read(f, is, how)
+		ok := false
+		if how == alone && is.size <= maxRecord {
+			rec, ok, err = readHead(f)
+		}
+		if err == nil && !ok {
+			rec, err = t.kept.read(f, is, how)
+		}
 	} else {
 		var raw []byte
 		if raw, err = readRegular(f, maxRecord); err != nil {

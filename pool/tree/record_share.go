@@ -65,14 +65,8 @@ func (w *sharingWriter) differ() error {
 	}
 	held := w.raw[:w.same]
 	w.same = -1
-	if n := len(held) / shareUnit * shareUnit; n > 0 {
-		err := unix.IoctlFileCloneRange(int(w.file.Fd()), &unix.FileCloneRange{Src_fd: int64(w.from.Fd()), Src_length: uint64(n)})
-		if err == nil {
-			if _, err = w.file.Seek(int64(n), io.SeekStart); err != nil {
-				return err
-			}
-			held = held[n:]
-		}
+	if n := sharedUnits(int64(len(held))); n > 0 && shareBeginning(w.file, w.from, n) == nil {
+		held = held[n:]
 	}
 	_, err := w.to.Write(held)
 	return err
@@ -85,4 +79,20 @@ func (w *sharingWriter) Close() error {
 		err = errors.Join(err, w.from.Close())
 	}
 	return err
+}
+
+// sharedUnits is how much of the first size bytes can be shared.
+func sharedUnits(size int64) int64 { return size / shareUnit * shareUnit }
+
+// shareBeginning has the empty file to share its first size bytes, whole units, with another one, and goes on behind them. After an
+// error, nothing is shared.
+func shareBeginning(to, from *os.File, size int64) error {
+	err := unix.IoctlFileCloneRange(int(to.Fd()), &unix.FileCloneRange{Src_fd: int64(from.Fd()), Src_length: uint64(size)})
+	if err == nil {
+		_, err = to.Seek(size, io.SeekStart)
+	}
+	if err != nil {
+		return errors.Join(err, to.Truncate(0))
+	}
+	return nil
 }

@@ -67,7 +67,7 @@ func (t *Tree) CreateSnapshot(ctx context.Context, name, snap string, o Snapshot
 }
 
 func (t *Tree) createSnapshot(ctx context.Context, name, snap string, o SnapshotOptions) error {
-	in, err := t.instanceAlone(name)
+	in, err := t.InstanceAlone(name)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (t *Tree) createSnapshot(ctx context.Context, name, snap string, o Snapshot
 		return t.undoSnapshot(e, name, err)
 	}
 	crash.Point("tree.snapshot.taken")
-	if err := t.syncSnapshots(name, &args.Snapshot); err != nil {
+	if err := t.recordSnapshot(name, args.Snapshot); err != nil {
 		err = errors.Join(err, btrfs.DeleteTree(context.WithoutCancel(ctx), path))
 		return t.undoSnapshot(e, name, err)
 	}
@@ -190,11 +190,27 @@ func finishSnapshot(ctx context.Context, path string) error {
 	return err
 }
 
-// syncSnapshots makes the list in the instance's record say what exists, with made, if not nil, as the entry of the
-// snapshot of its name when there is none yet. `lxd recover` refuses an instance whose list and snapshots differ. An
-// instance that is gone, or Broken, has no list to change.
+// recordSnapshot lists a snapshot that was just made in the instance's record.
+func (t *Tree) recordSnapshot(name string, made Snapshot) error {
+	if done, err := t.appendSnapshot(name, made); done {
+		return err
+	}
+	return t.listSnapshots(name, &made)
+}
+
+// syncSnapshots is listSnapshots for an instance that may be gone, or Broken: then it has no list to change.
 func (t *Tree) syncSnapshots(name string, made *Snapshot) error {
-	err := t.withRecord(name, brief, func(rec record) error {
+	err := t.listSnapshots(name, made)
+	if err != nil && t.hasNoList(name) {
+		return nil
+	}
+	return err
+}
+
+// listSnapshots makes the list in the instance's record say what exists, with made, if not nil, as the entry of the
+// snapshot of its name when there is none yet. `lxd recover` refuses an instance whose list and snapshots differ.
+func (t *Tree) listSnapshots(name string, made *Snapshot) error {
+	return t.withRecord(name, brief, func(rec record) error {
 		recorded := slices.Clone(rec.entries)
 		if made != nil && findEntry(recorded, made.Name) == nil {
 			recorded = append(recorded, entry{Snapshot: *made})
@@ -208,10 +224,6 @@ func (t *Tree) syncSnapshots(name string, made *Snapshot) error {
 		}
 		return t.writeRecord(t.InstancePath(name), rec.doc, rec.Container, snaps)
 	})
-	if err != nil && t.hasNoList(name) {
-		return nil
-	}
-	return err
 }
 
 // listEntries is mergeEntries with the snapshots' own records for those that are not recorded.
@@ -232,7 +244,7 @@ func (t *Tree) listEntries(name string, recorded []entry) ([]entry, error) {
 }
 
 func (t *Tree) hasNoList(name string) bool {
-	in, err := t.instanceAlone(name)
+	in, err := t.instance(name, false, brief)
 	return errors.Is(err, fs.ErrNotExist) || err == nil && in.Broken != nil
 }
 
