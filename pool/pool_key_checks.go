@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // anyValue takes every value.
@@ -48,8 +49,14 @@ func checkExpiry(v string) error {
 	if seen == "" {
 		return errors.New("it is blank")
 	}
+	if addExpiry(time.Now(), v).Year() > lastYear {
+		return fmt.Errorf("%q ends after the year %d", v, lastYear)
+	}
 	return nil
 }
+
+// lastYear is the last one of dates in JSON and YAML.
+const lastYear = 9999
 
 // cronFields are the five fields of a cron expression and their ranges.
 var cronFields = []struct {

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -69,6 +70,24 @@ func checkRetention(v string) error {
 type madeAt struct {
 	name string
 	at   time.Time
+}
+
+// retain deletes those of the snapshots of an owner that no tier keeps, and names them:
+// OWNER/SNAPSHOT. One that cannot be deleted, as it is looked into, does not keep the
+// others; one of later than now, made while the clock was wrong, counts for no tier and
+// stays until its time.
+func retain(tiers []tier, snaps []madeAt, now time.Time, owner string, remove func(snap string) error) (gone []string, err error) {
+	snaps = slices.DeleteFunc(snaps, func(sn madeAt) bool { return sn.at.After(now) })
+	var errs []error
+	for _, snap := range beyond(tiers, snaps, time.Local) {
+		err := remove(snap)
+		if err == nil {
+			gone = append(gone, owner+"/"+snap)
+		} else if !errors.Is(err, ErrNotFound) { // deleted meanwhile
+			errs = append(errs, err)
+		}
+	}
+	return gone, errors.Join(errs...)
 }
 
 // beyond names the snapshots that no tier keeps: each keeps the newest one of each of

@@ -141,8 +141,12 @@ func (s *System) instanceDue(in tree.Instance, after, now time.Time) bool {
 		return false
 	}
 	due := lastDue(schedule, after, now)
-	return !due.IsZero() && !slices.ContainsFunc(in.Snapshots, func(sn tree.Snapshot) bool { return !sn.CreatedAt.Before(due) })
+	return !due.IsZero() && !slices.ContainsFunc(in.Snapshots, func(sn tree.Snapshot) bool { return isBetween(sn.CreatedAt, due, now) })
 }
+
+// isBetween says whether a moment is in a span. A snapshot of later than now was made
+// while the clock was wrong.
+func isBetween(at, from, until time.Time) bool { return !at.Before(from) && !at.After(until) }
 
 // retainInstance deletes the scheduled snapshots of an instance that are kept no longer.
 func (s *System) retainInstance(ctx context.Context, name, retention string) (gone []string, err error) {
@@ -167,13 +171,7 @@ func (s *System) retainInstance(ctx context.Context, name, retention string) (go
 			made = append(made, madeAt{sn.Name, sn.CreatedAt})
 		}
 	}
-	for _, snap := range beyond(tiers, made, time.Local) {
-		if err := s.DeleteSnapshot(ctx, name, snap); err != nil {
-			return gone, err
-		}
-		gone = append(gone, name+"/"+snap)
-	}
-	return gone, nil
+	return retain(tiers, made, time.Now(), name, func(snap string) error { return s.DeleteSnapshot(ctx, name, snap) })
 }
 
 // runVolumes is runInstances for custom volumes.
@@ -194,7 +192,7 @@ func (s *System) runVolumes(ctx context.Context, rec state.PoolRecord, after, no
 		schedule := v.Config[snapshotScheduleKey]
 		if schedule != "" && checkSchedule(schedule) == nil {
 			due := lastDue(schedule, after, now)
-			if !due.IsZero() && !slices.ContainsFunc(v.Snapshots, func(sn tree.VolumeSnapshot) bool { return !sn.CreatedAt.Before(due) }) {
+			if !due.IsZero() && !slices.ContainsFunc(v.Snapshots, func(sn tree.VolumeSnapshot) bool { return isBetween(sn.CreatedAt, due, now) }) {
 				name, err := s.CreateVolumeSnapshot(ctx, VolumeSnapshotOptions{Pool: rec.Name, Volume: v.Name, scheduled: true})
 				if err != nil {
 					errs = append(errs, err)
@@ -229,11 +227,5 @@ func (s *System) retainVolume(ctx context.Context, pool string, v tree.Volume) (
 			made = append(made, madeAt{sn.Name, sn.CreatedAt})
 		}
 	}
-	for _, snap := range beyond(tiers, made, time.Local) {
-		if err := s.DeleteVolumeSnapshot(ctx, pool, v.Name, snap); err != nil {
-			return gone, err
-		}
-		gone = append(gone, pool+"/"+v.Name+"/"+snap)
-	}
-	return gone, nil
+	return retain(tiers, made, time.Now(), pool+"/"+v.Name, func(snap string) error { return s.DeleteVolumeSnapshot(ctx, pool, v.Name, snap) })
 }

@@ -1,9 +1,12 @@
 package pool
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
+
+	"poolctl/pool/tree"
 )
 
 func TestLastDue(t *testing.T) {
@@ -108,6 +111,33 @@ func TestRetention(t *testing.T) {
 	// What is kept stays kept, as time goes on only the oldest go.
 	if again := beyond(tiers, slices.DeleteFunc(snaps, func(s madeAt) bool { return slices.Contains(gone, s.name) }), time.UTC); len(again) != 0 {
 		t.Errorf("a second look deletes %q", again)
+	}
+}
+
+// TestRetainWrongClock: a snapshot of later than now takes nobody's place, and stays; one that cannot be deleted does not keep the others.
+func TestRetainWrongClock(t *testing.T) {
+	now := time.Date(2026, 11, 28, 15, 7, 0, 0, time.UTC)
+	busy := errors.New("busy")
+	snaps := []madeAt{{"future", now.AddDate(10, 0, 0)}, {"now", now}, {"mounted", now.Add(-time.Minute)}, {"deleted", now.Add(-2 * time.Minute)}, {"old", now.Add(-3 * time.Minute)}}
+	gone, err := retain([]tier{{1, "yearly"}}, snaps, now, "c1", func(snap string) error {
+		return map[string]error{"mounted": busy, "deleted": ErrNotFound}[snap]
+	})
+	if !slices.Equal(gone, []string{"c1/old"}) || !errors.Is(err, busy) || errors.Is(err, ErrNotFound) {
+		t.Errorf("gone: %q, %v", gone, err)
+	}
+}
+
+// TestDueWrongClock: a snapshot of later than now does not stand for the one that is due.
+func TestDueWrongClock(t *testing.T) {
+	s := newSystem(t)
+	now := time.Date(2026, 11, 28, 15, 0, 30, 0, time.Local)
+	in := tree.Instance{Name: "c1"}
+	in.ExpandedConfig = map[string]string{snapshotScheduleKey: "@hourly", snapshotStoppedKey: "true"}
+	for made, want := range map[time.Time]bool{now.AddDate(1, 0, 0): true, now.Add(-time.Hour): true, now.Add(-10 * time.Second): false, now: false} {
+		in.Snapshots = []tree.Snapshot{{Name: "s", CreatedAt: made}}
+		if got := s.instanceDue(in, now.Add(-time.Minute), now); got != want {
+			t.Errorf("with a snapshot of %v: %v", made, got)
+		}
 	}
 }
 

@@ -24,7 +24,7 @@ func parseExpiry(text string, now time.Time) (time.Time, error) {
 	for _, layout := range expiryLayouts {
 		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
 			if !t.After(now) {
-				return time.Time{}, fmt.Errorf("the expiry %s is over already", text)
+				return time.Time{}, fmt.Errorf("cannot use the expiry %s: it is over already", text)
 			}
 			return t.UTC(), nil
 		}
@@ -45,9 +45,9 @@ func addExpiry(now time.Time, span string) time.Time {
 		}
 		switch part[len(part)-1] {
 		case 'M':
-			now = now.Add(time.Duration(n) * time.Minute)
+			now = addSeconds(now, int64(n)*60)
 		case 'H':
-			now = now.Add(time.Duration(n) * time.Hour)
+			now = addSeconds(now, int64(n)*60*60)
 		case 'd':
 			now = now.AddDate(0, 0, n)
 		case 'w':
@@ -59,6 +59,11 @@ func addExpiry(now time.Time, span string) time.Time {
 		}
 	}
 	return now
+}
+
+// addSeconds adds more than a time.Duration holds, too, which is 292 years.
+func addSeconds(at time.Time, n int64) time.Time {
+	return time.Unix(at.Unix()+n, int64(at.Nanosecond())).In(at.Location())
 }
 
 // isExpired says whether the time of a snapshot is over.
@@ -97,6 +102,7 @@ func (s *System) expireVolumeSnapshots(ctx context.Context, rec state.PoolRecord
 	if err != nil {
 		return nil, err
 	}
+	var errs []error
 	now := time.Now()
 	for _, vol := range all {
 		for _, sn := range vol.Snapshots {
@@ -105,15 +111,16 @@ func (s *System) expireVolumeSnapshots(ctx context.Context, rec state.PoolRecord
 			}
 			unlock, err := s.dir.LockVolume(ctx, rec.Name, vol.Name)
 			if err != nil {
-				return gone, err
+				return gone, errors.Join(append(errs, err)...)
 			}
 			err = ignoreNotExist(p.DeleteVolumeSnapshot(ctx, vol.Name, sn.Name))
 			unlock()
 			if err != nil {
-				return gone, err
+				errs = append(errs, err)
+				continue
 			}
 			gone = append(gone, rec.Name+"/"+vol.Name+"/"+sn.Name)
 		}
 	}
-	return gone, nil
+	return gone, errors.Join(errs...)
 }
