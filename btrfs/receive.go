@@ -18,15 +18,9 @@ const receiveProgram = "btrfs"
 // Send wrote, with btrfs-receive(8), which is confined to dir (chroot(2)). The
 // parent of a stream with one must be in dir too: parents has the UUID of each that
 // may be one, by the UUID that streams have for it (StreamUUID). One that is not
-// among them is ErrNoParent. A stream that cannot be read leaves nothing.
+// among them is ErrNoParent. A stream that cannot be read leaves nothing. Errors are
+// the bare cause: the caller knows what it is of.
 func Receive(ctx context.Context, dir, name string, parents map[string]string, r io.Reader) error {
-	if err := receive(ctx, dir, name, parents, r); err != nil {
-		return fmt.Errorf("cannot receive %s: %w", name, err)
-	}
-	return nil
-}
-
-func receive(ctx context.Context, dir, name string, parents map[string]string, r io.Reader) error {
 	program, err := exec.LookPath(receiveProgram)
 	if err != nil {
 		return fmt.Errorf("the program %s is missing (package btrfs-progs): %w", receiveProgram, err)

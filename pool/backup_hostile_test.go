@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,6 +70,13 @@ func TestHostileBackups(t *testing.T) {
 		return entry{name: "backup/optimized_header.yaml", data: "subvolumes:\n" + subvolumes}
 	}
 	optimized := indexOf("optimized: true\noptimized_header: true\n")
+	said := map[string]string{
+		"no root":                 "it has no root filesystem: no such file or directory",
+		"a file above":            strconv.Quote(inRoot + "../../../../x"),
+		"an absolute name":        `"/backup/container/rootfs/x"`,
+		"a hard link above":       strconv.Quote(inRoot + "h"),
+		"a hard link to the host": strconv.Quote(outside),
+	}
 	for what, archive := range map[string][]byte{
 		"nothing":                  nil,
 		"noise":                    bytes.Repeat([]byte("noise"), 1000),
@@ -127,6 +135,9 @@ func TestHostileBackups(t *testing.T) {
 				t.Fatalf("%s was imported", name)
 			}
 			t.Log(err)
+			if want := said[what]; !strings.Contains(err.Error(), want) {
+				t.Errorf("it does not say %s: %v", want, err)
+			}
 			all, lerr := s.Instances(t.Context())
 			if ok(t, lerr); len(all) != 0 {
 				t.Errorf("there is %+v", all)

@@ -102,7 +102,12 @@ func (im *backupImport) run(ctx context.Context, r io.Reader) (err error) {
 		return withHint(errors.New("it is what poolctl send writes, not a backup"), "poolctl receive reads it")
 	}
 	format := compress.Detect(head)
-	if format == compress.Squashfs {
+	switch {
+	case len(head) == 0:
+		return errors.New("it is empty")
+	case format == compress.Unknown:
+		return notABackup(errors.New("it is no backup: it is no tar archive (plain, gzip, xz, zstd, bzip2, lz4, lzma)"))
+	case format == compress.Squashfs:
 		return errors.New("it is a squashfs, not a backup")
 	}
 	z, err := compress.NewReader(ctx, format, buffered)
@@ -166,10 +171,13 @@ func (im *backupImport) read(ctx context.Context, archive *tarball.Reader) error
 			return err
 		}
 		name, err := tarball.CleanName(hdr.Name, importLimits)
-		if err == nil && hdr.Typeflag != tar.TypeXGlobalHeader {
-			err = im.entry(ctx, hdr, name, archive)
-		}
 		if err != nil {
+			return fmt.Errorf("cannot unpack %.256q: %w", hdr.Name, err)
+		}
+		if hdr.Typeflag == tar.TypeXGlobalHeader {
+			continue
+		}
+		if err := im.entry(ctx, hdr, name, archive); err != nil {
 			return err
 		}
 	}
@@ -209,7 +217,7 @@ func (im *backupImport) extract(hdr *tar.Header, snapshot, rel string, r io.Read
 	if hdr.Typeflag == tar.TypeLink {
 		target, err := tarball.CleanName(hdr.Linkname, importLimits)
 		if err != nil {
-			return err
+			return fmt.Errorf("%.256q is a hard link to %.256q: %w", hdr.Name, hdr.Linkname, err)
 		}
 		of, to, ok := im.layout.Split(target)
 		if !ok || of != snapshot || to == "." {

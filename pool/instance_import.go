@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"poolctl/pool/backup"
 	"poolctl/pool/tree"
@@ -158,12 +161,17 @@ func (im *instanceImport) close() (err error) {
 	return err
 }
 
-func (im *instanceImport) commit(ctx context.Context) error {
-	root, err := openPlainDir(filepath.Join(im.stage.Path(), "rootfs"))
+// checkRootDir refuses a volume, made of what came from elsewhere, that no instance can have.
+func checkRootDir(volume string) error {
+	root, err := os.OpenFile(filepath.Join(volume, "rootfs"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return fmt.Errorf("it has no root filesystem: %w", err)
+		return fmt.Errorf("it has no root filesystem: %w", statError(err))
 	}
-	if err := root.Close(); err != nil {
+	return root.Close()
+}
+
+func (im *instanceImport) commit(ctx context.Context) error {
+	if err := checkRootDir(im.stage.Path()); err != nil {
 		return err
 	}
 	unlock, err := im.s.dir.LockProfiles(ctx, true)

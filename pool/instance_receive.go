@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -227,18 +226,18 @@ func (r *receiving) checkUnchanged(ctx context.Context, name, snap string) error
 	if err != nil || len(changes) == 0 {
 		return err
 	}
-	return withHint(fmt.Errorf("it has changed since its snapshot %s: %d paths differ", snap, len(changes)),
+	differ := fmt.Sprintf("%d paths differ", len(changes))
+	if len(changes) == 1 {
+		differ = "1 path differs"
+	}
+	return withHint(fmt.Errorf("it has changed since its snapshot %s: %s", snap, differ),
 		"poolctl diff %[1]s/%[2]s shows them; poolctl restore %[1]s %[2]s --keep brings it back to that; --force gives up what has changed", name, snap)
 }
 
 // commit gives the instance what was received, with its own configuration. What is said
 // of the snapshots may come from anybody.
 func (r *receiving) commit(ctx context.Context, in *lockedInstance, stage *tree.InstanceStage, names []string) error {
-	root, err := openPlainDir(filepath.Join(stage.Path(), "rootfs"))
-	if err != nil {
-		return fmt.Errorf("it has no root filesystem: %w", err)
-	}
-	if err := root.Close(); err != nil {
+	if err := checkRootDir(stage.Path()); err != nil {
 		return err
 	}
 	unlock, err := r.s.dir.LockProfiles(ctx, true)

@@ -110,7 +110,9 @@ func TestReceiveRefused(t *testing.T) {
 	refused("taken", "exists", ReceiveOptions{}, full)
 	refused("cut off", "cut off", ReceiveOptions{Name: "r", Pool: "b"}, full[:len(full)/2])
 	refused("cut off at the end", "cut off", ReceiveOptions{Name: "r", Pool: "b"}, full[:len(full)-20])
+	refused("cut off in its first bytes", "cut off", ReceiveOptions{}, full[:12])
 	refused("something else", "poolctl send writes", ReceiveOptions{}, []byte("hello"))
+	refused("nothing", "cannot receive: it is empty", ReceiveOptions{}, nil)
 	refused("a bad name", "name", ReceiveOptions{Name: "-r"}, full)
 	_, err := s.Copy(ctx, CopyOptions{Source: "c1", Name: "other", InstanceOnly: true})
 	ok(t, err)
@@ -120,7 +122,7 @@ func TestReceiveRefused(t *testing.T) {
 	refused("damaged", "", ReceiveOptions{Name: "r"}, append(bytes.Clone(step[:len(step)-9]), bytes.Repeat([]byte{0}, 9)...))
 	changed := diskRoot(t, s, "r") + "/changed"
 	ok(t, os.WriteFile(changed, nil, 0o600))
-	refused("changed", "1 paths differ", ReceiveOptions{Name: "r"}, step)
+	refused("changed", "1 path differs", ReceiveOptions{Name: "r"}, step)
 	_, err = s.Receive(ctx, ReceiveOptions{Name: "r", Force: true}, bytes.NewReader(step))
 	ok(t, err)
 	if _, err := os.Lstat(changed); !errors.Is(err, os.ErrNotExist) {

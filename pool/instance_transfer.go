@@ -35,14 +35,21 @@ func (c *instanceCopy) snapshots(o CopyOptions) []string {
 			newest = i
 		}
 	}
-	have := instanceSnapshotNames(c.present)
 	for _, sn := range c.source.Snapshots {
-		older := newest >= 0 && !slices.Contains(have, sn.Name) && sn.CreatedAt.Before(c.present.Snapshots[newest].CreatedAt)
+		older := newest >= 0 && !c.mayHave(sn) && sn.CreatedAt.Before(c.present.Snapshots[newest].CreatedAt)
 		if !o.RefreshExcludeOlder || !older {
 			names = append(names, sn.Name)
 		}
 	}
 	return names
+}
+
+// mayHave says whether the copy has a snapshot of that name, or one of that moment, which
+// is that one before one of the two was renamed.
+func (c *instanceCopy) mayHave(sn tree.Snapshot) bool {
+	return slices.ContainsFunc(c.present.Snapshots, func(own tree.Snapshot) bool {
+		return own.Name == sn.Name || own.CreatedAt.Equal(sn.CreatedAt)
+	})
 }
 
 // send makes the instance, or a new state of the one that is there, in the other pool.

@@ -31,6 +31,11 @@ func TestWrongKinds(t *testing.T) {
 	if _, err := s.Import(ctx, ImportOptions{Name: "c2", Pool: "p"}, bytes.NewReader(sent)); err == nil || !strings.Contains(hint(err), "poolctl receive") {
 		t.Errorf("imported what was sent: %v; hint %q", err, hint(err))
 	}
+	for content, want := range map[string]string{"": "it is empty", "hello": "it is no backup: it is no tar archive"} {
+		if _, err := s.Import(ctx, ImportOptions{Name: "c2", Pool: "p"}, strings.NewReader(content)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("imported %q: %v", content, err)
+		}
+	}
 	var backup bytes.Buffer
 	ok(t, s.Export(ctx, ExportOptions{Instance: "c1"}, &backup))
 	seen := map[string]bool{}

@@ -21,6 +21,7 @@ import (
 var ErrFormat = errors.New("it is not what poolctl send writes")
 
 var (
+	errEmpty   = errors.New("it is empty")
 	errCutOff  = errors.New("it is cut off")
 	errDamaged = errors.New("it is damaged")
 )
@@ -44,10 +45,16 @@ type Reader struct {
 func NewReader(ctx context.Context, r io.Reader) (*Reader, error) {
 	in := &Reader{under: bufio.NewReaderSize(r, 64<<10), sum: sha256.New(), ended: true}
 	head := make([]byte, len(magic)+4)
-	if _, err := io.ReadFull(in.under, head); err != nil && !isEOF(err) {
+	n, err := io.ReadFull(in.under, head)
+	switch {
+	case err != nil && !isEOF(err):
 		return nil, err
-	} else if err != nil || !bytes.HasPrefix(head, []byte(magic)) {
+	case n == 0:
+		return nil, errEmpty
+	case !bytes.HasPrefix(head[:n], []byte(magic[:min(n, len(magic))])):
 		return nil, ErrFormat
+	case err != nil:
+		return nil, fmt.Errorf("%w in its header, after %d bytes", errCutOff, n)
 	}
 	size := binary.BigEndian.Uint32(head[len(magic):])
 	if size > maxHeader {
@@ -67,7 +74,6 @@ func NewReader(ctx context.Context, r io.Reader) (*Reader, error) {
 	if !bytes.Equal(sum.Sum(nil), want) {
 		return nil, fmt.Errorf("%w: the checksum of its header is wrong", errDamaged)
 	}
-	var err error
 	if in.Header, err = parseHeader(content); err != nil {
 		return nil, fmt.Errorf("cannot read its header: %w", err)
 	}

@@ -32,6 +32,18 @@ type Member struct {
 	StreamUUID string
 }
 
+// what is the member as a message names it.
+func (m Member) what() string {
+	what := "the present state"
+	if m.Snapshot != "" {
+		what = "snapshot " + m.Snapshot
+	}
+	if m.Path != "/" {
+		what = fmt.Sprintf("subvolume %.256q of %s", m.Path, what)
+	}
+	return what
+}
+
 // Frozen is an instance or a custom volume, with snapshots, as they are at one moment, all of it read-only, for as long as it is
 // open.
 type Frozen struct {
@@ -54,7 +66,9 @@ type FrozenVersion struct {
 	Members []Member
 	// Have is set when the receiver has it: it is not sent, and what others differ from it is.
 	Have bool
-	ids  []uint64 // of the members
+	// received is the path of the receiver's, in its pool.
+	received string
+	ids      []uint64 // of the members
 }
 
 // FreezeVolume takes a read-only snapshot of what from names, aside, and lists it with the snapshots of these names. Close

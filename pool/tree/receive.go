@@ -23,7 +23,7 @@ func (s *OwnerStage) Receive(ctx context.Context, m Member, r io.Reader) error {
 	// Its name says how many there are: that of the member may be too long.
 	name := fmt.Sprintf("r%d", len(s.received))
 	if err := btrfs.Receive(ctx, dir, name, s.parents, r); err != nil {
-		return err
+		return fmt.Errorf("cannot receive %s: %w", m.what(), err)
 	}
 	crash.Point("tree.owner.received")
 	s.received = append(s.received, m)

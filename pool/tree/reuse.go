@@ -10,36 +10,69 @@ import (
 	"poolctl/pool/crash"
 )
 
-// Reuse has a stage that replaces something take the snapshots from there that are those of f already: they were received from
-// it, or it from them, or both from the same. f is told that they need not be sent, and sends what else it has as what differs
+// Reuse has a stage that replaces something take the snapshots from there that are those of f already, under any name: they were
+// received from it, or it from them, or both from the same. f is told that they need not be sent, and sends what else it has as what differs
 // from the nearest of them. When the snapshots stay as they are, what is no base is not sent either. A stage that replaces
 // nothing takes nothing.
 func (s *OwnerStage) Reuse(ctx context.Context, f *Frozen) error {
 	if s.replaces == nil {
 		return nil
 	}
-	where := s.tree.snapshotsIn(s.place, s.dir)
+	present, err := s.tree.receivedIn(s.tree.snapshotsIn(s.place, s.dir))
+	if err != nil {
+		return err
+	}
 	var there []FrozenVersion
 	for _, v := range f.Versions {
-		path := filepath.Join(where, v.Snapshot)
-		same := v.Snapshot != ""
 		var err error
-		if same {
-			same, err = isReceived(path, v)
+		if v.Snapshot != "" {
+			v.received, err = present.find(v)
 		}
-		if err == nil && same && !s.replaces.Keep {
-			err = s.takeOver(ctx, path, v)
+		v.Have = v.received != ""
+		if err == nil && v.Have && !s.replaces.Keep {
+			err = s.takeOver(ctx, v.received, v)
 		}
 		if err != nil {
 			return err
 		}
-		v.Have = same
-		if same || v.Snapshot == "" || !s.replaces.Keep {
+		if v.Have || v.Snapshot == "" || !s.replaces.Keep {
 			there = append(there, v)
 		}
 	}
 	f.Versions = there
-	return s.takeBases(f, where)
+	return s.takeBases(f)
+}
+
+// receivedSnapshots are the paths of snapshots by how send streams name them.
+type receivedSnapshots map[string][]string
+
+// receivedIn lists the snapshots in a directory, which need not exist.
+func (t *Tree) receivedIn(dir string) (receivedSnapshots, error) {
+	names, err := t.subvolumesIn(dir)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	all := receivedSnapshots{}
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		sub, err := btrfs.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		all[sub.StreamUUID()] = append(all[sub.StreamUUID()], path)
+	}
+	return all, nil
+}
+
+// find is the path of the one that is the same as v, whatever its name, and "" when there is none.
+func (r receivedSnapshots) find(v FrozenVersion) (string, error) {
+	for _, path := range r[v.Members[0].StreamUUID] {
+		if same, err := isReceived(path, v); err != nil || same {
+			return path, err
+		}
+	}
+	return "", nil
 }
 
 // isReceived says whether the snapshot at path, which need not exist, is the same as v.
@@ -92,9 +125,9 @@ func (s *OwnerStage) takeOver(ctx context.Context, path string, v FrozenVersion)
 }
 
 // takeBases puts what streams build on where they look for it.
-func (s *OwnerStage) takeBases(f *Frozen, where string) error {
+func (s *OwnerStage) takeBases(f *Frozen) error {
 	for _, v := range f.bases() {
-		if err := s.takeBase(filepath.Join(where, v.Snapshot), v); err != nil {
+		if err := s.takeBase(v.received, v); err != nil {
 			return err
 		}
 	}
