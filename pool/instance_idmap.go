@@ -79,7 +79,7 @@ func (s *System) noteIDs(in *lockedInstance, base, ids string) error {
 	}
 	rec, err := in.UpdateInstance(in.rec.Name, func(r *tree.Instance) error {
 		maps.Copy(r.Config, noted)
-		return s.reexpand(r)
+		return s.reexpandKnown(r)
 	})
 	if err == nil {
 		in.rec = rec

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -181,7 +182,13 @@ func (s *System) keepSize(present tree.Instance, restored *tree.Instance) error 
 		return nil
 	}
 	restored.Devices = overrideDevice(restored.Devices, restored.ExpandedDevices, root, map[string]string{"size": want})
-	return s.reexpand(restored)
+	err := s.reexpand(restored)
+	if errors.Is(err, ErrNotFound) { // a profile is not here: as it was expanded last, but for the size
+		restored.ExpandedDevices = cloneDevices(restored.ExpandedDevices)
+		restored.ExpandedDevices[root] = maps.Clone(restored.Devices[root])
+		return nil
+	}
+	return err
 }
 
 // keepInstanceLimit sets the limit of an instance again after what changed its

@@ -83,11 +83,16 @@ func (s *System) reexpand(r *tree.Instance) error {
 }
 
 // reexpandKnown is reexpand for an instance that may have a profile that is not here,
-// because its pool comes from another machine: it stays as it was expanded last.
+// because its pool comes from another machine, or the profile was deleted while the
+// instance was in the trash or a snapshot: it stays as it was expanded last, and it is
+// told once.
 func (s *System) reexpandKnown(r *tree.Instance) error {
 	err := s.reexpand(r)
 	if errors.Is(err, ErrNotFound) && len(r.ExpandedDevices) > 0 {
-		s.noticef("%s has what it had of its profiles when its pool was here last: %s", r.Name, err)
+		text := fmt.Sprintf("%s keeps what its profiles said last: %s", r.Name, err)
+		if _, told := s.toldOfProfiles.LoadOrStore(text, true); !told {
+			s.notice(text)
+		}
 		return nil
 	}
 	return err

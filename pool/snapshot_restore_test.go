@@ -57,3 +57,48 @@ func TestRestore(t *testing.T) {
 	ok(t, s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "snap0"}))
 	state("what was kept first", false, false)
 }
+
+// TestRestoreWithoutProfile: a snapshot with a profile that was deleted since comes back, with what the profile said, in the size of
+// now, and starts; so does an instance from the trash.
+func TestRestoreWithoutProfile(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	var told []string
+	s.notice = func(text string) { told = append(told, text) }
+	createPool(t, s, "p", map[string]string{"size": "512MiB"})
+	busyboxInstance(t, s, "p", "c1")
+	t.Cleanup(func() { _ = s.Stop(context.Background(), "c1", StopOptions{Force: true}) })
+	profile := func() {
+		t.Helper()
+		ok(t, s.CreateProfile(ctx, "gone", ProfilePut{Config: map[string]string{"environment.FROM": "profile"}}), s.AddProfile(ctx, "c1", "gone"))
+	}
+	profile()
+	ok(t, s.SetInstanceDevice(ctx, "c1", "root", map[string]string{"size": "20MiB"}))
+	snapshotInstance(t, s, "c1", "s")
+	ok(t, s.SetInstanceDevice(ctx, "c1", "root", map[string]string{"size": "30MiB"}), s.RemoveProfile(ctx, "c1", "gone"), s.DeleteProfile(ctx, "gone"))
+	works := func(what, size string) {
+		t.Helper()
+		if in := recordOf(t, s, "c1"); in.ExpandedDevices["root"]["size"] != size || in.Devices["root"]["size"] != size {
+			t.Errorf("%s: %v, %v", what, in.Devices, in.ExpandedDevices)
+		}
+		if len(told) != 1 || told[0] != `c1 keeps what its profiles said last: cannot find profile "gone": not found` {
+			t.Errorf("%s: %q", what, told)
+		}
+		s.execOK(t, "c1", "test $FROM = profile")
+	}
+	ok(t, s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "s"}), s.Start(ctx, "c1"))
+	works("restored", "30MiB")
+	told = nil
+	s.toldOfProfiles.Clear()
+	ok(t, s.RestoreSnapshot(ctx, RestoreOptions{Instance: "c1", Snapshot: "s"}))
+	works("restored while it runs", "30MiB")
+	ok(t, s.Stop(ctx, "c1", StopOptions{Force: true}), s.RemoveProfile(ctx, "c1", "gone"))
+
+	profile()
+	ok(t, s.TrashInstance(ctx, "c1", false), s.DeleteProfile(ctx, "gone"))
+	told = nil
+	s.toldOfProfiles.Clear()
+	_, err := s.Undelete(ctx, UndeleteOptions{Name: "c1"})
+	ok(t, err, s.Start(ctx, "c1"))
+	works("undeleted", "30MiB")
+}

@@ -42,6 +42,8 @@ type System struct {
 	// commands left behind is still to be cleaned up; else "".
 	uncleaned string
 
+	toldOfProfiles sync.Map // the notices of reexpandKnown
+
 	clientsMu sync.Mutex
 	clients   []*remotes.Client
 }
