@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"poolctl/btrfs"
 	"poolctl/images/compress"
 	"poolctl/images/tarball"
 	"poolctl/pool/backup"
@@ -52,7 +53,40 @@ type backupSource struct {
 	frozen *tree.Frozen
 	// size is how much is written at least, when that is known better than from all of frozen; 0 = it is not.
 	size  int64
+	sizes []int64 // of each version, when they were measured
 	close func() error
+}
+
+// measure is how much each version references.
+func (b *backupSource) measure(ctx context.Context) ([]int64, error) {
+	if b.sizes != nil {
+		return b.sizes, nil
+	}
+	for _, version := range b.frozen.Versions {
+		n, err := btrfs.Referenced(ctx, version.Path)
+		if err != nil {
+			return nil, err
+		}
+		b.sizes = append(b.sizes, int64(n))
+	}
+	return b.sizes, nil
+}
+
+// expected is about how much is written, before it is compressed.
+func (b *backupSource) expected(ctx context.Context) (total int64, err error) {
+	if b.index.Optimized {
+		var paths []string
+		for _, version := range b.frozen.Versions {
+			paths = append(paths, version.Path)
+		}
+		all, err := btrfs.ReferencedTogether(ctx, paths...)
+		return int64(all.Data + all.Trees), err
+	}
+	sizes, err := b.measure(ctx)
+	for _, n := range sizes {
+		total += n
+	}
+	return total, err
 }
 
 // exporting is a backup on its way.
@@ -103,14 +137,22 @@ func (s *System) export(ctx context.Context, x exporting, w io.Writer) (err erro
 		return err
 	}
 	a := tarball.NewWriter(z)
-	if x.o.Progress != nil {
-		a.Report = func(n int64) { x.o.Progress(Progress{Name: b.index.Name, Done: n}) }
+	count := &counter{name: b.index.Name, estimated: true, report: x.o.Progress}
+	if count.report != nil {
+		count.total, err = b.expected(ctx)
+		a.Report = count.reach
 	}
-	if err = b.write(ctx, a); err == nil {
+	if err == nil {
+		err = b.write(ctx, a)
+	}
+	if err == nil {
 		err = a.Close()
 	}
 	if cerr := z.Close(); err == nil { // the first error is the cause of this one
 		err = cerr
+	}
+	if err == nil {
+		count.end()
 	}
 	return err
 }

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"poolctl/btrfs"
 	"poolctl/pool/crash"
 	"poolctl/pool/journal"
 )
@@ -214,18 +213,17 @@ func (s *System) exportTo(ctx context.Context, x exporting, f *os.File, path str
 // become a third: more than that is rare, and standard output refuses nothing.
 func (s *System) checkBackupRoom(ctx context.Context, b *backupSource, o BackupOptions, path string) error {
 	need := b.size
-	for _, version := range b.frozen.Versions {
-		if b.size > 0 {
-			break
-		}
-		n, err := btrfs.Referenced(ctx, version.Path)
+	if need == 0 {
+		sizes, err := b.measure(ctx)
 		if err != nil {
 			return err
 		}
-		if o.Optimized {
-			need = max(need, int64(n))
-		} else {
-			need += int64(n)
+		for _, n := range sizes {
+			if o.Optimized {
+				need = max(need, n)
+			} else {
+				need += n
+			}
 		}
 	}
 	dir, err := filepath.Abs(filepath.Dir(path))

@@ -207,3 +207,19 @@ func TestInstanceExportStops(t *testing.T) {
 	ok(t, err)
 	isBackedUp(t, s, "p1", "c2", states, o)
 }
+
+// TestExportReports: how much of about how much is written.
+func TestExportReports(t *testing.T) {
+	s := newSystem(t)
+	createPool(t, s, "p1", nil)
+	backedUp(t, s)
+	ok(t, os.WriteFile(s.instanceFile("p1", "c1", "rootfs/large"), bytes.Repeat([]byte("large"), 1<<20), 0o600))
+	for _, o := range []BackupOptions{{}, {Optimized: true}} {
+		var seen []Progress
+		o.Progress = func(p Progress) { seen = append(seen, p) }
+		ok(t, s.Export(t.Context(), ExportOptions{o, "c1"}, &bytes.Buffer{}))
+		if !isWhole(seen) {
+			t.Errorf("optimized %v: there was reported: %+v", o.Optimized, seen)
+		}
+	}
+}

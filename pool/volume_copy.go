@@ -235,13 +235,18 @@ func (c *counter) expect(need spaceNeed) {
 }
 
 func (c *counter) Write(b []byte) (int, error) {
-	c.done += int64(len(b))
+	c.reach(c.done + int64(len(b)))
+	return len(b), nil
+}
+
+// reach reports that so much is written.
+func (c *counter) reach(done int64) {
+	c.done = done
 	total := c.total
 	if c.estimated {
 		total = max(total, c.done+c.done/64+1)
 	}
 	c.say(total)
-	return len(b), nil
 }
 
 // end reports that all is written that there is.

@@ -141,19 +141,43 @@ func (r *Reporter) part(name string, before, total int64) *part {
 			r.bars = newBars(r.w)
 		}
 		// Made with total 0: mpb lets only such a bar be completed by SetTotal.
-		p.bar = r.bars.AddBar(0,
+		// Close waits for the bars after the last part was added: there can be no error.
+		p.bar, _ = r.bars.Add(0, filler(),
 			mpb.PrependDecorators(decor.Name(p.name, decor.WCSyncSpaceR), decor.Any(func(s decor.Statistics) string {
+				if s.Total <= 0 {
+					return size(s.Current)
+				}
 				return size(s.Current) + " / " + size(s.Total)
 			}, decor.WCSyncSpace)),
-			mpb.AppendDecorators(decor.NewPercentage("%d", decor.WCSyncSpace), decor.Any(func(s decor.Statistics) string {
+			mpb.AppendDecorators(decor.Any(percentage, decor.WCSyncSpace), decor.Any(func(s decor.Statistics) string {
 				if text := rateAndLeft(s.Current-p.before, s.Total-s.Current, time.Since(p.start)); text != "" {
 					return " " + text
 				}
 				return ""
 			}, decor.WCSyncSpaceR)))
+		p.bar.SetTotal(total, false)
 		p.bar.SetCurrent(before)
 	}
 	return p
+}
+
+// filler draws the bar of a part of which the total is known, and nothing for others.
+func filler() mpb.BarFiller {
+	bar := mpb.BarStyle().Build()
+	return mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
+		if s.Total <= 0 {
+			return nil
+		}
+		return bar.Fill(w, s)
+	})
+}
+
+// percentage is how much of the total is done; "" while that is not known.
+func percentage(s decor.Statistics) string {
+	if s.Total <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d%%", min(100, int64(100*float64(s.Current)/float64(s.Total))))
 }
 
 // status says how far a part is.

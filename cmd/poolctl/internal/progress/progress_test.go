@@ -104,6 +104,20 @@ func TestBars(t *testing.T) {
 	}
 }
 
+// TestBarOfUnknown: a part of which the total is not known has neither a bar nor a percentage.
+func TestBarOfUnknown(t *testing.T) {
+	var b syncBuffer
+	r := New(&b, Bars)
+	for i := int64(1); i <= 4; i++ {
+		r.Update("export", i<<20, 0)
+		time.Sleep(2 * refresh)
+	}
+	r.Close(false)
+	if got := b.String(); !regexp.MustCompile(`export +[234]\.0 MiB +[0-9.]+[KMGT]?i?B/s`).MatchString(got) || strings.ContainsAny(got, "%]") || strings.Contains(got, "/ 0 B") {
+		t.Errorf("%q", got)
+	}
+}
+
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
