@@ -85,8 +85,8 @@ type Trashed struct {
 type TrashQuery struct {
 	// Pool is the only one to look in.
 	Pool string
-	// Type is "container", "image" or "volume"; "" for all. Snapshots are of the type
-	// of what they are of.
+	// Type is "container", "image" or "volume", or "custom", as a volume is called in
+	// lists; "" for all. Snapshots are of the type of what they are of.
 	Type string
 	// Names are those of instances, volumes and snapshots of them (NAME/SNAPSHOT), and
 	// aliases or beginnings of fingerprints; none for all.
@@ -147,7 +147,7 @@ func (s *System) visitTrash(ctx context.Context, pool string, q TrashQuery, visi
 
 // checkTrashType refuses what is no type of TrashQuery.
 func checkTrashType(typ string) error {
-	if typ == "" || slices.Contains([]string{"container", "image", "volume"}, typ) {
+	if typ == "" || slices.Contains([]string{"container", "image", "volume", string(tree.TypeVolume)}, typ) {
 		return nil
 	}
 	return withHint(fmt.Errorf("unknown type %q", typ), "the types are container, image and volume")
@@ -161,7 +161,7 @@ func trashOf(p *openedPool, q TrashQuery) ([]Trashed, error) {
 	}
 	out := []Trashed{}
 	for _, it := range all {
-		if q.Type != "" && q.Type != typeWord(it.Type) {
+		if word := typeWord(it.Type); q.Type != "" && q.Type != word && (q.Type != string(tree.TypeVolume) || word != "volume") {
 			continue
 		}
 		if len(q.Names) > 0 && !slices.ContainsFunc(q.Names, func(name string) bool { return isTrashed(it, name) }) {

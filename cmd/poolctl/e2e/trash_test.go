@@ -171,6 +171,9 @@ func (h *host) trashVolumes(t *testing.T) {
 	h.ok("init", "bb", "v1")
 	h.ok("delete", "v1")
 	h.fails(1, `called so(.|\n)*--type`, "undelete", "v1")
+	h.fails(1, `not found`, "undelete", "--type", "image", "v1")
+	h.ok("undelete", "--type", "custom", "v1") // as lists have it
+	h.ok("pool", "volume", "delete", "default", "v1")
 	h.ok("undelete", "--type", "volume", "v1")
 	h.ok("pool", "volume", "delete", "--now", "default", "v1")
 	h.ok("trash", "empty", "v1")
