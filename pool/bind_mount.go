@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -34,6 +35,28 @@ func mountTarget(dir string) (string, error) {
 		return "", withHint(fmt.Errorf("something is mounted at %s already", abs), "choose another directory")
 	}
 	return abs, nil
+}
+
+// mountTarget is the function of that name, and refuses what would hide the state
+// directory, or a part of it: each command would take what is mounted there for it.
+func (s *System) mountTarget(dir string) (string, error) {
+	dir, err := mountTarget(dir)
+	if err != nil {
+		return "", err
+	}
+	root, err := filepath.EvalSymlinks(s.dir.Root)
+	if err != nil {
+		return "", err
+	}
+	if isWithin(root, dir) || isWithin(dir, root) && !isWithin(dir, filepath.Join(root, looksDir)) {
+		return "", withHint(fmt.Errorf("at %s it would hide the state directory %s", dir, root), "choose another directory")
+	}
+	return dir, nil
+}
+
+// isWithin says whether a path is a directory or below it; both are absolute and clean.
+func isWithin(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
 // bindMount shows src at dst with the mount attributes given, in one step: the

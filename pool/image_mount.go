@@ -74,7 +74,7 @@ func (s *System) mountImage(ctx context.Context, im Image, ref, dir string) (_ s
 			}
 		}(dir)
 	}
-	if dir, err = mountTarget(dir); err != nil {
+	if dir, err = s.mountTarget(dir); err != nil {
 		return "", err
 	}
 	volume := p.ImagePath(im.Fingerprint)

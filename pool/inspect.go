@@ -246,7 +246,7 @@ func (s *System) inspectMount(ctx context.Context, path, ref, dir string) (_ str
 		}
 		made = dir
 	}
-	if dir, err = mountTarget(dir); err == nil {
+	if dir, err = s.mountTarget(dir); err == nil {
 		err = u.showRoot(filepath.Join(volume, "rootfs"), dir, rec.Config)
 	}
 	if err != nil {

@@ -161,7 +161,7 @@ func (s *System) mountFiles(in *lockedInstance, path, dir string) (_ string, err
 		}
 		made = dir
 	}
-	if dir, err = mountTarget(dir); err == nil {
+	if dir, err = s.mountTarget(dir); err == nil {
 		var view *os.File
 		if view, err = cloneRoot(place, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, in.rec.Config); err == nil {
 			defer func() { _ = view.Close() }() // the mount stays

@@ -69,7 +69,7 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, o MountOpti
 		}
 		made = dir
 	}
-	if dir, err = mountTarget(dir); err == nil {
+	if dir, err = s.mountTarget(dir); err == nil {
 		flags := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
 		if !rw {
 			flags |= unix.MOUNT_ATTR_RDONLY
@@ -87,10 +87,13 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, o MountOpti
 	return dir, nil
 }
 
+// looksDir is where in the state directory looks are mounted for which no directory is named.
+const looksDir = "mnt"
+
 // makeLookDir makes the directory below the state directory at which a look is
 // mounted when the user names none.
 func (s *System) makeLookDir(ref string) (string, error) {
-	dir := filepath.Join(s.dir.Root, "mnt", strings.ReplaceAll(ref, "/", "@"))
+	dir := filepath.Join(s.dir.Root, looksDir, strings.ReplaceAll(ref, "/", "@"))
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
@@ -102,6 +105,19 @@ func removeLookDir(dir string) {
 	}
 }
 
+// mountedAt is the path that the kernel's table has of a directory, which may be named by
+// a symbolic link.
+func mountedAt(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if resolved, err := filepath.EvalSymlinks(abs); err == nil {
+		return resolved, nil
+	}
+	return abs, nil
+}
+
 // Unmount ends what Mount made, by its directory, or by the instance, snapshot or
 // image; and what InspectMount made, by its directory.
 func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
@@ -109,7 +125,7 @@ func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 	if err != nil {
 		return err
 	}
-	abs, err := filepath.Abs(dirOrRef)
+	abs, err := mountedAt(dirOrRef)
 	if err != nil {
 		return err
 	}
@@ -139,7 +155,7 @@ func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 		if err := unix.Unmount(l.dir, unix.UMOUNT_NOFOLLOW); err != nil {
 			return unmountError(l.dir, err)
 		}
-		if filepath.Dir(l.dir) == filepath.Join(s.dir.Root, "mnt") {
+		if filepath.Dir(l.dir) == filepath.Join(s.dir.Root, looksDir) {
 			_ = os.Remove(l.dir)
 		}
 	}

@@ -104,11 +104,11 @@ func (s *System) checkNotMountedWritable(name string) error {
 // sweepLooks removes the directories below mnt/ on which nothing is mounted any
 // more, as after a reboot.
 func sweepLooks(dir *state.Dir) {
-	entries, err := os.ReadDir(filepath.Join(dir.Root, "mnt"))
+	entries, err := os.ReadDir(filepath.Join(dir.Root, looksDir))
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
-		_ = os.Remove(filepath.Join(dir.Root, "mnt", e.Name())) // EBUSY while mounted, ENOTEMPTY if not ours
+		_ = os.Remove(filepath.Join(dir.Root, looksDir, e.Name())) // EBUSY while mounted, ENOTEMPTY if not ours
 	}
 }

@@ -23,7 +23,7 @@ func (s *System) MountPool(ctx context.Context, name, dir string) (string, error
 	if dir == "" {
 		return mp, nil
 	}
-	dir, err = mountTarget(dir)
+	dir, err = s.mountTarget(dir)
 	if err != nil {
 		return "", fmt.Errorf("cannot mount pool %s: %w", name, err)
 	}
@@ -71,7 +71,7 @@ func (s *System) UnmountPool(ctx context.Context, name, dir string) error {
 		return withHint(fmt.Errorf("cannot unmount pool %s: the owner of its file system may have mounted it too", name), "name the directory: poolctl pool umount %s %s", name, more[0].MountPoint)
 	}
 	if dir != "" {
-		if dir, err = filepath.Abs(dir); err != nil {
+		if dir, err = mountedAt(dir); err != nil {
 			return err
 		}
 	}
