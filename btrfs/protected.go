@@ -11,9 +11,9 @@ import (
 // and FS_APPEND_FL of linux/fs.h (ioctl_iflags(2)).
 const protectingFlags = 0x10 | 0x20
 
-// unprotect takes the flags of an open file or directory away that keep it from being changed, and says how they are given back;
+// Unprotect takes the flags of an open file or directory away that keep it from being changed, and says how they are given back;
 // nil where it has none.
-func unprotect(f *os.File) (giveBack func() error, err error) {
+func Unprotect(f *os.File) (giveBack func() error, err error) {
 	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
 	if err != nil {
 		return nil, os.NewSyscallError("FS_IOC_GETFLAGS", err)
@@ -42,8 +42,8 @@ func destroyProtected(dir *os.File, name string) error {
 		return errors.Join(err, oerr)
 	}
 	_, rerr := setReadOnly(f, false) // else its root cannot be changed
-	_, derr := unprotect(dir)
-	_, verr := unprotect(f)
+	_, derr := Unprotect(dir)
+	_, verr := Unprotect(f)
 	if oerr = errors.Join(rerr, derr, verr, f.Close()); oerr != nil {
 		return errors.Join(err, oerr)
 	}

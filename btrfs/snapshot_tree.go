@@ -155,7 +155,7 @@ func (c *treeCopy) takeOne(parentID uint64, sub Subvolume) error {
 	if err != nil {
 		return err
 	}
-	giveBack, err := unprotect(dir) // as its source is
+	giveBack, err := Unprotect(dir) // as its source is
 	if err != nil {
 		return err
 	}

@@ -173,6 +173,29 @@ func TestMachineID(t *testing.T) {
 	}
 }
 
+// TestCopyImmutableMachineID: an instance whose machine id is immutable can be copied. The copy has one of its own, which is, too.
+func TestCopyImmutableMachineID(t *testing.T) {
+	s := newSystem(t)
+	createPool(t, s, "a", nil)
+	fullInstance(t, s)
+	f, err := os.Open(filepath.Join(diskRoot(t, s, "c1"), ofMachine[0]))
+	ok(t, err)
+	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	const immutable = 0x10 // FS_IMMUTABLE_FL of linux/fs.h
+	ok(t, err, unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags|immutable), f.Close())
+	for _, refresh := range []bool{false, true} {
+		_, err = s.Copy(t.Context(), CopyOptions{Source: "c1", Name: "c2", Refresh: refresh})
+		ok(t, err)
+		checkOwnIdentity(t, s, "c2")
+		f, err = os.Open(filepath.Join(diskRoot(t, s, "c2"), ofMachine[0]))
+		ok(t, err)
+		flags, err = unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+		if ok(t, err, f.Close()); flags&immutable == 0 {
+			t.Errorf("refresh %v: it is not immutable any more", refresh)
+		}
+	}
+}
+
 // TestRefreshCopy: a copy becomes what its source is now, in the same pool and in another one, and stays what it is known by.
 func TestRefreshCopy(t *testing.T) {
 	s := newSystem(t)
@@ -248,6 +271,9 @@ func TestMoveInstance(t *testing.T) {
 	after := recordOf(t, s, "c1")
 	if after.Config["volatile.uuid"] != before.Config["volatile.uuid"] || !after.CreatedAt.Equal(before.CreatedAt) || after.ExpandedDevices["root"]["pool"] != "b" || after.Pool.Name != "b" {
 		t.Errorf("%+v\nwas %+v", after, before)
+	}
+	if err := s.MoveInstance(ctx, MoveOptions{Source: "c1", Name: "was", Pool: "a"}); err == nil || err.Error() != "cannot move c1 to was in pool a: already exists" {
+		t.Errorf("to a name that is taken: %v", err)
 	}
 	for _, o := range []MoveOptions{{Source: "c1", Pool: "b"}, {Source: "c1"}, {Source: "c1", Name: "was", Pool: "a"}, {Source: "c1", Pool: "none"}, {Source: "none", Pool: "b"}, {Source: "c1", Name: "-x", Pool: "a"}} {
 		if err := s.MoveInstance(ctx, o); err == nil {

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"poolctl/btrfs"
 )
 
 // machineIDs are the files of a root that have a machine id (machine-id(5)): systemd's
@@ -30,17 +32,36 @@ func renewMachineID(volume, id string) error {
 			if old == "" {
 				return nil
 			}
-			// First written, then cut: where there is no room for it, the old one stays, and this can be repeated.
-			n, err := f.WriteAt([]byte(id+"\n"), 0)
-			if err == nil {
-				err = f.Truncate(int64(n))
-			}
-			return err
+			return rewriteMachineID(f, id)
 		}); err != nil {
 			return fmt.Errorf("cannot give it a machine id of its own: %w", err)
 		}
 	}
 	return nil
+}
+
+// rewriteMachineID writes to a file that is open for reading, be it immutable.
+func rewriteMachineID(f *os.File, id string) (err error) {
+	path := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	w, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if errors.Is(err, unix.EPERM) {
+		giveBack, uerr := btrfs.Unprotect(f)
+		if uerr != nil || giveBack == nil {
+			return errors.Join(err, uerr)
+		}
+		defer func() { err = errors.Join(err, giveBack()) }()
+		w, err = os.OpenFile(path, os.O_WRONLY, 0)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	// First written, then cut: where there is no room for it, the old one stays, and this can be repeated.
+	n, err := w.WriteAt([]byte(id+"\n"), 0)
+	if err == nil {
+		err = w.Truncate(int64(n))
+	}
+	return err
 }
 
 // keepMachineID gives a volume the machine id of another one, or a new one.
@@ -63,7 +84,7 @@ func keepMachineID(from, to string) error {
 	return renewMachineID(to, id)
 }
 
-// withMachineID calls do with a file of a volume's root, opened for writing if it has a
+// withMachineID calls do with a file of a volume's root, opened for reading, if it has a
 // machine id, and with that; with none when the file is empty or has something else. A
 // file that is not there, or behind a link, or is none, is passed over.
 func withMachineID(volume, name string, do func(f *os.File, id string) error) (err error) {
@@ -87,7 +108,7 @@ func withMachineID(volume, name string, do func(f *os.File, id string) error) (e
 	if err := unix.Fstat(at, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > 64 {
 		return err // a node is not opened
 	}
-	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", at), os.O_RDWR, 0)
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", at), os.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,11 @@ func (s *System) MoveInstance(ctx context.Context, o MoveOptions) (err error) {
 		return s.renameChanged(ctx, o)
 	}
 	if err := s.moveToPool(ctx, from, o); err != nil {
-		return fmt.Errorf("cannot move %s to pool %s: %w", o.Source, o.Pool, err)
+		to := "pool " + o.Pool
+		if o.Name != o.Source {
+			to = shellWord(o.Name) + " in " + to
+		}
+		return fmt.Errorf("cannot move %s to %s: %w", o.Source, to, err)
 	}
 	return nil
 }

@@ -50,6 +50,11 @@ func (f *copyFlags) options(args []string) (pool.CopyOptions, error) {
 	if isSnapshot && snapshot == "" {
 		return pool.CopyOptions{}, badUsage("copy", "%q names no snapshot", args[0])
 	}
+	for _, name := range []string{source, optional(args, 1)} {
+		if strings.Contains(name, ":") {
+			return pool.CopyOptions{}, badUsage("copy", "%q is on another server: poolctl send NAME | ssh HOST poolctl receive copies an instance there", name)
+		}
+	}
 	if isSnapshot && f.instanceOnly {
 		return pool.CopyOptions{}, badUsage("copy", "--instance-only is for an instance, %s is a snapshot", args[0])
 	}

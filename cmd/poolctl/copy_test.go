@@ -16,6 +16,7 @@ func TestCopyOptions(t *testing.T) {
 		"c1 c2":    {Source: "c1", Name: "c2"},
 		"c1/s0 c2": {Source: "c1", Snapshot: "s0", Name: "c2"},
 		"c1/a/b":   {Source: "c1", Snapshot: "a/b"}, // no snapshot is called that
+		"c1/8:00":  {Source: "c1", Snapshot: "8:00"},
 	} {
 		want.Config = map[string]string{"user.a": "b=c"}
 		f := copyFlags{config: *cli.NewStringSlice("user.a=b=c")}
@@ -32,6 +33,8 @@ func TestCopyOptions(t *testing.T) {
 		args  string
 	}{
 		"empty snapshot":                 {copyFlags{}, "c1/ c2"},
+		"to another server":              {copyFlags{}, "c1 host:c1"},
+		"from another server":            {copyFlags{}, "host:c1/s0 c2"},
 		"--instance-only and a snapshot": {copyFlags{instanceOnly: true}, "c1/s0 c2"},
 		"no value":                       {copyFlags{config: *cli.NewStringSlice("user.a")}, "c1 c2"},
 	} {

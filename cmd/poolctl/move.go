@@ -44,7 +44,7 @@ func moveCommand(e *env) *cli.Command {
 			case to == "" && target == "":
 				return badUsage("move", "it needs a new name, or --storage POOL")
 			case strings.Contains(to, ":"):
-				return badUsage("move", "%q is on another server: instances are moved between pools, with --storage", to)
+				return badUsage("move", "%q is on another server: instances are moved between pools, with --storage; poolctl send NAME | ssh HOST poolctl receive copies one there", to)
 			case strings.Contains(from, "/"):
 				return moveSnapshot(ctx, s, from, to, target)
 			case strings.Contains(to, "/"):
