@@ -89,9 +89,12 @@ func (s *System) Diff(ctx context.Context, first, second string) (out []FileChan
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, to.close()) }()
-	changes, err := diff.Compare(ctx, from.side, to.side)
+	changes, assumed, err := diff.Compare(ctx, from.side, to.side)
 	if err != nil {
 		return nil, fmt.Errorf("cannot compare %s with %s: %w", first, second, err)
+	}
+	if assumed > 0 {
+		s.noticef("of %s and %s, files that share no data but have the same size and time of modification count as the same: %d of them", first, second, assumed)
 	}
 	out = make([]FileChange, 0, len(changes))
 	for _, c := range changes {

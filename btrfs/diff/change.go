@@ -77,12 +77,12 @@ const (
 	twoDisks             // two trees that cannot have the same extents
 )
 
-// differs says what differs between two files.
-func differs(a, b *inode, by how) []Aspect {
+// differs says what differs between two files, and whether it is assumed that their
+// contents do not.
+func differs(a, b *inode, by how) (out []Aspect, assumed bool) {
 	if a.typ() != b.typ() {
-		return []Aspect{Type}
+		return []Aspect{Type}, false
 	}
-	var out []Aspect
 	add := func(what Aspect, yes bool) {
 		if yes {
 			out = append(out, what)
@@ -90,7 +90,9 @@ func differs(a, b *inode, by how) []Aspect {
 	}
 	switch a.typ() {
 	case unix.S_IFREG, unix.S_IFLNK:
-		add(Content, !sameContent(a, b, by))
+		var same bool
+		same, assumed = sameContent(a, b, by)
+		add(Content, !same)
 	case unix.S_IFBLK, unix.S_IFCHR:
 		add(Device, a.rdev != b.rdev)
 	}
@@ -98,7 +100,7 @@ func differs(a, b *inode, by how) []Aspect {
 	add(Owner, a.uid != b.uid || a.gid != b.gid)
 	add(Xattrs, !sameXattrs(a.xattrs, b.xattrs))
 	add(Flags, a.flags&keptFlags != b.flags&keptFlags)
-	return out
+	return out, assumed
 }
 
 func sameXattrs(a, b map[string]string) bool {
@@ -113,22 +115,24 @@ func sameXattrs(a, b map[string]string) bool {
 	return true
 }
 
-func sameContent(a, b *inode, by how) bool {
+// sameContent says whether two files have the same content, and whether that is assumed,
+// for nothing but their sizes and times tells.
+func sameContent(a, b *inode, by how) (same, assumed bool) {
 	if a.size != b.size {
-		return false
+		return false, false
 	}
 	if by != twoDisks && slices.Equal(a.extents, b.extents) {
-		return true
+		return true, false
 	}
 	switch {
 	case by == sameFile:
-		return a.ctime == b.ctime && a.mtime == b.mtime && a.sequence == b.sequence // moved on the disk
+		return a.ctime == b.ctime && a.mtime == b.mtime && a.sequence == b.sequence, false // moved on the disk
 	case by == related:
-		return false
+		return false, false
 	case plain(a) && plain(b):
-		return slices.Equal(a.extents, b.extents)
+		return slices.Equal(a.extents, b.extents), false
 	}
-	return a.mtime == b.mtime
+	return a.mtime == b.mtime, a.mtime == b.mtime
 }
 
 // plain says whether the extents are the content itself.

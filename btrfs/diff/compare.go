@@ -31,17 +31,18 @@ func (s Side) ids(id uint32, group bool) uint32 {
 
 // Compare lists what differs between two trees, sorted by path. What a side has
 // got, or has lost, is listed with all that is in it; a directory that was renamed
-// is one entry, and what is in it is listed only where it changed besides.
-func Compare(ctx context.Context, from, to Side) ([]Change, error) {
-	out, err := compare(ctx, from, to)
+// is one entry, and what is in it is listed only where it changed besides. assumed is
+// how many files were taken for the same by their sizes and times alone.
+func Compare(ctx context.Context, from, to Side) (out []Change, assumed int, err error) {
+	c, err := compare(ctx, from, to)
 	if err != nil {
-		return nil, fmt.Errorf("cannot compare %s with %s: %w", from.Volume, to.Volume, gone(err))
+		return nil, 0, fmt.Errorf("cannot compare %s with %s: %w", from.Volume, to.Volume, gone(err))
 	}
-	sortChanges(out)
-	return out, nil
+	sortChanges(c.out)
+	return c.out, c.assumed, nil
 }
 
-func compare(ctx context.Context, from, to Side) ([]Change, error) {
+func compare(ctx context.Context, from, to Side) (*comparison, error) {
 	a, err := openSide(from)
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func compare(ctx context.Context, from, to Side) ([]Change, error) {
 		return nil, err
 	}
 	defer func() { _ = b.Close() }()
-	c := comparison{ctx: ctx}
+	c := &comparison{ctx: ctx}
 	if c.sameFS, err = sameMount(from.Volume, to.Volume); err != nil {
 		return nil, err
 	}
@@ -64,7 +65,7 @@ func compare(ctx context.Context, from, to Side) ([]Change, error) {
 	if err := c.volumes(a, b); err != nil {
 		return nil, err
 	}
-	return c.out, nil
+	return c, nil
 }
 
 func openSide(s Side) (*tree, error) {
@@ -111,6 +112,7 @@ type comparison struct {
 	sameFS  bool
 	origins btrfs.Origins
 	out     []Change
+	assumed int
 }
 
 // pair are two subvolumes that are compared.
@@ -276,7 +278,11 @@ func (p *pair) compareInodes(x, y uint64, by how) (what []Aspect, a, b *inode, e
 	if a == nil || b == nil {
 		return nil, nil, nil, fmt.Errorf("inodes %d and %d: %w", x, y, unix.ENOENT)
 	}
-	return differs(a, b, by), a, b, nil
+	what, assumed := differs(a, b, by)
+	if assumed {
+		p.assumed++
+	}
+	return what, a, b, nil
 }
 
 // entries compares those of two directories, by their names. What is the same file

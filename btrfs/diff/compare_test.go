@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +36,7 @@ func volume(t testing.TB, mnt string) (vol string, snap func() string) {
 
 func list(t testing.TB, a, b string) []string {
 	t.Helper()
-	changes, err := Compare(t.Context(), Side{Volume: a}, Side{Volume: b})
+	changes, _, err := Compare(t.Context(), Side{Volume: a}, Side{Volume: b})
 	must(t, err)
 	out := []string{}
 	for _, c := range changes {
@@ -48,6 +50,32 @@ func list(t testing.TB, a, b string) []string {
 		out = append(out, line)
 	}
 	return out
+}
+
+// TestAssumed: what has nothing but its size and time to tell that it is the same is counted.
+func TestAssumed(t *testing.T) {
+	one, other := newFS(t, ""), newFS(t, "")
+	a, b, c := one+"/a", one+"/b", other+"/c"
+	must(t, btrfs.CreateSubvolume(a))
+	must(t, btrfs.CreateSubvolume(c))
+	at := time.Unix(1_700_000_000, 0)
+	for _, name := range []string{a + "/long", c + "/long", a + "/short", c + "/short", a + "/later", c + "/later"} {
+		size := 5000
+		if filepath.Base(name) == "short" {
+			size = 50 // its extent is the content itself
+		}
+		write(t, name, strings.Repeat("x", size))
+		must(t, os.Chtimes(name, at, at))
+	}
+	must(t, os.Chtimes(c+"/later", at, at.Add(time.Second)))
+	must(t, btrfs.Sync(c), btrfs.SetReadOnly(c, true))
+	must(t, btrfs.SnapshotTree(t.Context(), a, b, true))
+	for to, want := range map[string]int{b: 0, c: 1} {
+		changes, assumed, err := Compare(t.Context(), Side{Volume: b}, Side{Volume: to})
+		if must(t, err); assumed != want || (len(changes) > 0) != (to == c) {
+			t.Errorf("%s: %d are assumed, want %d; %+v", to, assumed, want, changes)
+		}
+	}
 }
 
 func write(t testing.TB, path, text string) {
@@ -162,7 +190,7 @@ func TestStates(t *testing.T) {
 	a := snap()
 	write(t, v+"/f", "seven..")
 	must(t, os.Chown(v+"/f", 100_005, 7))
-	got, err := Compare(t.Context(), Side{Volume: a, IDs: func(id uint32, _ bool) uint32 { return id - 100_000 }}, Side{Volume: snap(), IDs: func(id uint32, group bool) uint32 {
+	got, _, err := Compare(t.Context(), Side{Volume: a, IDs: func(id uint32, _ bool) uint32 { return id - 100_000 }}, Side{Volume: snap(), IDs: func(id uint32, group bool) uint32 {
 		if group {
 			return id
 		}
@@ -185,7 +213,7 @@ func TestCompareNothing(t *testing.T) {
 	v, snap := volume(t, mnt)
 	a := snap()
 	for _, s := range []Side{{Volume: mnt + "/none"}, {Volume: v, Dir: "none"}} {
-		if _, err := Compare(t.Context(), Side{Volume: a}, s); !errors.Is(err, fs.ErrNotExist) {
+		if _, _, err := Compare(t.Context(), Side{Volume: a}, s); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%+v: %v", s, err)
 		}
 	}

@@ -189,7 +189,7 @@ func TestRandom(t *testing.T) {
 				t.Helper()
 				for i := 0; i+1 < len(pairs); i += 2 {
 					for _, p := range [][2]string{{pairs[i], pairs[i+1]}, {pairs[i+1], pairs[i]}} {
-						got, err := Compare(t.Context(), Side{Volume: p[0], Dir: "rootfs"}, Side{Volume: p[1], Dir: "rootfs"})
+						got, _, err := Compare(t.Context(), Side{Volume: p[0], Dir: "rootfs"}, Side{Volume: p[1], Dir: "rootfs"})
 						must(t, err)
 						check(t, p[0]+"/rootfs", p[1]+"/rootfs", got)
 					}
@@ -223,13 +223,13 @@ func TestRandom(t *testing.T) {
 				must(t, btrfs.CreateSubvolume(other+"/v"))
 				testfs.Run(t, "cp", "-a", "--reflink=never", f+"/rootfs", other+"/v/")
 				must(t, btrfs.Sync(other))
-				got, err := Compare(t.Context(), Side{Volume: f, Dir: "rootfs"}, Side{Volume: other + "/v", Dir: "rootfs"})
+				got, _, err := Compare(t.Context(), Side{Volume: f, Dir: "rootfs"}, Side{Volume: other + "/v", Dir: "rootfs"})
 				must(t, err)
 				check(t, f+"/rootfs", other+"/v/rootfs", got)
 				e.root = other + "/v/rootfs"
 				edit(20)
 				must(t, btrfs.SnapshotTree(t.Context(), other+"/v", other+"/w", true))
-				got, err = Compare(t.Context(), Side{Volume: f, Dir: "rootfs"}, Side{Volume: other + "/w", Dir: "rootfs"})
+				got, _, err = Compare(t.Context(), Side{Volume: f, Dir: "rootfs"}, Side{Volume: other + "/w", Dir: "rootfs"})
 				must(t, err)
 				check(t, f+"/rootfs", other+"/w/rootfs", got)
 			}

@@ -21,7 +21,7 @@ func diffCommand(e *env) *cli.Command {
 			"No file is read: the metadata of the file system tell what was added, removed, renamed, modified (content or type) or\n"+
 			"changed (mode, owner, xattrs, flags). A file that was written with what was in it is modified; times alone are no\n"+
 			"difference. Of instances that do not come from the same image or instance, files of the same size and time of\n"+
-			"modification count as the same. Names with odd bytes are quoted.",
+			"modification count as the same, and a notice says how many. Names with odd bytes are quoted.",
 			"poolctl diff c1/snap0", "poolctl diff c1/monday c1/tuesday", "poolctl diff c1/monday tuesday --stat", "poolctl diff c1 c2 -f json"),
 		Flags: []cli.Flag{
 			formatFlag(&format, output.Table),
