@@ -2,6 +2,7 @@ package pool
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -239,6 +240,53 @@ func TestRefreshCopy(t *testing.T) {
 	_, err := s.Copy(ctx, CopyOptions{Source: "c1", Name: "in-b", Pool: "a", Refresh: true})
 	if err == nil || !strings.Contains(err.Error(), "it is in pool b") {
 		t.Errorf("in another pool: %v", err)
+	}
+}
+
+// TestRefreshOfSnapshot: what a snapshot differs from what the copy has is sent, and the snapshots of the copy stay.
+func TestRefreshOfSnapshot(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	createPool(t, s, "a", nil)
+	createPool(t, s, "b", nil)
+	fullInstance(t, s)
+	root := diskRoot(t, s, "c1")
+	for i, name := range []string{"large", "larger", "largest"} {
+		randomFile(t, filepath.Join(root, "etc", name), 4<<20)
+		snapshotInstance(t, s, "c1", fmt.Sprintf("l%d", i))
+	}
+	_, err := s.Copy(ctx, CopyOptions{Source: "c1", Name: "c2", Pool: "b"})
+	ok(t, err, s.DeleteSnapshot(ctx, "c2", "l2"))
+	for snap, most := range map[string]int64{"l0": 1 << 20, "l1": 1 << 20, "l2": 5 << 20} {
+		var sent int64
+		_, err = s.Copy(ctx, CopyOptions{Source: "c1", Snapshot: snap, Name: "c2", Refresh: true, Progress: func(p Progress) { sent = p.Done }})
+		ok(t, err)
+		sameTrees(t, s, "c1/"+snap, "c2", ofMachine...)
+		if sent == 0 || sent > most {
+			t.Errorf("of %s %d bytes were sent", snap, sent)
+		}
+	}
+	if got := snapshotsOf(t, s, "c2"); !slices.Equal(got, []string{"s0", "s1", "l0", "l1"}) {
+		t.Errorf("it has the snapshots %q", got)
+	}
+}
+
+// TestRefreshExcludeOlderRenamed: a snapshot that the copy has under another name is not missing in it.
+func TestRefreshExcludeOlderRenamed(t *testing.T) {
+	s := newSystem(t)
+	createPool(t, s, "a", nil)
+	createPool(t, s, "b", nil)
+	fullInstance(t, s)
+	for _, pool := range []string{"a", "b"} {
+		_, err := s.Copy(t.Context(), CopyOptions{Source: "c1", Name: "in-" + pool, Pool: pool})
+		ok(t, err)
+	}
+	ok(t, s.RenameSnapshot(t.Context(), "c1", "s0", "renamed"))
+	for _, name := range []string{"in-a", "in-b"} {
+		_, err := s.Copy(t.Context(), CopyOptions{Source: "c1", Name: name, Refresh: true, RefreshExcludeOlder: true})
+		if ok(t, err); !slices.Equal(snapshotsOf(t, s, name), []string{"renamed", "s1"}) {
+			t.Errorf("%s has the snapshots %q", name, snapshotsOf(t, s, name))
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"slices"
 )
 
 // refresh has the copy that is there become what the source is now, with its snapshots:
@@ -30,7 +31,11 @@ func (c *instanceCopy) refresh(ctx context.Context, o CopyOptions) error {
 	rec.Limit, rec.Snapshots = limit, nil
 	setup := func(volume string) error { return keepMachineID(c.target.InstancePath(c.name), volume) }
 	if c.p != c.target {
-		err = c.send(ctx, sending{rec: rec, adapt: c.adaptTo(as), setup: setup, names: c.snapshots(o)})
+		names, nerr := c.refreshed(o)
+		if nerr != nil {
+			return nerr
+		}
+		err = c.send(ctx, sending{rec: rec, adapt: c.adaptTo(as), setup: setup, names: names})
 	} else if err = c.s.needSpace(ctx, c.p.rec, sharingNeed("a copy of "+c.from.Ref())); err == nil {
 		options := c.treeOptions(as, setup)
 		options.Only = c.snapshots(o)
@@ -38,4 +43,19 @@ func (c *instanceCopy) refresh(ctx context.Context, o CopyOptions) error {
 	}
 	c.s.afterDelete(ctx, c.target)
 	return err
+}
+
+// refreshed names the snapshots that are sent to another pool or that may be there: of a
+// snapshot itself and those before it, which it differs the least from.
+func (c *instanceCopy) refreshed(o CopyOptions) ([]string, error) {
+	if c.from.Snapshot == "" {
+		return c.snapshots(o), nil
+	}
+	in, err := c.p.Instance(c.from.Name)
+	return upTo(instanceSnapshotNames(in), c.from.Snapshot), err
+}
+
+// upTo is what names has up to name; nothing where it is not among them.
+func upTo(names []string, name string) []string {
+	return names[:slices.Index(names, name)+1]
 }

@@ -103,8 +103,10 @@ func (s *System) openVolumeCopy(ctx context.Context, o CopyVolumeOptions, refres
 	}
 	c.v, err = copiedVolume(c.p, c.from, o)
 	c.names = snapshotNames(c.v)
-	if err == nil && refresh && c.from.Snapshot == "" && !c.from.Snapshots {
-		c.names, err = sourceSnapshots(c.p, c.from.Name)
+	if err == nil && refresh && !c.from.Snapshots {
+		if c.names, err = sourceSnapshots(c.p, c.from.Name); c.from.Snapshot != "" {
+			c.names = upTo(c.names, c.from.Snapshot)
+		}
 	}
 	if err == nil && refresh {
 		c.v.Config, c.v.Description, c.v.CreatedAt = maps.Clone(old.Config), old.Description, old.CreatedAt
