@@ -12,21 +12,21 @@ import (
 type Instance struct {
 	// Name is the name of the instance's directory. In a pool of LXD's, instances of a project other than the default one
 	// are called PROJECT_NAME there.
-	Name            string                       `json:"-"`
-	Description     string                       `json:"description"`
-	Architecture    string                       `json:"architecture"` // x86_64
-	Type            string                       `json:"type"`         // container
-	Ephemeral       bool                         `json:"ephemeral"`
-	Stateful        bool                         `json:"stateful"`
-	Config          map[string]string            `json:"config"`
-	Devices         map[string]map[string]string `json:"devices"`
-	Profiles        []string                     `json:"profiles"`
-	ExpandedConfig  map[string]string            `json:"expanded_config"`
-	ExpandedDevices map[string]map[string]string `json:"expanded_devices"`
-	CreatedAt       time.Time                    `json:"created_at"`
-	LastUsedAt      time.Time                    `json:"last_used_at"` // 1970: never
-	Project         string                       `json:"project"`      // "default"
-	Location        string                       `json:"location"`     // "none"
+	Name            string    `json:"-"`
+	Description     string    `json:"description"`
+	Architecture    string    `json:"architecture"` // x86_64
+	Type            string    `json:"type"`         // container
+	Ephemeral       bool      `json:"ephemeral"`
+	Stateful        bool      `json:"stateful"`
+	Config          Config    `json:"config"`
+	Devices         Devices   `json:"devices"`
+	Profiles        []string  `json:"profiles"`
+	ExpandedConfig  Config    `json:"expanded_config"`
+	ExpandedDevices Devices   `json:"expanded_devices"`
+	CreatedAt       time.Time `json:"created_at"`
+	LastUsedAt      time.Time `json:"last_used_at"` // 1970: never
+	Project         string    `json:"project"`      // "default"
+	Location        string    `json:"location"`     // "none"
 
 	// Pool and ProfileInfo are the sections "pool" and "profiles", which `lxd recover` wants. nil leaves in the file what
 	// it has.
@@ -43,19 +43,19 @@ type Instance struct {
 
 // Snapshot is a snapshot of an instance: one entry of the section "snapshots". That it exists is told by its subvolume.
 type Snapshot struct {
-	Name            string                       `json:"name"`
-	CreatedAt       time.Time                    `json:"created_at"`
-	ExpiresAt       time.Time                    `json:"expires_at"` // zero: never
-	LastUsedAt      time.Time                    `json:"last_used_at"`
-	Stateful        bool                         `json:"stateful"`
-	Ephemeral       bool                         `json:"ephemeral"`
-	Architecture    string                       `json:"architecture"`
-	Config          map[string]string            `json:"config"`
-	Devices         map[string]map[string]string `json:"devices"`
-	Profiles        []string                     `json:"profiles"`
-	ExpandedConfig  map[string]string            `json:"expanded_config"`
-	ExpandedDevices map[string]map[string]string `json:"expanded_devices"`
-	Size            int64                        `json:"size"` // -1: unknown
+	Name            string    `json:"name"`
+	CreatedAt       time.Time `json:"created_at"`
+	ExpiresAt       time.Time `json:"expires_at"` // zero: never
+	LastUsedAt      time.Time `json:"last_used_at"`
+	Stateful        bool      `json:"stateful"`
+	Ephemeral       bool      `json:"ephemeral"`
+	Architecture    string    `json:"architecture"`
+	Config          Config    `json:"config"`
+	Devices         Devices   `json:"devices"`
+	Profiles        []string  `json:"profiles"`
+	ExpandedConfig  Config    `json:"expanded_config"`
+	ExpandedDevices Devices   `json:"expanded_devices"`
+	Size            int64     `json:"size"` // -1: unknown
 }
 
 // PoolInfo is the section "pool": the pool that the instance is in, for `lxd recover`.
@@ -97,6 +97,7 @@ func (i *Instance) normalise() {
 	}
 	fillMaps(&i.Config, &i.ExpandedConfig)
 	fillMaps(&i.Devices, &i.ExpandedDevices)
+	takeBackAll([]Config{i.Config, i.ExpandedConfig}, []Devices{i.Devices, i.ExpandedDevices})
 }
 
 func (s *Snapshot) normalise() {
@@ -105,12 +106,13 @@ func (s *Snapshot) normalise() {
 	}
 	fillMaps(&s.Config, &s.ExpandedConfig)
 	fillMaps(&s.Devices, &s.ExpandedDevices)
+	takeBackAll([]Config{s.Config, s.ExpandedConfig}, []Devices{s.Devices, s.ExpandedDevices})
 }
 
-func fillMaps[V any](maps ...*map[string]V) {
+func fillMaps[M ~map[string]V, V any](maps ...*M) {
 	for _, m := range maps {
 		if *m == nil {
-			*m = map[string]V{}
+			*m = M{}
 		}
 	}
 }

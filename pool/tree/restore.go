@@ -180,7 +180,7 @@ func (t *Tree) restoredRecord(staged string, present Instance, entries []entry, 
 		}
 	}
 	restored.Broken = nil
-	for _, config := range []*map[string]string{&restored.Config, &restored.ExpandedConfig} {
+	for _, config := range []*Config{&restored.Config, &restored.ExpandedConfig} {
 		*config = withoutIDs(*config)
 		delete(*config, ScheduledKey)
 		for _, key := range []string{IDMapCurrentKey, IDMapNextKey} {
