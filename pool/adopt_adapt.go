@@ -113,7 +113,7 @@ func (h newHome) mask(own, wanted, expanded map[string]map[string]string) {
 	}
 }
 
-// device is a device as it is to be here, a disk or device node of the host's, or a proxy, hidden; byProfiles
+// device is a device as it is to be here, a disk or device node of the host's, a proxy, or one of a type that there is not, hidden; byProfiles
 // is what the profiles here have by its name. note tells of a network that is not here.
 func (h newHome) device(dev, byProfiles map[string]string) (now map[string]string, note string) {
 	now = maps.Clone(dev)
@@ -143,6 +143,9 @@ func (h newHome) device(dev, byProfiles map[string]string) (now map[string]strin
 		delete(now, "parent")
 		now["network"] = other
 		return now, fmt.Sprintf("there is no network %s here, it is on %s now", bridge, other)
+	case "none":
+	default: // of LXD's and Incus's, which there is not here: gpu, usb, tpm and others
+		return hideDisk(dev), ""
 	}
 	return now, ""
 }

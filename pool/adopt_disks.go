@@ -3,6 +3,7 @@ package pool
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -27,23 +28,33 @@ func hideDisk(dev map[string]string) map[string]string {
 	return out
 }
 
-// hiddenDisks names the disks, device nodes and proxies among devices that hideDisk has hidden.
+// hiddenDisks names the disks, device nodes, proxies and devices of other types among devices that hideDisk has hidden.
 func hiddenDisks(devices map[string]map[string]string) []string {
 	var out []string
 	for _, n := range sortedKeys(devices) {
-		if devices[n]["type"] != "none" {
-			continue
-		}
-		if was := devices[n][hiddenPrefix+"type"]; was == "disk" || was == "proxy" || isUnixDevice(map[string]string{"type": was}) {
+		if devices[n]["type"] == "none" && devices[n][hiddenPrefix+"type"] != "" {
 			out = append(out, n)
 		}
 	}
 	return out
 }
 
+// otherType is the type of a hidden device that there is not here, such as gpu or usb; "" of others.
+func otherType(hidden map[string]string) string {
+	was := hidden[hiddenPrefix+"type"]
+	if slices.Contains(deviceTypeNames(), was) {
+		return ""
+	}
+	return was
+}
+
 // noticeHidden tells of a disk of an instance that is hidden, and how to have it
 // again; where is the instance, or a snapshot of it.
 func (s *System) noticeHidden(where, instance, name string, dev map[string]string) {
+	if other := otherType(dev); other != "" {
+		s.noticef("%s: device %s is hidden, because there are no devices of type %s here", where, shellWord(name), shellWord(other))
+		return
+	}
 	names := shellWord(instance) + " " + shellWord(name)
 	add := "poolctl config device add " + names + " " + shellWord(dev[hiddenPrefix+"type"])
 	for _, k := range sortedKeys(dev) {

@@ -26,10 +26,11 @@ func TestAdoptHidesHostDisks(t *testing.T) {
 	etc := map[string]string{"type": "disk", "source": "/etc", "path": "/hostetc", "shift": "true"}
 	srv := map[string]string{"type": "disk", "source": "/srv", "path": "/srv/a b"}
 	sda := map[string]string{"type": "unix-block", "path": "/dev/sda"}
+	gpu := map[string]string{"type": "gpu", "id": "0"}
 	_, err = p.UpdateInstance("c1", func(i *tree.Instance) error {
 		i.Profiles = []string{"default", "web"}
-		i.Devices = devices{"etc": etc, "sda": sda}
-		i.ExpandedDevices = devices{"root": rootIn("p"), "etc": etc, "sda": sda, "srv": srv}
+		i.Devices = devices{"etc": etc, "sda": sda, "gpu": gpu}
+		i.ExpandedDevices = devices{"root": rootIn("p"), "etc": etc, "sda": sda, "srv": srv, "gpu": gpu}
 		i.ProfileInfo = []tree.ProfileInfo{{Name: "web", Devices: devices{"srv": srv}}}
 		return nil
 	})
@@ -47,7 +48,7 @@ func TestAdoptHidesHostDisks(t *testing.T) {
 	hidden := func(when string) {
 		t.Helper()
 		in, err := s.Instance(ctx, "c1")
-		if err != nil || len(disksOf(in.ExpandedDevices)) != 0 || len(in.ExpandedDevices) != 4 {
+		if err != nil || len(disksOf(in.ExpandedDevices)) != 0 || len(in.ExpandedDevices) != 5 || in.ExpandedDevices["gpu"]["type"] != "none" {
 			t.Errorf("%s: %+v, %v", when, in.ExpandedDevices, err)
 		}
 	}
@@ -59,13 +60,14 @@ func TestAdoptHidesHostDisks(t *testing.T) {
 		"c1: device etc is hidden, because it is /etc of the host, on /hostetc inside; to add it again: poolctl config device remove c1 etc && poolctl config device add c1 etc disk path=/hostetc shift=true source=/etc",
 		"c1: device srv is hidden, because it is /srv of the host, on '/srv/a b' inside; to add it again: poolctl config device remove c1 srv && poolctl config device add c1 srv disk 'path=/srv/a b' source=/srv",
 		"c1: device sda is hidden, because it is /dev/sda of the host, on /dev/sda inside; to add it again: poolctl config device remove c1 sda && poolctl config device add c1 sda unix-block path=/dev/sda",
+		"c1: device gpu is hidden, because there are no devices of type gpu here",
 		"profile web: device srv is hidden, because it is /srv of the host",
 	} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("no notice %q in %q", want, lines)
 		}
 	}
-	if n := strings.Count(strings.Join(lines, "\n"), "is hidden"); n != 4 {
+	if n := strings.Count(strings.Join(lines, "\n"), "is hidden"); n != 5 {
 		t.Errorf("%d notices of what is hidden: %q", n, lines)
 	}
 	// What the notice says works.

@@ -139,6 +139,10 @@ func (s *System) addProfiles(ctx context.Context, infos []tree.ProfileInfo, home
 		s.noticef("profile %s is new here", p.Name)
 		s.noticeHiddenKeys("profile "+p.Name, "poolctl profile set "+shellWord(p.Name), info.Config, p.Config)
 		for _, name := range hiddenDisks(p.Devices) {
+			if other := otherType(p.Devices[name]); other != "" {
+				s.noticef("profile %s: device %s is hidden, because there are no devices of type %s here", p.Name, shellWord(name), shellWord(other))
+				continue
+			}
 			source, _ := hiddenPlaces(p.Devices[name])
 			s.noticef("profile %s: device %s is hidden, because it is %s of the host", p.Name, shellWord(name), shellWord(source))
 		}

@@ -118,7 +118,12 @@ func nodeDisk(d diskDevice) (out runtime.Disk, err error) {
 
 // deviceTypes are the types that a device can have, for messages.
 func deviceTypes() string {
+	types := deviceTypeNames()
+	return strings.Join(types[:len(types)-1], ", ") + " and " + types[len(types)-1]
+}
+
+func deviceTypeNames() []string {
 	types := append([]string{"disk", "nic", "none", "proxy"}, sortedKeys(unixTypes)...)
 	slices.Sort(types)
-	return strings.Join(types[:len(types)-1], ", ") + " and " + types[len(types)-1]
+	return types
 }
