@@ -15,7 +15,7 @@ func limitKeys() []instanceKey {
 	add := func(name string, check func(string) error) {
 		keys = append(keys, instanceKey{name: name, check: check, apply: applyLimitKeys})
 	}
-	add("limits.cpu", func(v string) error { _, _, err := parseCPULimit(v); return err })
+	add("limits.cpu", checkCPULimit)
 	add("limits.cpu.allowance", func(v string) error { _, err := parseAllowance(v); return err })
 	add("limits.cpu.priority", checkPriority)
 	add("limits.cpu.nodes", checkNodes)

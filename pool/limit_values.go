@@ -26,6 +26,30 @@ func parseCPULimit(v string) (count int, cpus string, err error) {
 	return 0, cgroup.FormatCPUs(list), err
 }
 
+// checkCPULimit refuses besides what Incus and LXD refuse: a processor that is named twice, and spaces.
+func checkCPULimit(v string) error {
+	if _, _, err := parseCPULimit(v); err != nil {
+		return err
+	}
+	if strings.ContainsAny(v, " \t\n") {
+		return errors.New("it has a space in it")
+	}
+	seen := map[int]bool{}
+	for part := range strings.SplitSeq(v, ",") {
+		cpus, err := cgroup.ParseCPUs(part)
+		if err != nil {
+			return err
+		}
+		for _, cpu := range cpus {
+			if seen[cpu] {
+				return fmt.Errorf("processor %d is in it twice", cpu)
+			}
+			seen[cpu] = true
+		}
+	}
+	return nil
+}
+
 // checkNodes checks limits.cpu.nodes. Incus's newer value balanced, which has its
 // daemon choose a node and remember it (volatile.cpu.nodes), is none here.
 func checkNodes(v string) error {
@@ -43,11 +67,14 @@ type allowance struct {
 	quota, period time.Duration
 }
 
-// parseAllowance reads "50%" or "25ms/100ms".
+// maxAllowance is the share of which the kernel's greatest weight is made (MAX_SHARES).
+const maxAllowance = (1<<18 - 24) / 10
+
+// parseAllowance reads "50%" or "25ms/100ms". As in LXD and Incus, a share may be more than everybody's, which is 100%.
 func parseAllowance(v string) (a allowance, err error) {
 	bad := withHint(errors.New("neither a percentage nor a time in a time"), "50%% is a share, 25ms/100ms a limit")
 	if p, ok := strings.CutSuffix(v, "%"); ok {
-		if a.percent, err = parseWithin(p, 1, 100); err != nil {
+		if a.percent, err = parseWithin(p, 1, maxAllowance); err != nil {
 			return a, bad
 		}
 		return a, nil

@@ -70,8 +70,8 @@ func TestLimitsOf(t *testing.T) {
 
 func TestLimitsRefused(t *testing.T) {
 	for key, values := range map[string][]string{
-		"limits.cpu":                  {"0", "-1", "x", "1-", "9000", "0,,1", "1.5"},
-		"limits.cpu.allowance":        {"0%", "101%", "%", "50", "25ms", "25/100", "0ms/100ms", "25ms/0ms", "1ms/2000ms", "25ms/100ms/1ms"},
+		"limits.cpu":                  {"0", "-1", "x", "1-", "9000", "0,,1", "1.5", "1,0-2", "0, 1"},
+		"limits.cpu.allowance":        {"0%", "30000%", "%", "50", "25ms", "25/100", "0ms/100ms", "25ms/0ms", "1ms/2000ms", "25ms/100ms/1ms"},
 		"limits.cpu.priority":         {"-1", "11", "x"},
 		"limits.cpu.nodes":            {"x", "1-0", "balanced"},
 		"limits.memory":               {"0", "-1", "1", "101%", "0%", "x", "1XB"},
