@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"time"
 
 	"poolctl/pool/tree"
@@ -54,13 +53,12 @@ func (s *System) snapshotLocked(ctx context.Context, in *lockedInstance, o Snaps
 			err = fmt.Errorf("%s: %w", snapshotExpiryKey, err)
 		}
 	}
-	var taken []string
-	if err == nil && (o.Name == "" || o.Reuse) {
-		taken, err = in.TakenSnapshotNames(o.Instance)
-	}
 	name := o.Name
 	if err == nil && name == "" {
-		name, err = nextSnapshotName(ctx, config[snapshotPatternKey], now, taken)
+		var taken []string
+		if taken, err = in.TakenSnapshotNames(o.Instance); err == nil {
+			name, err = nextSnapshotName(ctx, config[snapshotPatternKey], now, taken)
+		}
 	}
 	if err != nil {
 		return "", fmt.Errorf("cannot create a snapshot of %s: %w", o.Instance, err)
@@ -68,7 +66,8 @@ func (s *System) snapshotLocked(ctx context.Context, in *lockedInstance, o Snaps
 	options := tree.SnapshotOptions{ExpiresAt: expires, Scheduled: o.scheduled, Still: func(do func() error) error {
 		return s.still(ctx, in, do)
 	}}
-	if o.Reuse && slices.Contains(taken, name) {
+	_, missing := in.SnapshotPath(o.Instance, name)
+	if o.Reuse && missing == nil {
 		if err = s.checkNoLook(o.Instance + "/" + name); err != nil {
 			return "", fmt.Errorf("cannot replace %s/%s: %w", o.Instance, name, err)
 		}

@@ -376,7 +376,7 @@ func (t *Tree) writeRecord(path string, old document, in *Instance, snaps []entr
 	doc, err := encodeRecord(old, in, snaps)
 	size := doc.size()
 	if err == nil && size > maxRecord {
-		err = fmt.Errorf("the record would have %d bytes, over the limit of %d", size, maxRecord)
+		err = tooLarge(int64(size))
 	}
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -11,8 +12,9 @@ import (
 )
 
 // appendSnapshot adds a snapshot that was just made to the record of an instance that has many, whose time is then not that of
-// reading and writing all of them: the end is read, and what comes before is shared. done is false where that will not do: for
-// a record that is small, or is not as encodeRecord would write it for the snapshots that exist.
+// decoding and writing all of them: the record is looked through, what comes before the end of its list is shared, and the rest is
+// written. done is false where that will not do: for a record that is small, that document.write did not write, or that lists
+// anything else than the other snapshots that exist.
 func (t *Tree) appendSnapshot(name string, made Snapshot) (done bool, err error) {
 	path := t.InstancePath(name)
 	lock, err := lockVolume(path)
@@ -26,28 +28,17 @@ func (t *Tree) appendSnapshot(name string, made Snapshot) (done bool, err error)
 	}
 	defer func() { err = errors.Join(err, old.Close()) }()
 	info, err := old.Stat()
-	if err != nil || !info.Mode().IsRegular() || info.Size() < keptFrom || info.Size() > maxRecord/2 {
+	if err != nil || !info.Mode().IsRegular() || info.Size() < keptFrom || info.Size() > maxRecord {
 		return false, err
 	}
-	end, ok, err := readEnd(old, info.Size())
-	if err != nil || !ok || !end.precedes(made) {
+	scan, ok, err := scanRecord(old, info.Size())
+	if err != nil || !ok {
 		return false, err
 	}
-	if listed, err := t.listsAllBut(name, end.names, made.Name); err != nil || !listed {
+	if listed, err := t.listsAllBut(name, scan.names, made.Name); err != nil || !listed {
 		return false, err
 	}
-	return true, t.writeAppended(path, old, &end, entry{Snapshot: made})
-}
-
-// precedes says whether the snapshot comes behind the last one, and is none of those that are there.
-func (e *recordEnd) precedes(made Snapshot) bool {
-	last := entry{raw: e.last}
-	if !last.decodeHead() || last.Name != e.names[len(e.names)-1] {
-		return false
-	}
-	two := []entry{{Snapshot: made}, last}
-	sortEntries(two)
-	return two[1].Name == made.Name && last.Name != made.Name
+	return true, t.writeAppended(path, old, info.Size(), scan, entry{Snapshot: made})
 }
 
 // listsAllBut says whether recorded and the name made are the snapshots of the instance that exist, each of them once.
@@ -72,8 +63,8 @@ func (t *Tree) listsAllBut(name string, recorded []string, made string) (bool, e
 	return true, nil
 }
 
-// writeAppended replaces the record old of the volume at path by one with another entry at its end.
-func (t *Tree) writeAppended(path string, old *os.File, end *recordEnd, made entry) error {
+// writeAppended replaces the record old, of size bytes, of the volume at path by one with another entry at the end of its lists.
+func (t *Tree) writeAppended(path string, old *os.File, size int64, scan recordScan, made entry) error {
 	snapshot, err := made.encode()
 	if err != nil {
 		return err
@@ -82,35 +73,44 @@ func (t *Tree) writeAppended(path string, old *os.File, end *recordEnd, made ent
 	if err != nil {
 		return err
 	}
-	text := end.with(snapshot, volumes[0])
-	shared := sharedUnits(end.appendAt())
+	shared := sharedUnits(scan.snapshotsEnd)
+	end := make([]byte, size-shared)
+	if _, err := io.ReadFull(io.NewSectionReader(old, shared, size), end); err != nil {
+		return err
+	}
+	snapshotsEnd, volumesEnd := scan.snapshotsEnd-shared, scan.volumesEnd-shared
+	text := make([]byte, 0, len(end)+len(snapshot)+len(volumes[0])+4)
+	text = append(append(append(text, end[:snapshotsEnd]...), ",\n"...), snapshot...)
+	text = append(append(append(text, end[snapshotsEnd:volumesEnd]...), ",\n"...), volumes[0]...)
+	text = append(text, end[volumesEnd:]...)
+	if size := shared + int64(len(text)); size > maxRecord {
+		return tooLarge(size)
+	}
 	scattered, err := btrfs.CompressedExtents(old, shared)
 	if err != nil {
 		return err
 	}
-	whole := func(to io.Writer) error { return end.write(to, old, 0, text) }
+	whole := func(to io.Writer) error {
+		if _, err := io.Copy(to, io.NewSectionReader(old, 0, shared)); err != nil {
+			return err
+		}
+		_, err := to.Write(text)
+		return err
+	}
 	if gatherNow(scattered) && writeFileBy(path, recordFile, 0, recordMode, btrfs.WriteOut, whole) == nil {
 		return nil
 	}
-	return t.replaceRecord(path, int(end.from)+len(text), func(to io.Writer) error { //nolint:gosec // below maxRecord
+	return t.replaceRecord(path, int(size), func(to io.Writer) error {
 		if file, ok := to.(*os.File); ok && shared > 0 && shareBeginning(file, old, shared) == nil {
-			return end.write(to, old, shared, text)
+			_, err := to.Write(text)
+			return err
 		}
 		return whole(to)
 	})
 }
 
-// write writes what the record old has between begin and the end, and text instead of that.
-func (e *recordEnd) write(to io.Writer, old *os.File, begin int64, text []byte) error {
-	if begin >= e.from {
-		_, err := to.Write(text[begin-e.from:])
-		return err
-	}
-	if _, err := io.Copy(to, io.NewSectionReader(old, begin, e.from-begin)); err != nil {
-		return err
-	}
-	_, err := to.Write(text)
-	return err
+func tooLarge(size int64) error {
+	return fmt.Errorf("the record would have %d bytes, over the limit of %d", size, maxRecord)
 }
 
 const (

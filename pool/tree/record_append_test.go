@@ -2,7 +2,6 @@ package tree
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,17 +34,19 @@ func manyEntries(in *Instance, count int) []entry {
 	return out
 }
 
-// TestAppended: a record with one more snapshot is what it would be if all of it was read and written.
+// TestAppended: a record with one more snapshot is what it would be if all of it was decoded and written.
 func TestAppended(t *testing.T) {
-	dir := t.TempDir()
+	p := newPool(t)
 	text := rapid.String()
 	rapid.Check(t, func(t *rapid.T) {
 		in := bulky()
 		in.Description = text.Draw(t, "description")
 		in.Config = rapid.MapOfN(text, text, 0, 5).Draw(t, "config")
 		in.normalise()
-		snaps := manyEntries(in, rapid.IntRange(2, 40).Draw(t, "snapshots"))
-		snaps[len(snaps)-1].Name = "s" + rapid.StringMatching("[a-z]{0,9}").Draw(t, "name")
+		snaps := manyEntries(in, rapid.IntRange(2, 60).Draw(t, "snapshots"))
+		made := &snaps[len(snaps)-1]
+		made.Name = "s" + rapid.StringMatching(`[a-z&<"\\ü]{0,9}`).Draw(t, "name")
+		snaps[0].Name = "s" + rapid.StringMatching(`[A-Z&<"\\ü]{0,9}`).Draw(t, "first")
 		before, err := encoded(document{}, in, snaps[:len(snaps)-1])
 		if err != nil {
 			t.Fatal(err)
@@ -58,38 +59,33 @@ func TestAppended(t *testing.T) {
 		if before, err = encoded(rec.doc, rec.Container, rec.entries); err != nil { // written again, its members are sorted
 			t.Fatal(err)
 		}
-		path := filepath.Join(dir, "record")
-		f, err := os.Create(path)
-		if err == nil {
-			_, err = f.Write(before)
-		}
+		want, err := encoded(rec.doc, rec.Container, append(rec.entries, *made))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = f.Close() }()
-		head, ok, err := readHead(f)
+		file := filepath.Join(p.mnt, recordFile)
+		_ = os.Remove(file)
+		if err = os.WriteFile(file, before, recordMode); err != nil {
+			t.Fatal(err)
+		}
+		old, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = old.Close() }()
+		head, ok, err := readHead(old)
 		if err != nil || !ok || head.Container.Description != in.Description {
 			t.Fatalf("its head: %+v, %v, %v", head, ok, err)
 		}
-		end, ok, err := readEnd(f, int64(len(before)))
-		if err != nil || !ok || len(end.names) != len(snaps)-1 || end.names[0] != "s0" || end.from > sharedUnits(end.appendAt()) {
-			t.Fatalf("its end: %+v, %v, %v", end, ok, err)
+		scan, ok, err := scanRecord(old, int64(len(before)))
+		if err != nil || !ok || len(scan.names) != len(snaps)-1 || scan.names[0] != snaps[0].Name {
+			t.Fatalf("%+v, %v, %v", scan, ok, err)
 		}
-		want, err := encoded(rec.doc, rec.Container, append(rec.entries, snaps[len(snaps)-1]))
-		if err != nil {
+		if err := p.writeAppended(p.mnt, old, int64(len(before)), scan, *made); err != nil {
 			t.Fatal(err)
 		}
-		made := snaps[len(snaps)-1]
-		snapshot, err := made.encode()
-		volumes, verr := volumeSnapshots([]entry{made}, nil)
-		if err = errors.Join(err, verr); err != nil {
-			t.Fatal(err)
-		}
-		for _, begin := range []int64{0, end.from, sharedUnits(end.appendAt())} {
-			var got bytes.Buffer
-			if err := end.write(&got, f, begin, end.with(snapshot, volumes[0])); err != nil || !bytes.Equal(got.Bytes(), want[begin:]) {
-				t.Fatalf("from %d on, %v: %s", begin, err, cmp.Diff(string(want[begin:]), got.String()))
-			}
+		if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%v: %s", err, cmp.Diff(string(want), string(got)))
 		}
 	})
 }
@@ -114,19 +110,24 @@ func TestAppendSnapshot(t *testing.T) {
 		"one for another": {change: func(t *testing.T, _ string) {
 			must(t, btrfs.DeleteTree(t.Context(), p.snapshotPath("c1", "s3")), btrfs.Snapshot(p.InstancePath("c1"), p.snapshotPath("c1", "other"), true))
 		}},
-		"the last is of tomorrow": {change: func(t *testing.T, path string) {
-			rec, err := p.readRecord(path, whole)
-			must(t, err)
-			last := &rec.entries[len(rec.entries)-1]
-			last.CreatedAt, last.changed = time.Now().Add(24*time.Hour).UTC(), true
-			rec.Container.Name = "c1"
-			must(t, p.writeRecord(path, rec.doc, rec.Container, rec.entries))
+		"the last is of tomorrow": {appended: true, change: func(t *testing.T, path string) {
+			rewrite(t, p.Tree, path, func(rec *record) {
+				last := &rec.entries[len(rec.entries)-1]
+				last.CreatedAt, last.changed = time.Now().Add(24*time.Hour).UTC(), true
+			})
+		}},
+		"its head is long": {appended: true, change: func(t *testing.T, path string) {
+			rewrite(t, p.Tree, path, func(rec *record) { rec.Container.Config["user.more"] = strings.Repeat("more ", headSize/4) })
+		}},
+		"one is in one list": {change: func(t *testing.T, path string) {
+			edit(t, path, func(raw string) string {
+				from, _, _ := strings.Cut(raw, `{"name":"s3"`)
+				_, rest, _ := strings.Cut(raw[len(from):], "\n")
+				return from + rest
+			})
 		}},
 		"not ours": {change: func(t *testing.T, path string) {
-			file := filepath.Join(path, recordFile)
-			raw, err := os.ReadFile(file)
-			must(t, err)
-			must(t, os.Remove(file), os.WriteFile(file, append([]byte("# YAML\n"), raw...), recordMode))
+			edit(t, path, func(raw string) string { return "# YAML\n" + raw })
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -158,15 +159,18 @@ func TestAppendSnapshot(t *testing.T) {
 				listed = append(listed, e.Name)
 			}
 			for _, raw := range rec.doc.lists[sectionVolumeSnapshots] {
-				ofVolume = append(ofVolume, volumeSnapshotName(raw))
-			}
-			if !slices.IsSortedFunc(rec.entries, func(a, b entry) int { return a.CreatedAt.Compare(b.CreatedAt) }) {
-				t.Errorf("they are not sorted: %q", listed)
+				ofVolume = append(ofVolume, entryName(raw))
 			}
 			slices.Sort(listed)
 			slices.Sort(ofVolume)
 			if !slices.Equal(listed, names) || !slices.Equal(ofVolume, names) {
 				t.Errorf("the record lists %q and %q, there are %q", listed, ofVolume, names)
+			}
+			rec.Container.Name = "c1"
+			again, err := encoded(rec.doc, rec.Container, rec.entries)
+			must(t, err)
+			if raw, err := os.ReadFile(filepath.Join(path, recordFile)); err != nil || !bytes.Equal(raw, again) {
+				t.Errorf("written anew it is another: %v %s", err, cmp.Diff(string(raw), string(again)))
 			}
 			must(t, p.DeleteInstance(ctx, "c1"))
 		})
@@ -175,29 +179,55 @@ func TestAppendSnapshot(t *testing.T) {
 	checkEmpty(t, p)
 }
 
-// TestAppendToDamaged: no snapshot is made of an instance whose large record is damaged further on than what is read for it, and one
-// that is there can still be deleted.
-func TestAppendToDamaged(t *testing.T) {
-	p := newPool(t)
-	ctx := t.Context()
-	must(t, importImage(p.Tree, fingerprint), p.CreateInstance(ctx, *bulky(), fingerprint))
-	for i := range 12 {
-		must(t, p.CreateSnapshot(ctx, "c1", fmt.Sprint("s", i), SnapshotOptions{}))
-	}
-	file := filepath.Join(p.InstancePath("c1"), recordFile)
-	info, err := os.Stat(file)
+// rewrite changes the record of the volume at path.
+func rewrite(t *testing.T, tree *Tree, path string, change func(*record)) {
+	t.Helper()
+	rec, err := tree.readRecord(path, whole)
 	must(t, err)
-	must(t, os.Truncate(file, info.Size()-10))
-	if err := p.CreateSnapshot(ctx, "c1", "made", SnapshotOptions{}); err == nil || !strings.Contains(err.Error(), "is damaged") {
-		t.Error(err)
+	rec.Container.Name = filepath.Base(path)
+	change(&rec)
+	must(t, tree.writeRecord(path, rec.doc, rec.Container, rec.entries))
+}
+
+// edit changes the text of the record of the volume at path.
+func edit(t *testing.T, path string, change func(string) string) {
+	t.Helper()
+	file := filepath.Join(path, recordFile)
+	raw, err := os.ReadFile(file)
+	must(t, err)
+	must(t, os.Remove(file), os.WriteFile(file, []byte(change(string(raw))), recordMode))
+}
+
+// TestAppendToDamaged: no snapshot is made of an instance whose large record is damaged, wherever it is, and one that is there can
+// still be deleted.
+func TestAppendToDamaged(t *testing.T) {
+	for name, damage := range map[string]func(string) string{
+		"cut off":    func(raw string) string { return raw[:len(raw)-10] },
+		"in an item": func(raw string) string { return strings.Replace(raw, `{"name":"s5"`, `{"name":garbage`, 1) },
+		"a line": func(raw string) string {
+			return strings.Replace(raw, "\n"+`{"name":"s5"`, "\ngarbage,\n"+`{"name":"s5"`, 1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPool(t)
+			ctx := t.Context()
+			must(t, importImage(p.Tree, fingerprint), p.CreateInstance(ctx, *bulky(), fingerprint))
+			for i := range 12 {
+				must(t, p.CreateSnapshot(ctx, "c1", fmt.Sprint("s", i), SnapshotOptions{}))
+			}
+			edit(t, p.InstancePath("c1"), damage)
+			if err := p.CreateSnapshot(ctx, "c1", "made", SnapshotOptions{}); err == nil || !strings.Contains(err.Error(), "is damaged") {
+				t.Error(err)
+			}
+			must(t, p.DeleteSnapshot(ctx, "c1", "s3"))
+			names, err := p.snapshotNames("c1", nil)
+			if must(t, err); len(names) != 11 || slices.Contains(names, "made") {
+				t.Errorf("there are %q", names)
+			}
+			must(t, p.DeleteInstance(ctx, "c1"), p.DeleteImage(ctx, fingerprint))
+			checkEmpty(t, p)
+		})
 	}
-	must(t, p.DeleteSnapshot(ctx, "c1", "s3"))
-	names, err := p.snapshotNames("c1", nil)
-	if must(t, err); len(names) != 11 || slices.Contains(names, "made") {
-		t.Errorf("there are %q", names)
-	}
-	must(t, p.DeleteInstance(ctx, "c1"), p.DeleteImage(ctx, fingerprint))
-	checkEmpty(t, p)
 }
 
 // TestGather: of a record that grows, few extents are shared, since now and then it is written whole; and it stays what it is.
@@ -223,32 +253,28 @@ func TestGather(t *testing.T) {
 			t.Fatalf("it has %d extents", scattered)
 		}
 		gathered = scattered == 0
-		end, ok, err := readEnd(old, info.Size())
-		must(t, err)
-		if !ok {
-			t.Fatal("its end cannot be read")
-		}
 		if i > 0 { // what is added each time is left out again: it stays the same
 			must(t, writeFileBy(p.mnt, recordFile, len(before), recordMode, btrfs.WriteOut, func(to io.Writer) error {
 				file, ok := to.(*os.File)
 				if !ok {
 					t.Fatalf("it is written to %T", to)
 				}
-				must(t, shareBeginning(file, old, sharedUnits(end.appendAt())))
-				_, err := to.Write(before[sharedUnits(end.appendAt()):])
+				same := sharedUnits(int64(len(before)))
+				must(t, shareBeginning(file, old, same))
+				_, err := to.Write(before[same:])
 				return err
 			}))
 		}
 		must(t, old.Close())
 		old, err = os.Open(file)
 		must(t, err)
-		end, ok, err = readEnd(old, int64(len(before)))
+		scan, ok, err := scanRecord(old, int64(len(before)))
 		must(t, err)
 		if !ok {
-			t.Fatal("its end cannot be read")
+			t.Fatal("it cannot be scanned")
 		}
 		made := entry{Snapshot: in.snapshotOf("made", time.Now().UTC())}
-		must(t, p.writeAppended(p.mnt, old, &end, made), old.Close())
+		must(t, p.writeAppended(p.mnt, old, int64(len(before)), scan, made), old.Close())
 		want, err := encoded(document{}, in, append(manyEntries(in, 80), made))
 		must(t, err)
 		if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
@@ -276,8 +302,8 @@ func TestGatherOdds(t *testing.T) {
 	}
 }
 
-// FuzzRecordEnd: a text that is taken for the end of a record is still one with a snapshot more.
-func FuzzRecordEnd(f *testing.F) {
+// FuzzScanRecord: what is scanned is a record in lines, and one that is whole is scanned.
+func FuzzScanRecord(f *testing.F) {
 	in := bulky()
 	raw, err := encoded(document{}, in, manyEntries(in, 3))
 	if err != nil {
@@ -285,26 +311,41 @@ func FuzzRecordEnd(f *testing.F) {
 	}
 	f.Add(raw)
 	f.Add(raw[len(raw)/2:])
-	f.Add([]byte("{}\n],\n\"volume_snapshots\": [\n{}\n]\n}\n"))
-	f.Add([]byte("{\n\"snapshots\": [\n{}\n],\n\"volume_snapshots\": [\n{},\n{\"name\":\"\\u0000\"}\n]\n}\n"))
+	f.Add([]byte("{\n\"snapshots\": [\n{\"name\":\"a\"}\n],\n\"volume_snapshots\": [\n{\"name\":\"a\"}\n]\n}\n"))
+	f.Add([]byte("{\n\"a\": 1,\n\"snapshots\": [\n{\"name\":\"\\u0061\"}\n],\n\"volume_snapshots\": [\n{\"name\":\"a\"}\n]\n}\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		end := recordEnd{text: raw}
-		if !end.parse() {
+		path := filepath.Join(t.TempDir(), "record")
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = file.Close() }()
+		scan, ok, err := scanRecord(file, int64(len(raw)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, lines := parseLines(raw)
+		if !ok {
+			if rec, err := decodeRecord(raw, whole); err == nil {
+				again, err := encoded(rec.doc, rec.Container, rec.entries)
+				if err == nil && bytes.Equal(again, raw) && len(rec.entries) > 0 {
+					t.Fatalf("%q is not scanned", raw)
+				}
+			}
 			return
 		}
-		end.precedes(manyEntries(in, 1)[0].Snapshot)
-		one := recordEnd{text: end.with([]byte(`{"name":"made"}`), []byte(`{"name":"made"}`))}
-		if !one.parse() || string(one.last) != `{"name":"made"}` || len(one.names) != len(end.names)+1 || one.names[len(end.names)] != "made" {
-			t.Fatalf("%q became %q: %+v", raw, one.text, one)
+		if !lines { // a member before them is damaged, which is seen when it is read
+			return
 		}
-		if d, ok := parseLines(raw); ok && len(d.lists[sectionSnapshots]) > 0 {
-			list := d.lists[sectionSnapshots]
-			if string(list[len(list)-1]) != string(end.last) || len(d.lists[sectionVolumeSnapshots]) != len(end.names) {
-				t.Fatalf("%q: the last is %q, and there are %q", raw, end.last, end.names)
-			}
-			if d, ok = parseLines(one.text); !ok || len(d.lists[sectionSnapshots]) != len(list)+1 {
-				t.Fatalf("%q is no record any more: %q", raw, one.text)
-			}
+		snapshots, volumes := d.lists[sectionSnapshots], d.lists[sectionVolumeSnapshots]
+		if len(snapshots) != len(scan.names) || len(volumes) != len(scan.names) {
+			t.Fatalf("%q: %d and %d snapshots, scanned: %q", raw, len(snapshots), len(volumes), scan.names)
+		}
+		if !bytes.HasSuffix(raw[:scan.snapshotsEnd], snapshots[len(snapshots)-1]) || !bytes.HasSuffix(raw[:scan.volumesEnd], volumes[len(volumes)-1]) {
+			t.Fatalf("%q: the lists do not end at %d and %d", raw, scan.snapshotsEnd, scan.volumesEnd)
 		}
 	})
 }

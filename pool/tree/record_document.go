@@ -70,7 +70,7 @@ func newDocument() document {
 
 // parseLines is parseDocument for what write wrote; ok is false for anything else.
 func parseLines(raw []byte) (d document, ok bool) {
-	rest, ok := bytes.CutPrefix(raw, []byte(recordBegins))
+	rest, ok := bytes.CutPrefix(raw, []byte("{\n"))
 	if !ok {
 		return document{}, false
 	}
@@ -164,7 +164,7 @@ func (d document) write(to io.Writer) error {
 		}
 	}
 	put := func(text string) { _, _ = b.WriteString(text) } // Flush has its error
-	put(recordBegins)
+	put("{\n")
 	for i, key := range keys {
 		name, err := marshal(key)
 		if err != nil {

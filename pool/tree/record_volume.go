@@ -48,7 +48,7 @@ type volumeSnapshot struct {
 func volumeSnapshots(snaps []entry, old []json.RawMessage) ([]json.RawMessage, error) {
 	before := make(map[string]json.RawMessage, len(old))
 	for _, raw := range old {
-		before[volumeSnapshotName(raw)] = raw
+		before[entryName(raw)] = raw
 	}
 	all := make([]json.RawMessage, 0, len(snaps))
 	for i := range snaps {
@@ -68,10 +68,10 @@ func volumeSnapshots(snaps []entry, old []json.RawMessage) ([]json.RawMessage, e
 	return all, nil
 }
 
-// volumeSnapshotName is the name in an entry of "volume_snapshots".
-func volumeSnapshotName(raw json.RawMessage) string {
+// entryName is the name in an entry of either list; "" for what is none.
+func entryName(raw json.RawMessage) string {
 	if after, ok := bytes.CutPrefix(raw, []byte(`{"name":"`)); ok {
-		if end := bytes.IndexAny(after, `"\\`); end >= 0 && after[end] == '"' {
+		if end := bytes.IndexByte(after, '"'); end >= 0 && bytes.IndexByte(after[:end], '\\') < 0 {
 			return string(after[:end])
 		}
 	}
@@ -86,7 +86,7 @@ func volumeSnapshotName(raw json.RawMessage) string {
 func (d *document) renameVolumeSnapshot(from, to string) error {
 	list := slices.Clone(d.lists[sectionVolumeSnapshots])
 	for i, raw := range list {
-		if volumeSnapshotName(raw) != from {
+		if entryName(raw) != from {
 			continue
 		}
 		members := object(raw)
