@@ -170,7 +170,10 @@ func (im *backupImport) read(ctx context.Context, archive *tarball.Reader) error
 		if err := im.budget.Entry(); err != nil {
 			return err
 		}
-		name, err := tarball.CleanName(hdr.Name, importLimits)
+		name := hdr.Name
+		if _, stream := im.files[name]; !stream { // the path of a subvolume may be longer than the name of a file
+			name, err = tarball.CleanName(name, importLimits)
+		}
 		if err != nil {
 			return fmt.Errorf("cannot unpack %.256q: %w", hdr.Name, err)
 		}

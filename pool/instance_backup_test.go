@@ -208,6 +208,26 @@ func TestInstanceExportStops(t *testing.T) {
 	isBackedUp(t, s, "p1", "c2", states, o)
 }
 
+// TestExportDeepSubvolume: a subvolume whose path is longer than the name of a file may be.
+func TestExportDeepSubvolume(t *testing.T) {
+	s := newSystem(t)
+	createPool(t, s, "p1", nil)
+	backedUp(t, s)
+	deep := "rootfs"
+	for range 3 {
+		deep += "/" + strings.Repeat("n", 200)
+		ok(t, btrfs.CreateSubvolume(s.instanceFile("p1", "c1", deep)))
+	}
+	ok(t, os.WriteFile(s.instanceFile("p1", "c1", deep+"/mark"), []byte("deep"), 0o600))
+	var b bytes.Buffer
+	ok(t, s.Export(t.Context(), ExportOptions{BackupOptions{Optimized: true}, "c1"}, &b))
+	_, err := s.Import(t.Context(), ImportOptions{Name: "c2"}, &b)
+	ok(t, err)
+	if got, err := os.ReadFile(s.instanceFile("p1", "c2", deep+"/mark")); string(got) != "deep" || err != nil {
+		t.Errorf("in it is %q, %v", got, err)
+	}
+}
+
 // TestExportReports: how much of about how much is written.
 func TestExportReports(t *testing.T) {
 	s := newSystem(t)
