@@ -29,7 +29,21 @@ type scheduleState struct {
 // those whose time is over and those made so that snapshots.retention does not keep.
 // It is for a timer. What was missed, one snapshot makes up for. One that fails does
 // not keep the others from theirs; their errors are joined.
-func (s *System) RunSnapshots(ctx context.Context) (out SnapshotRun, err error) {
+func (s *System) RunSnapshots(ctx context.Context) (SnapshotRun, error) {
+	out, err := s.runSchedules(ctx)
+	gone, eerr := s.ExpireSnapshots(ctx)
+	out.Gone = append(out.Gone, gone...)
+	return out, errors.Join(err, eerr)
+}
+
+// runSchedules is RunSnapshots without what is over. Of two at the same time the second
+// waits, and finds nothing left to do.
+func (s *System) runSchedules(ctx context.Context) (out SnapshotRun, err error) {
+	unlock, err := s.dir.LockSchedules(ctx)
+	if err != nil {
+		return out, err
+	}
+	defer unlock()
 	path := filepath.Join(s.dir.Root, "snapshots.json")
 	now := time.Now()
 	var last scheduleState
@@ -49,9 +63,7 @@ func (s *System) RunSnapshots(ctx context.Context) (out SnapshotRun, err error) 
 			errs = append(errs, fmt.Errorf("cannot note when snapshots were made: %w", err))
 		}
 	}
-	gone, err := s.ExpireSnapshots(ctx)
-	out.Gone = append(out.Gone, gone...)
-	return out, errors.Join(append(errs, err)...)
+	return out, errors.Join(errs...)
 }
 
 // ExpireSnapshots deletes the snapshots of instances and custom volumes, in all pools

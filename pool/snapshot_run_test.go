@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"poolctl/pool/state"
 )
 
 func snapshotList(t *testing.T, s *System, name string) []string {
@@ -101,6 +103,35 @@ func TestRunSnapshots(t *testing.T) {
 	}
 	if _, err := s.CreateSnapshot(ctx, SnapshotOptions{Instance: "c1", Name: "yours"}); !errors.Is(err, ErrExists) {
 		t.Error(err)
+	}
+}
+
+// TestRunSnapshotsTwice: of runs at the same time, as of a timer and by hand, only one makes what is due.
+func TestRunSnapshotsTwice(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	createPool(t, s, "p1", nil)
+	names := []string{"c1", "c2", "c3"}
+	for _, name := range names {
+		config := map[string]string{"snapshots.schedule": "@daily", "snapshots.schedule.stopped": "true"}
+		_, err := s.Create(ctx, CreateOptions{Name: name, Template: EmptyTemplate, Pool: "p1", Config: config})
+		ok(t, err)
+	}
+	ok(t, state.SaveJSON(filepath.Join(s.dir.Root, "snapshots.json"), scheduleState{time.Now().Add(-48 * time.Hour)}))
+	errs := make(chan error)
+	for range 4 {
+		go func() {
+			_, err := s.RunSnapshots(ctx)
+			errs <- err
+		}()
+	}
+	for range 4 {
+		ok(t, <-errs)
+	}
+	for _, name := range names {
+		if got := snapshotList(t, s, name); len(got) != 1 {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }
 

@@ -55,6 +55,11 @@ func (d *Dir) LockIDMaps(ctx context.Context) (Unlock, error) {
 	return d.lock(ctx, "idmaps", "the ranges of ids", false)
 }
 
+// LockSchedules takes the lock of who makes the snapshots that are due. Take it before any LockPool.
+func (d *Dir) LockSchedules(ctx context.Context) (Unlock, error) {
+	return d.lock(ctx, "schedules", "the snapshots that are due", false)
+}
+
 // LockPool takes the lock of a pool: shared to work in it, exclusive to create, attach, detach, resize or delete it. It
 // waits until it has the lock or ctx is cancelled. Take it before any LockInstance.
 func (d *Dir) LockPool(ctx context.Context, name string, shared bool) (Unlock, error) {
