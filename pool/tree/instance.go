@@ -60,13 +60,13 @@ type Snapshot struct {
 
 // PoolInfo is the section "pool": the pool that the instance is in, for `lxd recover`.
 type PoolInfo struct {
-	Config      map[string]string `json:"config"`
-	Description string            `json:"description"`
-	Name        string            `json:"name"`
-	Driver      string            `json:"driver"`
-	UsedBy      []string          `json:"used_by"`
-	Status      string            `json:"status"`
-	Locations   []string          `json:"locations"`
+	Config      PoolConfig `json:"config"`
+	Description string     `json:"description"`
+	Name        string     `json:"name"`
+	Driver      string     `json:"driver"`
+	UsedBy      []string   `json:"used_by"`
+	Status      string     `json:"status"`
+	Locations   []string   `json:"locations"`
 }
 
 // ProfileInfo is an entry of the section "profiles": one profile that the instance uses, for `lxd recover`.

@@ -20,6 +20,26 @@ type Config map[string]string
 // Devices are the devices in a record. They are written as LXD 5.0.2 takes them.
 type Devices map[string]map[string]string
 
+// PoolConfig is the configuration of a pool in a record, which `lxd recover` makes that of LXD's pool. It is written as LXD 5.0.2
+// takes it.
+type PoolConfig map[string]string
+
+// MarshalJSON puts aside what LXD would not take.
+func (c PoolConfig) MarshalJSON() ([]byte, error) {
+	return json.Marshal(putAside(c, poolLXDValue))
+}
+
+// UnmarshalJSON takes back what was put aside.
+func (c *PoolConfig) UnmarshalJSON(raw []byte) error {
+	var keys map[string]string
+	if err := json.Unmarshal(raw, &keys); err != nil {
+		return err
+	}
+	takeBack(keys, poolLXDValue)
+	*c = keys
+	return nil
+}
+
 // MarshalJSON puts aside what LXD would not take.
 func (c Config) MarshalJSON() ([]byte, error) {
 	return json.Marshal(putAside(c, lxdValue))
@@ -110,6 +130,20 @@ func lxdValue(key, value string) string {
 	case key == "limits.memory.swap" && !lxdTrue(value) && !lxdFalse(value): // no size
 		return ""
 	case key == "security.idmap.size" && value == "auto":
+		return ""
+	}
+	return value
+}
+
+// poolLXDValue is lxdValue for the keys of a pool.
+func poolLXDValue(key, value string) string {
+	switch key {
+	case "size", "volume.size":
+		return lxdSize(value)
+	case "btrfs.create_options", "btrfs.quotas", "compress", "reserve", "source.wipe", "trash.expiry", "volume.snapshots.retention":
+		return ""
+	}
+	if strings.HasPrefix(key, "images.") {
 		return ""
 	}
 	return value

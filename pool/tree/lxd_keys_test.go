@@ -27,7 +27,8 @@ var (
 func TestKeysThatLXDRefuses(t *testing.T) {
 	config := maps.Clone(asideConfig)
 	maps.Copy(config, Config{"limits.memory.enforce": "soft", "security.syscalls.intercept.mknod": "true", "security.nesting": "true", "user.x": "1.5"})
-	in := Instance{Name: "c1", Config: config, ExpandedConfig: config, Devices: asideDevices, ExpandedDevices: asideDevices}
+	pool := PoolConfig{"size": "1.5GiB", "compress": "zstd", "trash.expiry": "3d", "images.originals": "true", "volume.size": "10 MB", "btrfs.mount_options": "noatime", "source": "/a"}
+	in := Instance{Pool: &PoolInfo{Name: "p", Config: pool}, Name: "c1", Config: config, ExpandedConfig: config, Devices: asideDevices, ExpandedDevices: asideDevices}
 	snap := Snapshot{Name: "s1", Config: config, Devices: asideDevices}
 	raw, err := encoded(newDocument(), &in, entriesOf([]Snapshot{snap}))
 	if err != nil {
@@ -40,6 +41,7 @@ func TestKeysThatLXDRefuses(t *testing.T) {
 	var is struct {
 		Container keys
 		Snapshots []keys
+		Pool      keys
 	}
 	if err := yaml.Unmarshal(raw, &is); err != nil {
 		t.Fatal(err)
@@ -65,9 +67,19 @@ func TestKeysThatLXDRefuses(t *testing.T) {
 			t.Error(diff)
 		}
 	}
+	wantPool := map[string]string{
+		"size": "1610612736", asidePrefix + "size": "1.5GiB", asidePrefix + "compress": "zstd", asidePrefix + "trash.expiry": "3d", asidePrefix + "images.originals": "true",
+		"volume.size": "10000000", asidePrefix + "volume.size": "10 MB", "btrfs.mount_options": "noatime", "source": "/a",
+	}
+	if diff := cmp.Diff(wantPool, is.Pool.Config); diff != "" {
+		t.Error(diff)
+	}
 	rec, err := decodeRecord(raw, whole)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if diff := cmp.Diff(pool, rec.Container.Pool.Config); diff != "" {
+		t.Error(diff)
 	}
 	for _, got := range []Instance{*rec.Container, {Config: rec.entries[0].Config, Devices: rec.entries[0].Devices}} {
 		if diff := cmp.Diff(config, got.Config) + cmp.Diff(asideDevices, got.Devices); diff != "" {

@@ -25,7 +25,7 @@ func TestRecoverWhatLXDRefuses(t *testing.T) {
 	l := newLXD(t, filepath.Join(h.dir, "l"), &fixtures.Server{})
 	l.stop()
 	disk := filepath.Join(l.another(), "x.img")
-	h.ok("pool", "create", "x", "size=1GiB", "source="+disk)
+	h.ok("pool", "create", "x", "size=1.1GiB", "source="+disk, "compress=zstd", "trash.expiry=3d", "volume.size=0.5GiB", "images.originals=always")
 	h.okStdin("devices: {root: {path: /, pool: x, type: disk}}\n", "profile", "edit", "default")
 	data := filepath.Join(h.dir, "data")
 	if err := os.Mkdir(data, 0o755); err != nil {
@@ -52,6 +52,10 @@ func TestRecoverWhatLXDRefuses(t *testing.T) {
 
 	h.ok("pool", "detach", "x")
 	l.recover(disk)
+	l.lxc("storage", "set", "x", "user.theirs=1")
+	if got := l.lxc("storage", "get", "x", "volume.size") + l.lxc("storage", "get", "x", "user.poolctl.key.compress"); got != "536870912\nzstd\n" {
+		t.Errorf("the pool in LXD has %q", got)
+	}
 	l.lxc("start", "odd")
 	l.lxc("exec", "odd", "--", "true")
 	if got := l.lxc("config", "get", "odd", "limits.memory") + l.lxc("config", "device", "get", "odd", "root", "size"); got != "536870912\n536870912\n" {
