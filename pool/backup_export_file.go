@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -177,7 +178,7 @@ func linkOver(f *os.File, path, beside string) error {
 // backupFile keeps what went wrong with writing, which compressors and archives
 // report more than once.
 type backupFile struct {
-	f   *os.File
+	f   io.Writer
 	err error
 }
 

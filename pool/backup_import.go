@@ -72,6 +72,7 @@ func (s *System) importBackup(ctx context.Context, r io.Reader, target backupTar
 	} else if known {
 		im.need = &need
 	}
+	r = interruptibleReader(ctx, r)
 	if progress != nil {
 		if name == "" {
 			name = "import" // what is in it is not known yet

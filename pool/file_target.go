@@ -217,7 +217,7 @@ func (s *System) exportStream(ctx context.Context, x exporting, t fileTarget) (e
 	if err != nil {
 		return fail(err)
 	}
-	out := &backupFile{f: f}
+	out := &backupFile{f: interruptibleWriter(ctx, f)}
 	if err = s.export(ctx, x, out); out.err != nil {
 		err = fail(out.err)
 	}

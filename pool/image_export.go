@@ -133,7 +133,7 @@ func (s *System) ExportImageTo(ctx context.Context, o ExportImageOptions, w io.W
 		return fail(withHint(errors.New("it is a split image, of two files"), "export it to a directory"))
 	}
 	sum := sha256.New()
-	if err = src.parts[0].copyTo(ctx, io.MultiWriter(w, sum), o.Progress); err == nil {
+	if err = src.parts[0].copyTo(ctx, io.MultiWriter(interruptibleWriter(ctx, w), sum), o.Progress); err == nil {
 		err = src.verify(sum)
 	}
 	if err != nil {

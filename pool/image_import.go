@@ -272,7 +272,7 @@ func (im *imageImport) open(ctx context.Context, file string) (r io.ReadCloser, 
 		if im.o.Stdin == nil {
 			return nil, 0, errors.New("there is no standard input")
 		}
-		return io.NopCloser(im.o.Stdin), -1, nil
+		return io.NopCloser(interruptibleReader(ctx, im.o.Stdin)), -1, nil
 	case !isURL(file):
 		return openImageFile(file)
 	}

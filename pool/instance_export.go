@@ -25,7 +25,7 @@ func (s *System) Export(ctx context.Context, o ExportOptions, w io.Writer) error
 	if err := checkExported(o.Instance); err != nil {
 		return err
 	}
-	return s.export(ctx, s.exportingInstance(o), w)
+	return s.export(ctx, s.exportingInstance(o), interruptibleWriter(ctx, w))
 }
 
 // ExportFile writes a backup of an instance to a file: see exportFile.

@@ -38,7 +38,7 @@ type Received struct {
 // configuration and what it is known by. Its state must be that of the parent: see
 // ReceiveOptions.Force.
 func (s *System) Receive(ctx context.Context, o ReceiveOptions, r io.Reader) (out Received, err error) {
-	in, err := sendstream.NewReader(ctx, r)
+	in, err := sendstream.NewReader(ctx, interruptibleReader(ctx, r))
 	if err != nil {
 		if errors.Is(err, sendstream.ErrFormat) {
 			err = withHint(err, "poolctl import reads backups, btrfs receive bare streams")

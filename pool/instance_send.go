@@ -32,7 +32,7 @@ func (s *System) Send(ctx context.Context, o SendOptions, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return s.export(ctx, x, w)
+	return s.export(ctx, x, interruptibleWriter(ctx, w))
 }
 
 // SendFile is Send to a file, which is there when it is complete: see exportFile.

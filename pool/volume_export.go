@@ -19,7 +19,7 @@ type ExportVolumeOptions struct {
 // snapshots: LXD's and Incus's format. It is read from a snapshot taken now, and
 // nothing is written to a disk besides.
 func (s *System) ExportVolume(ctx context.Context, o ExportVolumeOptions, w io.Writer) error {
-	return s.export(ctx, s.exportingVolume(o), w)
+	return s.export(ctx, s.exportingVolume(o), interruptibleWriter(ctx, w))
 }
 
 // ExportVolumeFile writes a backup of a custom volume to a file: see exportFile.

@@ -35,7 +35,7 @@ func importCommand(e *env) *cli.Command {
 			if o.DeviceOverrides, err = deviceOverrides("import", devices.Value()); err != nil {
 				return err
 			}
-			in, closeBackup, err := e.openBackup("import", args[0])
+			in, closeBackup, err := e.openBackup(ctx, "import", args[0])
 			if err != nil {
 				return err
 			}
@@ -54,11 +54,11 @@ func importCommand(e *env) *cli.Command {
 
 // openBackup opens a file that is to be imported; "-" is standard input. A
 // directory is none; what a pipe holds is read.
-func (e *env) openBackup(verb, path string) (_ *os.File, closeBackup func(), err error) {
+func (e *env) openBackup(ctx context.Context, verb, path string) (_ *os.File, closeBackup func(), err error) {
 	if path == "-" {
 		return e.stdin, func() {}, nil
 	}
-	f, err := os.Open(path)
+	f, err := openWaiting(ctx, path)
 	if err == nil {
 		var info fs.FileInfo
 		if info, err = f.Stat(); err == nil && info.IsDir() {
@@ -77,4 +77,24 @@ func (e *env) openBackup(verb, path string) (_ *os.File, closeBackup func(), err
 		return nil, nil, fmt.Errorf("cannot %s %s: %w", verb, path, err)
 	}
 	return f, func() { _ = f.Close() }, nil // read only
+}
+
+// openWaiting is os.Open for what may be a FIFO: it waits until somebody writes to that,
+// or ctx ends.
+func openWaiting(ctx context.Context, path string) (*os.File, error) {
+	type opened struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		f, err := os.Open(path)
+		done <- opened{f, err}
+	}()
+	select {
+	case got := <-done:
+		return got.f, got.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

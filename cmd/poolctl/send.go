@@ -76,7 +76,7 @@ func receiveCommand(e *env) *cli.Command {
 			if path == "-" && term.IsTerminal(int(e.stdin.Fd())) {
 				return badUsage("receive", "it reads what send wrote, and a terminal has none: name a FILE, or a pipe")
 			}
-			in, closeFile, err := e.openBackup("receive", path)
+			in, closeFile, err := e.openBackup(ctx, "receive", path)
 			if err != nil {
 				return err
 			}

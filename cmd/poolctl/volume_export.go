@@ -54,7 +54,7 @@ func volumeImportCommand(e *env) *cli.Command {
 			"poolctl pool volume import default data.tar.zst", "poolctl pool volume import default backup.tar.gz data2"),
 		Flags: []cli.Flag{planFlag(&plan), formatFlag(&format, output.YAML)},
 		Action: e.action(2, 3, func(ctx context.Context, s *pool.System, args []string) error {
-			in, closeBackup, err := e.openBackup("import", args[1])
+			in, closeBackup, err := e.openBackup(ctx, "import", args[1])
 			if err != nil {
 				return err
 			}

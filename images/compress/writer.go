@@ -102,9 +102,26 @@ type program struct {
 	ctx    context.Context
 	format Format
 	in     *os.File
+	out    *output
 	done   chan error
 	stderr tail
 	ended  bool
+}
+
+// output is where the output of a program goes, and what was wrong with that. The
+// program does not have the file itself: one whose output is a closed pipe may end
+// as if all was well (xz, where SIGPIPE is ignored).
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // startCompressor runs a program of a Debian package. It ends with its input, with
@@ -122,9 +139,9 @@ func startCompressor(ctx context.Context, m Method, w io.Writer, name, debian st
 		return nil, fmt.Errorf("cannot start %s: %w", name, err)
 	}
 	growPipe(in)
-	p := &program{ctx: ctx, format: m.Format, in: in, done: make(chan error, 1)}
+	p := &program{ctx: ctx, format: m.Format, in: in, out: &output{w: w}, done: make(chan error, 1)}
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = childIn, w, &p.stderr, []string{"LC_ALL=C"}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = childIn, p.out, &p.stderr, []string{"LC_ALL=C"}
 	if err := RunProgram(cmd, p.done); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start %s: %w", name, err), childIn.Close(), in.Close())
 	}
@@ -174,6 +191,8 @@ func (p *program) finish(cause error) error {
 	switch {
 	case p.ctx.Err() != nil:
 		return p.ctx.Err()
+	case p.out.err != nil:
+		return p.out.err
 	case err != nil:
 		return fmt.Errorf("cannot compress %s: %w%s", p.format, err, p.stderr.suffix())
 	}

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -101,4 +104,35 @@ func TestParseMethod(t *testing.T) {
 	if m, err := ParseMethod("squashfs -15"); err != nil || m != (Method{Squashfs, 15}) {
 		t.Errorf("%+v, %v", m, err)
 	}
+}
+
+// TestWriterIntoClosedPipe: a backup into a pipe that nobody reads any more is none, whatever its compressor makes of that.
+func TestWriterIntoClosedPipe(t *testing.T) {
+	signal.Ignore(syscall.SIGPIPE) // as a command that writes to standard output does
+	defer signal.Reset(syscall.SIGPIPE)
+	for _, text := range methods {
+		m, err := ParseMethod(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, out, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := NewWriter(t.Context(), m, out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.Write([]byte("little enough for the pipes"))
+		if cerr := r.Close(); cerr != nil {
+			t.Fatal(cerr)
+		}
+		if m.Format == Tar {
+			_, err = w.Write([]byte("more"))
+		}
+		if err = errors.Join(err, w.Close(), out.Close()); !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("%s: it ends with %v", text, err)
+		}
+	}
+	childless(t)
 }

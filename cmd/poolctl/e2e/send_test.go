@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,6 +70,7 @@ func TestSend(t *testing.T) {
 	h.ok("start", "c1")
 	h.in(t)
 	checkPipe(t, h)
+	checkStalled(t, h)
 	works(h, "piped", `^new\n$`)
 	h.ok("exec", "c1", "--", "true")
 }
@@ -118,5 +120,43 @@ func checkPipe(t *testing.T, h *host) {
 		if found, _ := filepath.Glob(filepath.Join(h.state, "storage-pools/*/.poolctl/staging/*")); len(found) != 0 {
 			t.Errorf("left: %v", found)
 		}
+	}
+}
+
+// checkStalled interrupts what waits for the other end of a pipe: it ends, and has undone what it did.
+func checkStalled(t *testing.T, h *host) {
+	t.Helper()
+	fifo := filepath.Join(h.dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, args := range [][]string{{"receive", "-", "stalled"}, {"import", "-", "stalled"}, {"receive", fifo, "stalled"}, {"send", "c1", "--compression", "none"}, {"export", "c1", "-"}} {
+		cmd := h.command(ctx, args...)
+		cmd.Stdin, cmd.Stdout = r, w // nobody writes, and nobody reads
+		var errs strings.Builder
+		cmd.Stderr = &errs
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+			t.Errorf("%v has ended: %v", args, err)
+		}
+		interrupted := time.Now()
+		if err := cmd.Wait(); err == nil || !strings.Contains(errs.String(), "interrupted") || time.Since(interrupted) > 5*time.Second {
+			t.Errorf("%v ends %s after the signal with %v, %s", args, time.Since(interrupted), err, errs.String())
+		}
+		if found, _ := filepath.Glob(filepath.Join(h.state, "storage-pools/*/.poolctl/staging/*")); len(found) != 0 {
+			t.Errorf("%v left %v", args, found)
+		}
+	}
+	if err := errors.Join(r.Close(), w.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
