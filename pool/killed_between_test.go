@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"poolctl/btrfs"
 	"poolctl/pool/journal"
 )
 
@@ -121,4 +122,40 @@ func TestExportLeavesNothing(t *testing.T) {
 		t.Errorf("there is %q", got)
 	}
 	openAgain(t, s)
+}
+
+// A move of a volume to another pool that was killed before the copy counts leaves the
+// old state, and after that the new one. A volume that is not the copy is left alone.
+func TestVolumeMoveIsFinished(t *testing.T) {
+	s := newSystem(t)
+	ctx := t.Context()
+	createPool(t, s, "a", nil)
+	createPool(t, s, "b", nil)
+	createVolume(t, s, "a", "v", nil)
+	names := func() (out []string) {
+		t.Helper()
+		for _, pool := range []string{"a", "b"} {
+			volumes, err := s.Volumes(ctx, pool, true)
+			ok(t, err)
+			for _, v := range volumes {
+				out = append(out, pool+"/"+v.Name)
+			}
+		}
+		return out
+	}
+	killed := func(copied func(uuid string) string, want string) {
+		t.Helper()
+		ok(t, s.CopyVolume(ctx, CopyVolumeOptions{Pool: "a", Volume: "v", ToPool: "b", Name: "w"}))
+		sub, err := btrfs.Stat(filepath.Dir(s.volumeFile("b", "w", "x")))
+		ok(t, err)
+		lostEntry(t, s, opVolumeMove, moving{Pool: "a", Name: "v", ToPool: "b", To: "w", Copy: copied(sub.UUID)})
+		openAgain(t, s)
+		if got := strings.Join(names(), " "); got != want {
+			t.Errorf("there are %q, want %q", got, want)
+		}
+	}
+	killed(func(uuid string) string { return uuid }, "a/v")
+	killed(func(string) string { return "another" }, "a/v b/w")
+	ok(t, s.DeleteVolume(ctx, "b", "w"))
+	killed(func(string) string { return "" }, "b/w")
 }

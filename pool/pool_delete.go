@@ -204,7 +204,7 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opRename:        s.recoverRename,
 		opMove:          s.recoverMove,
 		opRenameProfile: s.recoverProfileRename,
-		"volume-rename": s.recoverVolumeRename,
+		opVolumeMove:    s.recoverVolumeRename,
 		opBeside:        s.recoverBeside,
 		opStill:         s.recoverStill,
 	}

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"poolctl/btrfs"
-	"poolctl/pool/crash"
-	"poolctl/pool/journal"
 	"poolctl/pool/tree"
 )
 
@@ -20,7 +18,7 @@ import (
 // its snapshots. In the same pool it shares all data with its source and is made
 // at once; to another pool everything is sent.
 func (s *System) CopyVolume(ctx context.Context, o CopyVolumeOptions) error {
-	if err := s.copyVolume(ctx, o, false); err != nil {
+	if err := s.copyVolume(ctx, o, false, nil); err != nil {
 		return fmt.Errorf("cannot copy volume %s: %w", o.ref(), err)
 	}
 	return nil
@@ -31,8 +29,9 @@ func (o CopyVolumeOptions) ref() string {
 	return o.Pool + "/" + tree.Source{Name: customName(o.Volume), Snapshot: o.Snapshot}.Ref()
 }
 
-// copyVolume copies to a new name or, with refresh, to one that is taken.
-func (s *System) copyVolume(ctx context.Context, o CopyVolumeOptions, refresh bool) (err error) {
+// copyVolume copies to a new name or, with refresh, to one that is taken. received, if
+// not nil, is told where all of a copy to another pool is, before it can be seen.
+func (s *System) copyVolume(ctx context.Context, o CopyVolumeOptions, refresh bool, received func(path string) error) (err error) {
 	c, err := s.openVolumeCopy(ctx, o, refresh)
 	if err != nil {
 		return err
@@ -50,7 +49,7 @@ func (s *System) copyVolume(ctx context.Context, o CopyVolumeOptions, refresh bo
 	case c.p == c.target:
 		err = c.p.CopyVolume(ctx, c.v, c.from, setup)
 	default:
-		err = s.sendVolume(ctx, c, setup, o.Progress, refresh)
+		err = s.sendVolume(ctx, c, setup, received, o.Progress, refresh)
 	}
 	return s.hintFull(c.target.rec, err)
 }
@@ -172,7 +171,7 @@ func copiedVolume(p *openedPool, from tree.Source, o CopyVolumeOptions) (tree.Vo
 }
 
 // sendVolume makes the copy in another pool.
-func (s *System) sendVolume(ctx context.Context, c volumeCopy, setup func(string) error, progress func(Progress), refresh bool) (err error) {
+func (s *System) sendVolume(ctx context.Context, c volumeCopy, setup, received func(path string) error, progress func(Progress), refresh bool) (err error) {
 	frozen, err := c.p.FreezeVolume(ctx, c.from, c.names)
 	if err != nil {
 		return err
@@ -199,6 +198,11 @@ func (s *System) sendVolume(ctx context.Context, c volumeCopy, setup func(string
 	}
 	if err := stage.Sync(); err != nil {
 		return err
+	}
+	if received != nil {
+		if err := received(stage.Path()); err != nil {
+			return err
+		}
 	}
 	return stage.Commit(ctx, c.v)
 }
@@ -278,75 +282,4 @@ func snapshotNames(v tree.Volume) []string {
 		names = append(names, sn.Name)
 	}
 	return names
-}
-
-// MoveVolume gives a custom volume another pool, another name or both, with its
-// snapshots, also in the devices of the instances and profiles that use it. It
-// is refused while one of them runs.
-//
-// To another pool: copy, intent, devices, and then, with the copy on the disk, the
-// source is deleted, not into the trash: all of it is there. Killed before the
-// intent, there are both.
-func (s *System) MoveVolume(ctx context.Context, o CopyVolumeOptions) (err error) {
-	o.Volume, o.Name = customName(o.Volume), customName(o.Name)
-	if o.Pool == o.ToPool {
-		return s.RenameVolume(ctx, o.Pool, o.Volume, o.Name)
-	}
-	if err := s.checkMovable(ctx, o); err != nil {
-		return err
-	}
-	o.Snapshot, o.VolumeOnly = "", false
-	if err := s.CopyVolume(ctx, o); err != nil {
-		return err
-	}
-	p, unlock, err := s.lockForMove(ctx, o.Pool, o.Volume, o.ToPool, o.Name)
-	if err != nil {
-		return errors.Join(err, s.DeleteVolume(context.WithoutCancel(ctx), o.ToPool, o.Name))
-	}
-	defer func() { err = errors.Join(err, p.close()) }()
-	defer unlock()
-	m := moving{o.Pool, o.Volume, o.ToPool, o.Name}
-	entry, err := journal.Begin(ctx, s.journalDir(), "volume-rename", m)
-	if err != nil {
-		return err
-	}
-	crash.Point("pool.volumemove.begun")
-	if err := s.finishMove(context.WithoutCancel(ctx), m); err != nil {
-		return errors.Join(err, entry.Close()) // the next command goes on with it
-	}
-	return entry.Done()
-}
-
-// checkMovable refuses what would only fail after the copy.
-func (s *System) checkMovable(ctx context.Context, o CopyVolumeOptions) error {
-	if there, err := s.hasVolume(ctx, o.Pool, o.Volume); err != nil {
-		return err
-	} else if !there {
-		return volumeNotFound(o.Pool, o.Volume)
-	}
-	err := s.checkNotRunning(ctx, o.Pool, o.Volume)
-	if err == nil {
-		err = s.checkUnseenUsers(ctx, o.Pool, o.Volume)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot move volume %s/%s: %w", o.Pool, o.Volume, err)
-	}
-	return nil
-}
-
-// finishMove takes the last steps of a move between pools; each may have been
-// done already.
-func (s *System) finishMove(ctx context.Context, m moving) error {
-	if err := s.followVolume(ctx, m); err != nil {
-		return err
-	}
-	crash.Point("pool.volumemove.followed")
-	p, target, closePools, err := s.openTwo(ctx, m.Pool, m.ToPool)
-	if err != nil {
-		return err
-	}
-	if err = btrfs.Sync(target.Path()); err == nil { // after a power cut, it is there or here
-		err = ignoreNotExist(p.DeleteVolume(ctx, m.Name))
-	}
-	return errors.Join(err, closePools())
 }

@@ -20,7 +20,7 @@ func (s *System) RefreshVolume(ctx context.Context, o CopyVolumeOptions) error {
 	if !there || o.Pool == o.ToPool && customName(o.Volume) == o.Name { // itself is refused
 		return s.CopyVolume(ctx, o)
 	}
-	if err := s.copyVolume(ctx, o, true); err != nil {
+	if err := s.copyVolume(ctx, o, true, nil); err != nil {
 		return fmt.Errorf("cannot refresh volume %s/%s: %w", o.ToPool, o.Name, err)
 	}
 	return nil

@@ -20,7 +20,13 @@ type moving struct {
 	Name   string `json:"name"`
 	ToPool string `json:"to_pool"`
 	To     string `json:"to"`
+	// Copy is the UUID of the subvolume of a copy that nothing counts on yet; "" once the
+	// volume is what is there.
+	Copy string `json:"copy,omitempty"`
 }
+
+// opVolumeMove is the operation of that intent.
+const opVolumeMove = "volume-rename"
 
 // RenameVolume gives a custom volume another name, also in the devices of the
 // instances and profiles that use it. It is refused while one of them runs.
@@ -35,8 +41,8 @@ func (s *System) RenameVolume(ctx context.Context, pool, from, to string) (err e
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	defer unlock()
-	m := moving{pool, from, pool, to}
-	entry, err := journal.Begin(ctx, s.journalDir(), "volume-rename", m)
+	m := moving{Pool: pool, Name: from, ToPool: pool, To: to}
+	entry, err := journal.Begin(ctx, s.journalDir(), opVolumeMove, m)
 	if err != nil {
 		return err
 	}
@@ -207,6 +213,9 @@ func (s *System) recoverVolumeRename(ctx context.Context, e *journal.Entry) erro
 	var m moving
 	if err := e.Args(&m); err != nil {
 		return err
+	}
+	if m.Copy != "" {
+		return s.dropMoveCopy(ctx, m)
 	}
 	there, err := s.hasVolume(ctx, m.ToPool, m.To)
 	if err != nil || !there {
