@@ -419,4 +419,9 @@ func checkCrashed(t *testing.T, child string, p *testPool, name, before, after s
 	if strings.Contains(dump(t, p.Tree), "staging/") {
 		t.Error("something is left in staging")
 	}
+	for _, in := range []string{"containers/*", "containers-snapshots/*/*"} {
+		if left, err := filepath.Glob(filepath.Join(p.mnt, in, ".*.new")); len(left) != 0 || err != nil {
+			t.Errorf("left beside a record: %v, %v", left, err)
+		}
+	}
 }

@@ -135,7 +135,7 @@ func removeIfEmpty(path string) error {
 }
 
 // writeFile replaces dir/name by data: a file beside it is written, fsynced and renamed over it. There is one temporary
-// name, not a random one: what a killed writer leaves is taken by the next. The caller keeps other writers off.
+// name, not a random one: what a killed writer leaves is taken by the next, or removed by who reads (dropUnfinished). The caller keeps other writers off.
 func writeFile(dir, name string, data []byte, mode fs.FileMode) error {
 	content := func(to io.Writer) error { _, err := to.Write(data); return err }
 	return writeFileBy(dir, name, 0, mode, (*os.File).Sync, content)
@@ -165,7 +165,7 @@ func writeBeside(dir, name string, data []byte, mode fs.FileMode) (*os.File, err
 }
 
 func writeBesideBy(dir, name string, size int, mode fs.FileMode, content func(io.Writer) error) (*os.File, error) {
-	tmp := filepath.Join(dir, "."+name+".new")
+	tmp := filepath.Join(dir, temporaryName(name))
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

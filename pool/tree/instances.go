@@ -111,6 +111,7 @@ func (t *Tree) read(name string, hasSnapshots bool, how detail) (Instance, error
 	if err != nil {
 		return Instance{}, err
 	}
+	dropUnfinished(path)
 	in := Instance{Name: name, Broken: broken}
 	if broken == nil {
 		in = *rec.Container
