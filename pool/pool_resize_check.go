@@ -101,7 +101,7 @@ func (s *System) PlanResize(ctx context.Context, name, size string) (SpacePlan, 
 		plan, err = s.planSpace(ctx, p.rec, spaceNeed{what: "growing it"})
 	}
 	if small := tooSmallError(""); errors.As(err, &small) {
-		if size, terr := trashSize(ctx, p); terr == nil && size.Total() > 0 {
+		if size, terr := trashSize(ctx, p.Tree); terr == nil && size.Total() > 0 {
 			err = withHint(small, "without --plan, what is in its trash is deleted first, %s", FormatSize(int64(size.Total()))) //nolint:gosec // no pool has 8 EiB
 		}
 	}

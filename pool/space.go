@@ -99,9 +99,18 @@ func (e noSpaceError) Is(target error) bool { return target == unix.ENOSPC }
 
 // needSpace is the guard before everything that writes much: it refuses, with
 // the numbers, what cannot fit. What is in the pool's trash makes room first, the
-// oldest before the rest.
+// oldest before the rest; none of it goes for what does not fit with that either.
 func (s *System) needSpace(ctx context.Context, rec state.PoolRecord, need spaceNeed) error {
 	plan, err := s.planSpace(ctx, rec, need)
+	if err == nil && plan.lacksPoolRoom() {
+		all, terr := s.withTrashIn(ctx, rec, plan)
+		if terr != nil {
+			return terr
+		}
+		if all.beyondTrash() {
+			return all.Err()
+		}
+	}
 	for err == nil && plan.lacksPoolRoom() {
 		gone, rerr := s.makeRoomIn(ctx, rec, need.what)
 		if rerr != nil {
@@ -244,6 +253,13 @@ func (p *SpacePlan) judge() {
 // it, which deleting something in the pool changes.
 func (p *SpacePlan) lacksPoolRoom() bool {
 	return p.Least+p.Reserved > p.PoolFree || p.Metadata > p.MetadataFree || p.QuotaFree >= 0 && p.Least+p.Metadata > p.QuotaFree
+}
+
+// beyondTrash says whether it does not fit when all that is in the pool's trash is gone
+// either. Room for metadata, and on the host, is not looked at: that of data can become
+// either.
+func (p *SpacePlan) beyondTrash() bool {
+	return p.Least+p.Reserved > p.PoolFree+p.Trash || p.Size > 0 && p.Least > p.Size || p.TargetPath != "" && p.TargetSize > p.TargetFree
 }
 
 // poolFree is the room for data. The first MiB of a device counts as unallocated,

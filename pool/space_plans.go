@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"poolctl/btrfs/extents"
+	"poolctl/pool/state"
 	"poolctl/pool/tree"
 	"poolctl/remotes"
 )
@@ -43,19 +44,34 @@ func (s *System) planWithTrash(ctx context.Context, p *openedPool, need spaceNee
 	if err != nil || !plan.lacksPoolRoom() {
 		return plan, err
 	}
-	size, err := trashSize(ctx, p)
+	return plan.withTrash(ctx, p.Tree)
+}
+
+// withTrashIn is SpacePlan.withTrash for the caller who has a pool attached, but not open.
+func (s *System) withTrashIn(ctx context.Context, rec state.PoolRecord, plan SpacePlan) (_ SpacePlan, err error) {
+	t, err := tree.Open(s.dir.MountPoint(rec.Name))
 	if err != nil {
 		return plan, err
 	}
-	plan.Trash, plan.trashTrees = int64(size.Total()), int64(size.Metadata) //nolint:gosec // no pool has 8 EiB
-	plan.Problem, plan.Hint, plan.Warning = "", "", ""
-	plan.judge()
-	return plan, nil
+	defer func() { err = errors.Join(err, t.Close()) }()
+	return plan.withTrash(ctx, t)
+}
+
+// withTrash is the plan when what is in the pool's trash counts.
+func (p SpacePlan) withTrash(ctx context.Context, t *tree.Tree) (SpacePlan, error) {
+	size, err := trashSize(ctx, t)
+	if err != nil {
+		return p, err
+	}
+	p.Trash, p.trashTrees = int64(size.Total()), int64(size.Metadata) //nolint:gosec // no pool has 8 EiB
+	p.Problem, p.Hint, p.Warning = "", "", ""
+	p.judge()
+	return p, nil
 }
 
 // trashSize is what becomes free when all that is in a pool's trash is deleted.
-func trashSize(ctx context.Context, p *openedPool) (extents.Size, error) {
-	objects, err := p.Objects()
+func trashSize(ctx context.Context, t *tree.Tree) (extents.Size, error) {
+	objects, err := t.Objects()
 	if err != nil {
 		return extents.Size{}, err
 	}
@@ -68,7 +84,7 @@ func trashSize(ctx context.Context, p *openedPool) (extents.Size, error) {
 	if len(ids) == 0 {
 		return extents.Size{}, nil
 	}
-	sharing, err := extents.Read(ctx, p.Path(), extents.Options{})
+	sharing, err := extents.Read(ctx, t.Path(), extents.Options{})
 	if err != nil {
 		return extents.Size{}, err
 	}

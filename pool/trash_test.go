@@ -65,7 +65,8 @@ func TestPoolDeleteTellsOfTrash(t *testing.T) {
 	}
 }
 
-// TestPlanCountsTrash: a plan says that what is in the trash makes room, as the command then has it, and no more than that.
+// TestPlanCountsTrash: a plan says that what is in the trash makes room, as the command then has it, and no more than that. For what
+// does not fit then either, nothing of it goes.
 func TestPlanCountsTrash(t *testing.T) {
 	s := newSystem(t)
 	ctx := t.Context()
@@ -95,5 +96,18 @@ func TestPlanCountsTrash(t *testing.T) {
 	}
 	if found, err := s.Trash(ctx, TrashQuery{}); err != nil || len(found) != 1 {
 		t.Errorf("a plan has changed the trash: %+v, %v", found, err)
+	}
+	do := func(volume string) error {
+		return s.CopyVolume(ctx, CopyVolumeOptions{Pool: "other", Volume: volume, ToPool: "small", Name: volume})
+	}
+	if err := do("never"); !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "in its trash, and") {
+		t.Errorf("what does not fit: %v", err)
+	}
+	if found, err := s.Trash(ctx, TrashQuery{}); err != nil || len(found) != 1 {
+		t.Errorf("what was refused has taken from the trash: %+v, %v", found, err)
+	}
+	ok(t, do("fits"))
+	if found, err := s.Trash(ctx, TrashQuery{}); err != nil || len(found) != 0 {
+		t.Errorf("what fits without the trash has left it: %+v, %v", found, err)
 	}
 }
