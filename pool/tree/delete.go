@@ -50,7 +50,9 @@ func (t *Tree) deleteInstance(ctx context.Context, name string) error {
 		}
 	}
 	e, err := journal.BeginUnsynced(ctx, t.staging(), opInstanceDelete, nil)
-	if err != nil {
+	if noMetadata(err) {
+		return t.deleteOwnerInPlace(ctx, instances(), name)
+	} else if err != nil {
 		return err
 	}
 	crash.Point("tree.delete.begun")
@@ -58,7 +60,7 @@ func (t *Tree) deleteInstance(ctx context.Context, name string) error {
 }
 
 // deleteOwner moves a volume of that place, which is the commit, and its snapshots into the entry, and deletes all that is
-// in there.
+// in there; or where they are, when they cannot be moved.
 func (t *Tree) deleteOwner(ctx context.Context, e *journal.Entry, p place, name string) error {
 	path, snapshots := t.pathIn(p, name), t.snapshotsIn(p, name)
 	inode, err := dirInode(snapshots)
@@ -66,7 +68,9 @@ func (t *Tree) deleteOwner(ctx context.Context, e *journal.Entry, p place, name 
 		return abandon(e, err)
 	}
 	moved := e.Path(p.ownerName(inode, name))
-	if err := moveOut(path, moved); err != nil {
+	if err := moveOut(path, moved); noMetadata(err) {
+		return errors.Join(abandon(e, nil), t.deleteOwnerInPlace(ctx, p, name))
+	} else if err != nil {
 		return abandon(e, err)
 	}
 	crash.Point("tree.delete.instance")

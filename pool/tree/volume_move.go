@@ -31,11 +31,15 @@ func (t *Tree) deleteCustom(ctx context.Context, name string) error {
 	}
 	dir := volumeDir(name)
 	e, err := journal.BeginUnsynced(ctx, t.staging(), opVolumeDelete, nil)
-	if err != nil {
+	if noMetadata(err) {
+		return t.deleteOwnerInPlace(ctx, customs(), dir)
+	} else if err != nil {
 		return err
 	}
 	crash.Point("tree.volumedelete.begun")
-	if err := t.holdVolumeRecord(e.Path(entryVolumeRecord), dir); err != nil {
+	if err := t.holdVolumeRecord(e.Path(entryVolumeRecord), dir); noMetadata(err) {
+		return errors.Join(abandon(e, nil), t.deleteOwnerInPlace(ctx, customs(), dir))
+	} else if err != nil {
 		return abandon(e, err)
 	}
 	crash.Point("tree.volumedelete.held")
