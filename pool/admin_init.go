@@ -51,7 +51,7 @@ func (s *System) initPool(ctx context.Context, o InitOptions) (made bool, err er
 		made = true
 	} else if err != nil {
 		return false, err
-	} else {
+	} else if !o.Silent {
 		s.noticef("pool %s is there already and stays as it is", o.PoolName)
 	}
 	root := map[string]string{"type": "disk", "path": "/", "pool": o.PoolName}
@@ -66,7 +66,9 @@ func (s *System) initNetwork(ctx context.Context, o InitOptions) error {
 	err := s.CreateNetwork(ctx, o.Network, config, "")
 	made := err == nil
 	if errors.Is(err, ErrExists) {
-		s.noticef("network %s is there already and stays as it is", o.Network)
+		if !o.Silent {
+			s.noticef("network %s is there already and stays as it is", o.Network)
+		}
 	} else if err != nil {
 		return err
 	}

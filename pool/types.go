@@ -311,6 +311,8 @@ type InitOptions struct {
 	Network     string // bridge name; "" = none
 	IPv4        string // "auto", "none" or "10.1.2.1/24"
 	IPv6        string // "auto", "none" or "fd42:...::1/64"
+	// Silent says nothing of a pool and a network that are there already: they were made a moment ago.
+	Silent bool
 }
 
 // SnapshotConfig is a snapshot of an instance as `config show` prints it: incus's

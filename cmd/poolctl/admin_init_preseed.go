@@ -95,7 +95,7 @@ func readPreseed(r io.Reader) (preseedFile, error) {
 
 // profile is what the default profile shall have: a pool and a network.
 func (f preseedFile) profile() (pool.InitOptions, error) {
-	var o pool.InitOptions
+	o := pool.InitOptions{Silent: true}
 	for _, p := range f.Profiles {
 		if p.Name != "default" || len(p.Config) > 0 {
 			return o, fmt.Errorf("profile %q: only the devices of the profile default can be set", p.Name)

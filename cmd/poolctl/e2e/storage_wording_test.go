@@ -54,4 +54,8 @@ func TestStorageWording(t *testing.T) {
 			t.Errorf("a preseed with a field that there is not: %s", r)
 		}
 	})
+	preseed := "storage_pools: [{name: pp, config: {size: 200MiB}}]\nprofiles: [{name: default, devices: {root: {path: /, pool: pp, type: disk}}}]\n"
+	if r := h.runStdin(preseed, "admin", "init", "--preseed"); r.code != 0 || r.stderr != "" {
+		t.Errorf("a pool that a preseed makes is told of as one that was there: %s", r)
+	}
 }
