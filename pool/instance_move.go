@@ -249,7 +249,7 @@ func (s *System) finishInstanceMove(ctx context.Context, p, target *openedPool, 
 		if m.Trash {
 			how = intoTrash
 		}
-		err := s.dispose(ctx, p, m.From, how,
+		err := s.dispose(ctx, p, m.From, tree.Doomed{Kind: tree.KindInstance, Name: m.From}, how,
 			func(ctx context.Context) error { return p.TrashInstance(ctx, m.From) },
 			func(ctx context.Context) error { return p.DeleteInstance(ctx, m.From) })
 		if err != nil {

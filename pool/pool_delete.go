@@ -202,6 +202,7 @@ func (s *System) journalHandlers() map[string]journal.Handler {
 		opChange:        s.recoverChange,
 		opProfile:       s.recoverProfile,
 		opRename:        s.recoverRename,
+		opDeleteInPlace: s.recoverDeleteInPlace,
 		opMove:          s.recoverMove,
 		opRenameProfile: s.recoverProfileRename,
 		opVolumeMove:    s.recoverVolumeRename,

@@ -21,14 +21,14 @@ const (
 
 // dispose deletes something of a pool: by trash, or for good by remove. In a pool that is so full that not even the rename is
 // possible, the trash makes room for it, and where there is nothing in it, it is deleted for good.
-func (s *System) dispose(ctx context.Context, p *openedPool, what string, how disposal, trash, remove func(context.Context) error) error {
+func (s *System) dispose(ctx context.Context, p *openedPool, what string, ob tree.Doomed, how disposal, trash, remove func(context.Context) error) error {
 	if how == forGood || trashSpan(p.rec) == trashOff {
-		return remove(ctx)
+		return s.removeFrom(ctx, p, ob, remove)
 	}
 	err := s.withRoom(ctx, p, "deleting "+what, func() error { return trash(ctx) })
 	if errors.Is(err, unix.ENOSPC) {
 		s.noticef("pool %s is full: %s cannot be kept in the trash, and is deleted for good", p.rec.Name, what)
-		return remove(ctx)
+		return s.removeFrom(ctx, p, ob, remove)
 	}
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (s *System) disposeInstance(ctx context.Context, in *lockedInstance, how di
 	if in.rec.Ephemeral {
 		how = forGood
 	}
-	return s.dispose(ctx, in.openedPool, name, how,
+	return s.dispose(ctx, in.openedPool, name, tree.Doomed{Kind: tree.KindInstance, Name: name}, how,
 		func(ctx context.Context) error { return in.TrashInstance(ctx, name) },
 		func(ctx context.Context) error {
 			if err := in.DeleteInstance(ctx, name); err != nil {
@@ -85,7 +85,7 @@ func (s *System) disposeInstance(ctx context.Context, in *lockedInstance, how di
 // disposeSnapshot deletes a snapshot of an instance, which the caller has locked.
 func (s *System) disposeSnapshot(ctx context.Context, in *lockedInstance, snap string, how disposal) error {
 	name := in.rec.Name
-	return s.dispose(ctx, in.openedPool, name+"/"+snap, how,
+	return s.dispose(ctx, in.openedPool, name+"/"+snap, tree.Doomed{Kind: tree.KindInstance, Name: name, Snapshot: snap}, how,
 		func(ctx context.Context) error { return in.TrashSnapshot(ctx, name, snap) },
 		func(ctx context.Context) error {
 			if err := in.DeleteSnapshot(ctx, name, snap); err != nil {
@@ -99,7 +99,7 @@ func (s *System) disposeSnapshot(ctx context.Context, in *lockedInstance, snap s
 
 // disposeImage deletes an image, which the caller has locked.
 func (s *System) disposeImage(ctx context.Context, p *openedPool, rec tree.ImageRecord, how disposal) error {
-	return s.dispose(ctx, p, "image "+rec.Fingerprint[:12], how,
+	return s.dispose(ctx, p, "image "+rec.Fingerprint[:12], tree.Doomed{Kind: tree.KindImage, Name: rec.Fingerprint}, how,
 		func(ctx context.Context) error { return p.TrashImage(ctx, rec.Fingerprint) },
 		func(ctx context.Context) error {
 			err := p.DeleteImage(ctx, rec.Fingerprint)

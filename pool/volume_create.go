@@ -87,7 +87,7 @@ func (s *System) deleteVolume(ctx context.Context, pool, name string, how dispos
 	if err := s.checkNoUsers(ctx, pool, v.vol.Name); err != nil {
 		return fmt.Errorf("cannot delete volume %s: %w", v.vol.Name, err)
 	}
-	return s.dispose(ctx, v.openedPool, "volume "+v.vol.Name, how,
+	return s.dispose(ctx, v.openedPool, "volume "+v.vol.Name, tree.Doomed{Kind: tree.KindVolume, Name: v.vol.Name}, how,
 		func(ctx context.Context) error { return v.TrashVolume(ctx, v.vol.Name) },
 		func(ctx context.Context) error { return v.DeleteVolume(ctx, v.vol.Name) })
 }

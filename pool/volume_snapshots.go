@@ -120,7 +120,7 @@ func (s *System) deleteVolumeSnapshot(ctx context.Context, pool, volume, snap st
 		return err
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
-	err = s.dispose(ctx, v.openedPool, "snapshot "+v.vol.Name+"/"+snap, how,
+	err = s.dispose(ctx, v.openedPool, "snapshot "+v.vol.Name+"/"+snap, tree.Doomed{Kind: tree.KindVolume, Name: v.vol.Name, Snapshot: snap}, how,
 		func(ctx context.Context) error { return v.TrashVolumeSnapshot(ctx, v.vol.Name, snap) },
 		func(ctx context.Context) error { return v.DeleteVolumeSnapshot(ctx, v.vol.Name, snap) })
 	return volumeSnapshotError(err, pool, v.vol.Name, snap)

@@ -50,9 +50,7 @@ func (t *Tree) deleteInstance(ctx context.Context, name string) error {
 		}
 	}
 	e, err := journal.BeginUnsynced(ctx, t.staging(), opInstanceDelete, nil)
-	if noMetadata(err) {
-		return t.deleteOwnerInPlace(ctx, instances(), name)
-	} else if err != nil {
+	if err != nil {
 		return err
 	}
 	crash.Point("tree.delete.begun")
@@ -60,7 +58,7 @@ func (t *Tree) deleteInstance(ctx context.Context, name string) error {
 }
 
 // deleteOwner moves a volume of that place, which is the commit, and its snapshots into the entry, and deletes all that is
-// in there; or where they are, when they cannot be moved.
+// in there.
 func (t *Tree) deleteOwner(ctx context.Context, e *journal.Entry, p place, name string) error {
 	path, snapshots := t.pathIn(p, name), t.snapshotsIn(p, name)
 	inode, err := dirInode(snapshots)
@@ -68,9 +66,7 @@ func (t *Tree) deleteOwner(ctx context.Context, e *journal.Entry, p place, name 
 		return abandon(e, err)
 	}
 	moved := e.Path(p.ownerName(inode, name))
-	if err := moveOut(path, moved); noMetadata(err) {
-		return errors.Join(abandon(e, nil), t.deleteOwnerInPlace(ctx, p, name))
-	} else if err != nil {
+	if err := moveOut(path, moved); err != nil {
 		return abandon(e, err)
 	}
 	crash.Point("tree.delete.instance")

@@ -28,14 +28,6 @@ func (t *Tree) DeleteImage(ctx context.Context, fingerprint string) error {
 	}
 	args := imageArgs{fingerprint}
 	e, err := journal.BeginUnsynced(ctx, t.staging(), opImageDelete, args)
-	if noMetadata(err) {
-		if err = t.deleteInPlace(ctx, t.ImagePath(fingerprint)); err == nil {
-			err = t.removeImageRecord(fingerprint)
-		}
-		if err == nil {
-			return nil
-		}
-	}
 	if err != nil {
 		return fmt.Errorf("cannot delete image %s: %w", fingerprint, err)
 	}
@@ -52,18 +44,16 @@ func (t *Tree) DeleteImage(ctx context.Context, fingerprint string) error {
 }
 
 // deleteVolume deletes a volume: by one ioctl, or, when subvolumes in it prevent that, by moving it into the entry, whose
-// intent is made durable first, and deleting it there; or where it is, when it cannot be moved.
+// intent is made durable first, and deleting it there.
 func (t *Tree) deleteVolume(ctx context.Context, e *journal.Entry, path string, args any) error {
 	err := btrfs.DeleteSubvolume(path)
 	if !errors.Is(err, unix.ENOTEMPTY) {
 		return err
 	}
-	if err = e.Update(args); err == nil {
-		err = moveOut(path, e.Path(entryVolume))
+	if err := e.Update(args); err != nil {
+		return err
 	}
-	if noMetadata(err) {
-		return t.deleteInPlace(ctx, path)
-	} else if err != nil {
+	if err := moveOut(path, e.Path(entryVolume)); err != nil {
 		return err
 	}
 	crash.Point("tree.delete.moved")

@@ -265,14 +265,6 @@ func (t *Tree) DeleteSnapshot(ctx context.Context, name, snap string) error {
 	}
 	args := nameArgs{name, snap}
 	e, err := journal.BeginUnsynced(ctx, t.staging(), opSnapshotDelete, args)
-	if noMetadata(err) {
-		if err = t.deleteInPlace(ctx, path); err == nil {
-			// The list that cannot be written is for the next change that has room for it.
-			if err = errors.Join(t.syncSnapshots(name, nil), removeIfEmpty(t.snapshotDir(name))); err == nil || noMetadata(err) {
-				return nil
-			}
-		}
-	}
 	if err != nil {
 		return fmt.Errorf("cannot delete snapshot %s/%s: %w", name, snap, err)
 	}

@@ -31,15 +31,11 @@ func (t *Tree) deleteCustom(ctx context.Context, name string) error {
 	}
 	dir := volumeDir(name)
 	e, err := journal.BeginUnsynced(ctx, t.staging(), opVolumeDelete, nil)
-	if noMetadata(err) {
-		return t.deleteOwnerInPlace(ctx, customs(), dir)
-	} else if err != nil {
+	if err != nil {
 		return err
 	}
 	crash.Point("tree.volumedelete.begun")
-	if err := t.holdVolumeRecord(e.Path(entryVolumeRecord), dir); noMetadata(err) {
-		return errors.Join(abandon(e, nil), t.deleteOwnerInPlace(ctx, customs(), dir))
-	} else if err != nil {
+	if err := t.holdVolumeRecord(e.Path(entryVolumeRecord), dir); err != nil {
 		return abandon(e, err)
 	}
 	crash.Point("tree.volumedelete.held")

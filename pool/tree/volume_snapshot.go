@@ -155,11 +155,6 @@ func (t *Tree) DeleteVolumeSnapshot(ctx context.Context, name, snap string) erro
 	}
 	args := volumeArgs{volumeDir(name), snap}
 	e, err := journal.BeginUnsynced(ctx, t.staging(), opVolumeSnapshotDelete, args)
-	if noMetadata(err) {
-		if err = errors.Join(t.deleteInPlace(ctx, path), removeIfEmpty(filepath.Dir(path))); err == nil {
-			return nil
-		}
-	}
 	if err != nil {
 		return fmt.Errorf("cannot delete snapshot %s/%s: %w", name, snap, err)
 	}
