@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -37,26 +36,40 @@ func mountTarget(dir string) (string, error) {
 	return abs, nil
 }
 
-// mountTarget is the function of that name, and refuses what would hide the state
-// directory, or a part of it: each command would take what is mounted there for it.
+// mountTarget is the function of that name for a directory that the user names, and refuses
+// what is in the state directory, or would hide it: each command would take what is mounted
+// there for its own.
 func (s *System) mountTarget(dir string) (string, error) {
-	dir, err := mountTarget(dir)
+	named, err := mountedAt(dir)
 	if err != nil {
 		return "", err
 	}
-	root, err := filepath.EvalSymlinks(s.dir.Root)
-	if err != nil {
-		return "", err
+	for _, own := range []string{s.dir.Root, s.dir.Run()} {
+		if isWithin(own, named) {
+			return "", withHint(fmt.Errorf("at %s it would hide the state directory %s", named, own), "choose another directory")
+		}
+		if isWithin(named, own) { // also what is not there: the sweep of looks may have removed it just now
+			return "", withHint(fmt.Errorf("%s is in the state directory %s", named, own), "choose another directory")
+		}
 	}
-	if isWithin(root, dir) || isWithin(dir, root) && !isWithin(dir, filepath.Join(root, looksDir)) {
-		return "", withHint(fmt.Errorf("at %s it would hide the state directory %s", dir, root), "choose another directory")
-	}
-	return dir, nil
+	return mountTarget(dir)
 }
 
-// isWithin says whether a path is a directory or below it; both are absolute and clean.
+// isWithin says whether a path is a directory or below it, by whatever names and mounts the
+// directory is reached: a mount at one of them may be seen at the others.
 func isWithin(path, dir string) bool {
-	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+	want, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	for ; ; path = filepath.Dir(path) {
+		if fi, err := os.Stat(path); err == nil && os.SameFile(fi, want) {
+			return true
+		}
+		if path == filepath.Dir(path) {
+			return false
+		}
+	}
 }
 
 // bindMount shows src at dst with the mount attributes given, in one step: the

@@ -50,7 +50,7 @@ func (s *System) Mount(ctx context.Context, ref, dir string, o MountOptions) (st
 // virtual machine's the root partition of its disk. Nothing is written to either:
 // no journal is replayed. Owners are those on disk; set-id programs and device
 // nodes have no effect.
-func (s *System) mountImage(ctx context.Context, im Image, ref, dir string) (_ string, err error) {
+func (s *System) mountImage(ctx context.Context, im Image, ref, dir string) (string, error) {
 	p, err := s.openPool(ctx, im.Pool)
 	if err != nil {
 		return "", err
@@ -64,24 +64,21 @@ func (s *System) mountImage(ctx context.Context, im Image, ref, dir string) (_ s
 	if _, err := p.Image(im.Fingerprint); err != nil {
 		return "", err
 	}
-	if dir == "" {
-		if dir, err = s.makeLookDir(ref); err != nil {
-			return "", err
-		}
-		defer func(made string) {
-			if err != nil {
-				removeLookDir(made)
-			}
-		}(dir)
-	}
-	if dir, err = s.mountTarget(dir); err != nil {
+	place, undo, err := s.lookPlace(ref, dir)
+	if err != nil {
 		return "", err
 	}
 	volume := p.ImagePath(im.Fingerprint)
 	if im.Type == typeMachine {
-		return dir, mountDisk(ctx, filepath.Join(volume, images.DiskFile), im.Architecture, dir)
+		err = mountDisk(ctx, filepath.Join(volume, images.DiskFile), im.Architecture, place)
+	} else {
+		err = bindMount(filepath.Join(volume, "rootfs"), place, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_RDONLY)
 	}
-	return dir, bindMount(filepath.Join(volume, "rootfs"), dir, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_RDONLY)
+	if err != nil {
+		undo()
+		return "", err
+	}
+	return place, nil
 }
 
 // mountDisk mounts the root partition of a raw disk at dir by a loop device that is

@@ -238,20 +238,14 @@ func (s *System) inspectMount(ctx context.Context, path, ref, dir string) (_ str
 	if err != nil {
 		return "", err
 	}
-	made := ""
-	if dir == "" {
-		base := strings.TrimSuffix(filepath.Base(u.rec.Source), ".img")
-		if dir, err = s.makeLookDir(base + "@" + ref); err != nil {
-			return "", err
-		}
-		made = dir
-	}
-	if dir, err = s.mountTarget(dir); err == nil {
-		err = u.showRoot(filepath.Join(volume, "rootfs"), dir, rec.Config)
-	}
+	base := strings.TrimSuffix(filepath.Base(u.rec.Source), ".img")
+	place, undo, err := s.lookPlace(base+"@"+ref, dir)
 	if err != nil {
-		removeLookDir(made)
 		return "", err
 	}
-	return dir, ctx.Err()
+	if err := u.showRoot(filepath.Join(volume, "rootfs"), place, rec.Config); err != nil {
+		undo()
+		return "", err
+	}
+	return place, ctx.Err()
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -154,23 +153,18 @@ func (s *System) mountFiles(in *lockedInstance, path, dir string) (_ string, err
 		return "", err
 	}
 	defer func() { _ = place.Close() }() // a path only
-	made := ""
-	if dir == "" {
-		if dir, err = s.makeLookDir(in.rec.Name); err != nil {
-			return "", err
-		}
-		made = dir
-	}
-	if dir, err = s.mountTarget(dir); err == nil {
-		var view *os.File
-		if view, err = cloneRoot(place, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, in.rec.Config); err == nil {
-			defer func() { _ = view.Close() }() // the mount stays
-			err = attachMount(view, dir)
-		}
-	}
+	view, err := cloneRoot(place, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, in.rec.Config)
 	if err != nil {
-		removeLookDir(made)
 		return "", err
 	}
-	return dir, nil
+	defer func() { _ = view.Close() }() // the mount stays
+	where, undo, err := s.lookPlace(in.rec.Name, dir)
+	if err != nil {
+		return "", err
+	}
+	if err := attachMount(view, where); err != nil {
+		undo()
+		return "", err
+	}
+	return where, nil
 }

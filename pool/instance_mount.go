@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -62,47 +61,23 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, o MountOpti
 			return "", fmt.Errorf("cannot mount %s: %w", ref, err)
 		}
 	}
-	made := ""
-	if dir == "" {
-		if dir, err = s.makeLookDir(ref); err != nil {
-			return "", err
-		}
-		made = dir
-	}
-	if dir, err = s.mountTarget(dir); err == nil {
-		flags := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
-		if !rw {
-			flags |= unix.MOUNT_ATTR_RDONLY
-		}
-		config := rec.Config
-		if o.HostIDs {
-			config = nil
-		}
-		err = mountRoot(filepath.Join(volume, "rootfs"), dir, flags, config)
-	}
+	place, undo, err := s.lookPlace(ref, dir)
 	if err != nil {
-		removeLookDir(made)
 		return "", fmt.Errorf("cannot mount %s: %w", ref, err)
 	}
-	return dir, nil
-}
-
-// looksDir is where in the state directory looks are mounted for which no directory is named.
-const looksDir = "mnt"
-
-// makeLookDir makes the directory below the state directory at which a look is
-// mounted when the user names none.
-func (s *System) makeLookDir(ref string) (string, error) {
-	dir := filepath.Join(s.dir.Root, looksDir, strings.ReplaceAll(ref, "/", "@"))
-	return dir, os.MkdirAll(dir, 0o700)
-}
-
-// removeLookDir removes a directory that makeLookDir made and that came to
-// nothing; "" is none, and one at which something else is mounted stays.
-func removeLookDir(dir string) {
-	if dir != "" {
-		_ = os.Remove(dir)
+	flags := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
+	if !rw {
+		flags |= unix.MOUNT_ATTR_RDONLY
 	}
+	config := rec.Config
+	if o.HostIDs {
+		config = nil
+	}
+	if err := mountRoot(filepath.Join(volume, "rootfs"), place, flags, config); err != nil {
+		undo()
+		return "", fmt.Errorf("cannot mount %s: %w", ref, err)
+	}
+	return place, nil
 }
 
 // mountedAt is the path that the kernel's table has of a directory, which may be named by
@@ -156,7 +131,7 @@ func (s *System) Unmount(ctx context.Context, dirOrRef string) error {
 			return unmountError(l.dir, err)
 		}
 		if filepath.Dir(l.dir) == filepath.Join(s.dir.Root, looksDir) {
-			_ = os.Remove(l.dir)
+			removeLookDir(s.dir, l.dir)
 		}
 	}
 	if !found {

@@ -2,12 +2,8 @@ package pool
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-
-	"poolctl/pool/state"
 )
 
 // look is one mount of an instance's, snapshot's or image's root.
@@ -99,16 +95,4 @@ func (s *System) checkNotMountedWritable(name string) error {
 		}
 	}
 	return nil
-}
-
-// sweepLooks removes the directories below mnt/ on which nothing is mounted any
-// more, as after a reboot.
-func sweepLooks(dir *state.Dir) {
-	entries, err := os.ReadDir(filepath.Join(dir.Root, looksDir))
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		_ = os.Remove(filepath.Join(dir.Root, looksDir, e.Name())) // EBUSY while mounted, ENOTEMPTY if not ours
-	}
 }
