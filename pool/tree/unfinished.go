@@ -20,8 +20,14 @@ func dropUnfinished(path string) {
 	if err != nil {
 		return
 	}
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-		_ = unix.Unlink(tmp)
-	}
+	dropUnfinishedIn(f)
 	_ = f.Close() // it was only read
+}
+
+// dropUnfinishedIn is dropUnfinished in the opened volume, which another one may have taken the place of (a restore): it
+// looks for nothing by the path.
+func dropUnfinishedIn(volume *os.File) {
+	if unix.Flock(int(volume.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		_ = unix.Unlinkat(int(volume.Fd()), temporaryName(recordFile), 0)
+	}
 }
