@@ -7,13 +7,7 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"os"
-	"os/signal"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"poolctl/pool"
 	"poolctl/runtime"
@@ -31,38 +25,8 @@ func main() {
 // SIGTERM cancels what runs, which then undoes what it did; the second one ends
 // the process.
 func mainExit() int {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, unix.SIGTERM)
-	ctx := cancelledBy(signals, func(second os.Signal) {
-		_, _ = fmt.Fprintln(os.Stderr, "\nended at once: what is left is undone by the next command")
-		signal.Reset(second)
-		if number, ok := second.(unix.Signal); ok {
-			_ = unix.Kill(os.Getpid(), number) // by which this process ends
-		}
-	})
+	ctx := cancelledBySignals()
 	collectLate()
 	e := &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, version: version}
 	return e.exitCode(e.main(ctx, os.Args))
-}
-
-// sameSignal is for how long after the first signal others are not told from it.
-const sameSignal = 200 * time.Millisecond
-
-// cancelledBy is a context that the first signal cancels, with no other cause than
-// context.Canceled, which is what report looks for; end is called with the second. What
-// comes within a moment is the same one: timeout(1) sends it to the process and its group.
-func cancelledBy(signals <-chan os.Signal, end func(second os.Signal)) context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		<-signals
-		first := time.Now()
-		cancel()
-		for s := range signals {
-			if time.Since(first) > sameSignal {
-				end(s)
-				return
-			}
-		}
-	}()
-	return ctx
 }

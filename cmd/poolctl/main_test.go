@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -100,30 +97,6 @@ func copySelf(t *testing.T, to string) {
 	_, err = io.Copy(out, in)
 	if err := errors.Join(err, out.Close()); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestCancelledBy: the first signal cancels, and is told of as an interruption whatever
-// tells it; the second one ends.
-func TestCancelledBy(t *testing.T) { synctest.Test(t, testCancelledBy) }
-
-func testCancelledBy(t *testing.T) { // in a time of its own
-	signals, ended := make(chan os.Signal), make(chan os.Signal, 2)
-	ctx := cancelledBy(signals, func(s os.Signal) { ended <- s })
-	if ctx.Err() != nil {
-		t.Fatal("cancelled before")
-	}
-	signals <- os.Interrupt
-	<-ctx.Done()
-	e, _, stderr := testEnv(t)
-	if e.exitCode(fmt.Errorf("cannot import: %w", context.Cause(ctx))); stderr() != "error: cannot import: interrupted\n" {
-		t.Errorf("it says %q", stderr())
-	}
-	signals <- unix.SIGTERM // at once: the same
-	time.Sleep(2 * sameSignal)
-	signals <- unix.SIGTERM
-	if s := <-ended; s != unix.SIGTERM || len(ended) > 0 {
-		t.Errorf("ended by %v, %d more", s, len(ended))
 	}
 }
 
