@@ -51,7 +51,7 @@ func (f *copyFlags) options(args []string) (pool.CopyOptions, error) {
 		return pool.CopyOptions{}, badUsage("copy", "%q names no snapshot", args[0])
 	}
 	for _, name := range []string{source, optional(args, 1)} {
-		if strings.Contains(name, ":") {
+		if isOnOtherServer(name) {
 			return pool.CopyOptions{}, badUsage("copy", "%q is on another server: poolctl send NAME | ssh HOST poolctl receive copies an instance there", name)
 		}
 	}

@@ -43,7 +43,7 @@ func moveCommand(e *env) *cli.Command {
 				return badUsage("move", "%q is a snapshot: it gets another name, and stays what it is", from)
 			case to == "" && target == "":
 				return badUsage("move", "it needs a new name, or --storage POOL")
-			case strings.Contains(to, ":"):
+			case isOnOtherServer(to):
 				return badUsage("move", "%q is on another server: instances are moved between pools, with --storage; poolctl send NAME | ssh HOST poolctl receive copies one there", to)
 			case strings.Contains(from, "/"):
 				return moveSnapshot(ctx, s, from, to, target)

@@ -24,7 +24,7 @@ func renameInstance(ctx context.Context, s *pool.System, command, from, to strin
 	switch {
 	case strings.Contains(from, "/"):
 		return badUsage(command, "%q is a snapshot: those are renamed with poolctl snapshot", from)
-	case strings.Contains(to, ":"):
+	case isOnOtherServer(to):
 		return badUsage(command, "%q is on another server: instances are renamed within their pool", to)
 	}
 	return s.RenameInstance(ctx, from, to)
