@@ -224,7 +224,7 @@ profiles:
 		t.Errorf("%+v", file)
 	}
 	got, err := file.profile()
-	if diff := cmp.Diff(pool.InitOptions{PoolName: "default", Network: "br1"}, got); diff != "" || err != nil {
+	if diff := cmp.Diff(pool.InitOptions{PoolName: "default", Network: "br1", Silent: true}, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	for _, bad := range []string{"a: b", "[", "networks: [{name: n, type: ovn}]", strings.Repeat(" ", preseedLimit+1)} {
