@@ -274,7 +274,11 @@ func (im *imageImport) open(ctx context.Context, file string) (r io.ReadCloser, 
 		}
 		return io.NopCloser(interruptibleReader(ctx, im.o.Stdin)), -1, nil
 	case !isURL(file):
-		return openImageFile(file)
+		f, size, err := openImageFile(ctx, file)
+		if err != nil {
+			return nil, 0, err
+		}
+		return openedFile{interruptibleReader(ctx, f), f}, size, nil
 	}
 	d, err := remotes.OpenDirect(ctx, file, remotes.RunnableArchs(), remotes.Options{UserAgent: "poolctl/" + im.s.version})
 	if err != nil {
@@ -286,12 +290,18 @@ func (im *imageImport) open(ctx context.Context, file string) (r io.ReadCloser, 
 	return d.Body, d.Size, nil
 }
 
+// openedFile is a file that is read in another way than by itself.
+type openedFile struct {
+	io.Reader
+	io.Closer
+}
+
 // openImageFile is openRegular, without what is no file at all: a device has no end.
-func openImageFile(file string) (*os.File, int64, error) {
+func openImageFile(ctx context.Context, file string) (*os.File, int64, error) {
 	if info, err := os.Stat(file); err == nil && info.Mode()&fs.ModeDevice != 0 {
 		return nil, 0, withHint(fmt.Errorf("%s is a device, and no image file", file), "- reads standard input")
 	}
-	return openRegular(file)
+	return openRegular(ctx, file)
 }
 
 // limitedReader fails once more than the limit was read of what has no known size.

@@ -266,8 +266,8 @@ func openPlainDir(path string) (*os.File, error) {
 
 // openRegular opens a file for reading and says how long it is; -1 for one of
 // which that cannot be known.
-func openRegular(path string) (*os.File, int64, error) {
-	f, err := os.Open(path)
+func openRegular(ctx context.Context, path string) (*os.File, int64, error) {
+	f, err := OpenWaiting(ctx, path, os.O_RDONLY)
 	if err != nil {
 		return nil, 0, statError(err)
 	}

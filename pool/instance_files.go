@@ -98,7 +98,7 @@ const smallFile = 1 << 20
 // filled up.
 func (f *Files) Write(ctx context.Context, path string, from io.Reader, size int64, o guestfs.Owner) error {
 	if size >= 0 && size <= smallFile || !f.SameFileSystem(path) {
-		return f.WriteFile(ctx, path, from, o)
+		return f.WriteFile(ctx, path, interruptibleReader(ctx, from), o)
 	}
 	if size > 0 {
 		if err := f.s.needSpace(ctx, f.pool.rec, spaceNeed{what: "the file", least: size, most: size}); err != nil {
@@ -107,7 +107,7 @@ func (f *Files) Write(ctx context.Context, path string, from io.Reader, size int
 	}
 	watch := f.s.watchSpace(ctx, f.pool.rec, "the file")
 	defer watch.stop()
-	err := f.WriteFile(watch.ctx, path, from, o)
+	err := f.WriteFile(watch.ctx, path, interruptibleReader(watch.ctx, from), o)
 	return f.s.hintFull(f.pool.rec, watch.cause(err))
 }
 

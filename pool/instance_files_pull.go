@@ -21,7 +21,7 @@ func (f *Files) Read(ctx context.Context, name string, w io.Writer) error {
 		return err
 	}
 	defer func() { _ = file.Close() }() // only read
-	_, err = io.Copy(w, guestfs.UntilDone(ctx, file))
+	_, err = io.Copy(interruptibleWriter(ctx, w), guestfs.UntilDone(ctx, file))
 	return err
 }
 
@@ -37,11 +37,11 @@ func (f *Files) PullFile(ctx context.Context, name, target string) (err error) {
 	}
 	defer func() { _ = file.Close() }() // only read
 	if there, err := os.Stat(target); err == nil && !there.Mode().IsRegular() {
-		out, err := os.OpenFile(target, os.O_WRONLY, 0)
+		out, err := OpenWaiting(ctx, target, os.O_WRONLY)
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(out, guestfs.UntilDone(ctx, file))
+		_, err = io.Copy(interruptibleWriter(ctx, out), guestfs.UntilDone(ctx, file))
 		return errors.Join(err, out.Close())
 	}
 	if real, err := filepath.EvalSymlinks(target); err == nil { // the link stays

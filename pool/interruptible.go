@@ -24,6 +24,32 @@ func interruptibleWriter(ctx context.Context, w io.Writer) io.Writer {
 	return &waitingWriter{ctx: ctx, w: w}
 }
 
+// OpenWaiting is os.OpenFile, without making anything, for what may be a FIFO: it waits
+// until somebody has its other end open, or ctx ends.
+func OpenWaiting(ctx context.Context, path string, flag int) (*os.File, error) {
+	type opened struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan opened)
+	go func() {
+		f, err := os.OpenFile(path, flag, 0)
+		select {
+		case done <- opened{f, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = f.Close() // nobody wants it any more
+			}
+		}
+	}()
+	select {
+	case got := <-done:
+		return got.f, got.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // waitingBuffer is as much as a pipe holds, in general.
 const waitingBuffer = 64 << 10
 

@@ -58,7 +58,7 @@ func (e *env) openBackup(ctx context.Context, verb, path string) (_ *os.File, cl
 	if path == "-" {
 		return e.stdin, func() {}, nil
 	}
-	f, err := openWaiting(ctx, path)
+	f, err := pool.OpenWaiting(ctx, path, os.O_RDONLY)
 	if err == nil {
 		var info fs.FileInfo
 		if info, err = f.Stat(); err == nil && info.IsDir() {
@@ -77,24 +77,4 @@ func (e *env) openBackup(ctx context.Context, verb, path string) (_ *os.File, cl
 		return nil, nil, fmt.Errorf("cannot %s %s: %w", verb, path, err)
 	}
 	return f, func() { _ = f.Close() }, nil // read only
-}
-
-// openWaiting is os.Open for what may be a FIFO: it waits until somebody writes to that,
-// or ctx ends.
-func openWaiting(ctx context.Context, path string) (*os.File, error) {
-	type opened struct {
-		f   *os.File
-		err error
-	}
-	done := make(chan opened, 1)
-	go func() {
-		f, err := os.Open(path)
-		done <- opened{f, err}
-	}()
-	select {
-	case got := <-done:
-		return got.f, got.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }

@@ -126,17 +126,39 @@ func checkPipe(t *testing.T, h *host) {
 // checkStalled interrupts what waits for the other end of a pipe: it ends, and has undone what it did.
 func checkStalled(t *testing.T, h *host) {
 	t.Helper()
-	fifo := filepath.Join(h.dir, "fifo")
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+	// A FIFO that nobody has open, one whose other end does nothing, and what a pipe does not hold.
+	fifo, silent, large := filepath.Join(h.dir, "fifo"), filepath.Join(h.dir, "silent"), filepath.Join(h.dir, "large")
+	if err := errors.Join(syscall.Mkfifo(fifo, 0o600), syscall.Mkfifo(silent, 0o600), os.WriteFile(large, make([]byte, 2<<20), 0o600)); err != nil {
 		t.Fatal(err)
 	}
+	other, err := os.OpenFile(silent, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	h.ok("file", "push", large, "c1/root/large")
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for _, args := range [][]string{{"receive", "-", "stalled"}, {"import", "-", "stalled"}, {"receive", fifo, "stalled"}, {"send", "c1", "--compression", "none"}, {"export", "c1", "-"}} {
+	for _, args := range [][]string{
+		{"receive", "-", "stalled"},
+		{"import", "-", "stalled"},
+		{"receive", fifo, "stalled"},
+		{"send", "c1", "--compression", "none"},
+		{"export", "c1", "-"},
+		{"image", "import", "-"},
+		{"image", "import", fifo},
+		{"image", "import", silent},
+		{"image", "import", large, fifo},
+		{"image", "import", silent, large},
+		{"file", "push", "-", "c1/root/stalled"},
+		{"file", "pull", "c1/root/large", "-"},
+		{"file", "pull", "c1/root/large", fifo},
+		{"file", "pull", "c1/root/large", silent},
+	} {
 		cmd := h.command(ctx, args...)
 		cmd.Stdin, cmd.Stdout = r, w // nobody writes, and nobody reads
 		var errs strings.Builder
