@@ -54,7 +54,9 @@ type backupSource struct {
 	// size is how much is written at least, when that is known better than from all of frozen; 0 = it is not.
 	size  int64
 	sizes []int64 // of each version, when they were measured
-	close func() error
+	// together is what all versions reference, when that was measured.
+	together *btrfs.ReferencedBytes
+	close    func() error
 }
 
 // measure is how much each version references.
@@ -72,14 +74,26 @@ func (b *backupSource) measure(ctx context.Context) ([]int64, error) {
 	return b.sizes, nil
 }
 
+// measureTogether is what the versions reference together, each extent once.
+func (b *backupSource) measureTogether(ctx context.Context) (btrfs.ReferencedBytes, error) {
+	if b.together != nil {
+		return *b.together, nil
+	}
+	paths := make([]string, 0, len(b.frozen.Versions))
+	for _, version := range b.frozen.Versions {
+		paths = append(paths, version.Path)
+	}
+	all, err := btrfs.ReferencedTogether(ctx, paths...)
+	if err == nil {
+		b.together = &all
+	}
+	return all, err
+}
+
 // expected is about how much is written, before it is compressed.
 func (b *backupSource) expected(ctx context.Context) (total int64, err error) {
 	if b.index.Optimized {
-		var paths []string
-		for _, version := range b.frozen.Versions {
-			paths = append(paths, version.Path)
-		}
-		all, err := btrfs.ReferencedTogether(ctx, paths...)
+		all, err := b.measureTogether(ctx)
 		return int64(all.Data + all.Trees), err
 	}
 	sizes, err := b.measure(ctx)
@@ -137,15 +151,14 @@ func (s *System) export(ctx context.Context, x exporting, w io.Writer) (err erro
 		return err
 	}
 	a := tarball.NewWriter(z)
-	count := &counter{name: b.index.Name, estimated: true, report: x.o.Progress}
+	count := &counter{name: b.index.Name, report: x.o.Progress}
 	if count.report != nil {
-		count.total, err = b.expected(ctx)
+		if total, err := b.expected(ctx); err == nil { // else it is shown without
+			count.total, count.estimated = total, true
+		}
 		a.Report = count.reach
 	}
-	if err == nil {
-		err = b.write(ctx, a)
-	}
-	if err == nil {
+	if err = b.write(ctx, a); err == nil {
 		err = a.Close()
 	}
 	if cerr := z.Close(); err == nil { // the first error is the cause of this one

@@ -210,21 +210,25 @@ func (s *System) exportTo(ctx context.Context, x exporting, f *os.File, path str
 
 // checkBackupRoom refuses a backup that does not fit where it is to be. Files are
 // written whole for every snapshot; of send streams, those of snapshots have what
-// differs, so that the largest state is the least. What is compressed is taken to
-// become a third: more than that is rare, and standard output refuses nothing.
+// differs, so that each extent is there once. What is compressed is taken to become a
+// third: more than that is rare, and standard output refuses nothing.
 func (s *System) checkBackupRoom(ctx context.Context, b *backupSource, o BackupOptions, path string) error {
 	need := b.size
-	if need == 0 {
+	switch {
+	case need > 0:
+	case o.Optimized:
+		all, err := b.measureTogether(ctx)
+		if err != nil {
+			return err
+		}
+		need = int64(all.Disk + all.Trees) //nolint:gosec // no pool has 8 EiB
+	default:
 		sizes, err := b.measure(ctx)
 		if err != nil {
 			return err
 		}
 		for _, n := range sizes {
-			if o.Optimized {
-				need = max(need, n)
-			} else {
-				need += n
-			}
+			need += n
 		}
 	}
 	dir, err := filepath.Abs(filepath.Dir(path))
