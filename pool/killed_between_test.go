@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"poolctl/btrfs"
 	"poolctl/pool/journal"
@@ -120,6 +122,52 @@ func TestExportLeavesNothing(t *testing.T) {
 	ok(t, s.exportNamed(t.Context(), x, path, false), s.exportNamed(t.Context(), x, path, true), s.exportFile(t.Context(), x, path, true))
 	if got := names(t, dir); got != ".v.backup.mine v.backup" {
 		t.Errorf("there is %q", got)
+	}
+	openAgain(t, s)
+}
+
+// A move of a volume to another pool that is killed with the copy there and not counting:
+// the intent that it has written then has the next command delete just that copy.
+func TestVolumeMoveIsUndone(t *testing.T) {
+	s := newSystem(t)
+	createPool(t, s, "a", nil)
+	createPool(t, s, "b", nil)
+	createVolume(t, s, "a", "v", nil)
+	busyboxInstance(t, s, "a", "c1")
+	ok(t, s.AttachVolume(t.Context(), AttachVolumeOptions{Pool: "a", Volume: "v", Target: "c1", Path: "/mnt"}))
+	unlock, err := s.dir.LockInstance(t.Context(), "c1") // which the move waits for behind the copy
+	ok(t, err)
+	defer unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	moved := make(chan error, 1)
+	go func() { moved <- s.MoveVolume(ctx, CopyVolumeOptions{Pool: "a", Volume: "v", ToPool: "b", Name: "w"}) }()
+	copied := func() bool {
+		there, err := s.hasVolume(t.Context(), "b", "w")
+		ok(t, err)
+		return there
+	}
+	for end := time.Now().Add(30 * time.Second); !copied() && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	entries, err := os.ReadDir(s.journalDir())
+	if err != nil || len(entries) != 1 || !copied() {
+		t.Fatalf("in the journal are %v, %v; copied: %t", entries, err, copied())
+	}
+	// What a kill leaves: the entry as it is now, with nobody at it.
+	from := filepath.Join(s.journalDir(), entries[0].Name())
+	ok(t, os.CopyFS(filepath.Join(s.journalDir(), strings.Repeat("0", len(entries[0].Name()))), os.DirFS(from)))
+	_, err = Open(t.Context(), Options{Root: s.dir.Root, Notice: func(l string) { t.Log(l) }})
+	ok(t, err)
+	if copied() {
+		t.Error("the copy is left")
+	}
+	cancel()
+	if err := <-moved; !errors.Is(err, context.Canceled) {
+		t.Errorf("the move ends with %v", err)
+	}
+	if there, err := s.hasVolume(t.Context(), "a", "v"); err != nil || !there {
+		t.Errorf("the volume is there: %t, %v", there, err)
 	}
 	openAgain(t, s)
 }

@@ -46,16 +46,38 @@ func toPoolOps() []op {
 	}
 }
 
+// volumeToPoolOp moves a custom volume to the pool p2: it is in one of the two, whole.
+func volumeToPoolOp() op {
+	in := func(h *host, pool string) string {
+		return h.ok("pool", "volume", "list", pool, "type=custom", "-c", "n", "--format", "csv")
+	}
+	return op{name: "volume move to another pool", args: []string{"pool", "volume", "move", "default/v v", "p2/w"}, prepare: func(h *host) {
+		if h.run("pool", "show", "p2").code != 0 {
+			h.ok("pool", "create", "p2", "size=300MiB")
+		}
+		ensureVolume(h)
+	}, verify: func(h *host) {
+		h.t.Helper()
+		switch here, there := in(h, "default"), in(h, "p2"); {
+		case here == "" && there == "w\nw/s0\n":
+			h.ok("pool", "volume", "move", "p2/w", "default/v v")
+		case here != "v v\nv v/s0\n" || there != "":
+			h.t.Errorf("in the one pool is %q, in the other %q", here, there)
+		}
+		dropVolumes(h)
+	}}
+}
+
 // TestToPool kills what sends to another pool at its own crash points, and at some of those that it has of others.
 func TestToPool(t *testing.T) {
 	h := opHost(t)
-	for _, o := range toPoolOps() {
+	for _, o := range append(toPoolOps(), volumeToPoolOp()) {
 		t.Run(o.name, func(t *testing.T) {
 			h.in(t)
 			points := trace(t, h, o)
 			seen := map[string]bool{}
 			for _, p := range points {
-				own := strings.HasPrefix(p, "pool.move.") || p == "tree.owner.moved" || p == "tree.replace.exchanged" || p == "tree.owner.received"
+				own := strings.HasPrefix(p, "pool.move.") || strings.HasPrefix(p, "pool.volumemove.") || p == "tree.owner.moved" || p == "tree.replace.exchanged" || p == "tree.owner.received"
 				if own && !seen[p] {
 					seen[p] = true
 					crashAt(t, h, o, p, 1)
