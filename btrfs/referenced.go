@@ -57,6 +57,33 @@ func ReferencedTogether(ctx context.Context, paths ...string) (ReferencedBytes, 
 	return ReferencedBeyond(ctx, nil, paths)
 }
 
+// ReferencedByIDs counts the bytes that the subvolumes with these ids, of the file system
+// that the subvolume at path is in, reference together; otherwise as Referenced. Trees is of
+// all of them, also of nodes that they share.
+func ReferencedByIDs(ctx context.Context, path string, ids ...uint64) (_ ReferencedBytes, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot measure what is in %s: %w", path, err)
+		}
+	}()
+	f, err := openSubvolume(path)
+	if err != nil {
+		return ReferencedBytes{}, err
+	}
+	defer func() { _ = f.Close() }()
+	m := measuring{seen: map[uint64]struct{}{}}
+	s := newSearcher(f)
+	for _, id := range ids {
+		if err = m.addTrees(s, id); err == nil {
+			err = m.addData(ctx, f, id, 0)
+		}
+		if err != nil {
+			return ReferencedBytes{}, err
+		}
+	}
+	return ReferencedBytes{Data: m.data, Disk: m.disk, Trees: m.trees}, nil
+}
+
 // measuring adds up what subvolumes reference.
 type measuring struct {
 	seen              map[uint64]struct{} // extents

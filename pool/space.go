@@ -79,6 +79,7 @@ type SpacePlan struct {
 	Warning string `json:"warning,omitempty" yaml:"warning,omitempty"`
 
 	trashTrees int64 // of Trash
+	atMost     bool  // Trash may be less
 }
 
 // Err is the refusal of an operation that does not fit; nil when it does.
@@ -103,13 +104,7 @@ func (e noSpaceError) Is(target error) bool { return target == unix.ENOSPC }
 func (s *System) needSpace(ctx context.Context, rec state.PoolRecord, need spaceNeed) error {
 	plan, err := s.planSpace(ctx, rec, need)
 	if err == nil && plan.lacksPoolRoom() {
-		all, terr := s.withTrashIn(ctx, rec, plan)
-		if terr != nil {
-			return terr
-		}
-		if all.beyondTrash() {
-			return all.Err()
-		}
+		err = s.checkBeyondTrash(ctx, rec, plan)
 	}
 	for err == nil && plan.lacksPoolRoom() {
 		gone, rerr := s.makeRoomIn(ctx, rec, need.what)
@@ -206,6 +201,9 @@ func (p *SpacePlan) judge() {
 	if p.Trash > 0 {
 		besides = " and " + FormatSize(p.Trash) + " in its trash"
 	}
+	if p.Trash > 0 && p.atMost {
+		besides = " and at most " + FormatSize(p.Trash) + " in its trash"
+	}
 	refuse := func(hint, format string, args ...any) {
 		if p.Problem == "" {
 			p.Problem, p.Hint = fmt.Sprintf(format, args...), hint
@@ -253,13 +251,6 @@ func (p *SpacePlan) judge() {
 // it, which deleting something in the pool changes.
 func (p *SpacePlan) lacksPoolRoom() bool {
 	return p.Least+p.Reserved > p.PoolFree || p.Metadata > p.MetadataFree || p.QuotaFree >= 0 && p.Least+p.Metadata > p.QuotaFree
-}
-
-// beyondTrash says whether it does not fit when all that is in the pool's trash is gone
-// either. Room for metadata, and on the host, is not looked at: that of data can become
-// either.
-func (p *SpacePlan) beyondTrash() bool {
-	return p.Least+p.Reserved > p.PoolFree+p.Trash || p.Size > 0 && p.Least > p.Size || p.TargetPath != "" && p.TargetSize > p.TargetFree
 }
 
 // poolFree is the room for data. The first MiB of a device counts as unallocated,

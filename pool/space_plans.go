@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"poolctl/btrfs/extents"
-	"poolctl/pool/state"
-	"poolctl/pool/tree"
 	"poolctl/remotes"
 )
 
@@ -44,52 +41,11 @@ func (s *System) planWithTrash(ctx context.Context, p *openedPool, need spaceNee
 	if err != nil || !plan.lacksPoolRoom() {
 		return plan, err
 	}
-	return plan.withTrash(ctx, p.Tree)
-}
-
-// withTrashIn is SpacePlan.withTrash for the caller who has a pool attached, but not open.
-func (s *System) withTrashIn(ctx context.Context, rec state.PoolRecord, plan SpacePlan) (_ SpacePlan, err error) {
-	t, err := tree.Open(s.dir.MountPoint(rec.Name))
+	size, err := trashSize(ctx, p.Tree)
 	if err != nil {
 		return plan, err
 	}
-	defer func() { err = errors.Join(err, t.Close()) }()
-	return plan.withTrash(ctx, t)
-}
-
-// withTrash is the plan when what is in the pool's trash counts.
-func (p SpacePlan) withTrash(ctx context.Context, t *tree.Tree) (SpacePlan, error) {
-	size, err := trashSize(ctx, t)
-	if err != nil {
-		return p, err
-	}
-	p.Trash, p.trashTrees = int64(size.Total()), int64(size.Metadata) //nolint:gosec // no pool has 8 EiB
-	p.Problem, p.Hint, p.Warning = "", "", ""
-	p.judge()
-	return p, nil
-}
-
-// trashSize is what becomes free when all that is in a pool's trash is deleted.
-func trashSize(ctx context.Context, t *tree.Tree) (extents.Size, error) {
-	objects, err := t.Objects()
-	if err != nil {
-		return extents.Size{}, err
-	}
-	var ids []uint64
-	for _, ob := range objects {
-		if ob.Type == tree.TypeTrash {
-			ids = append(ids, ob.Subvolumes...)
-		}
-	}
-	if len(ids) == 0 {
-		return extents.Size{}, nil
-	}
-	sharing, err := extents.Read(ctx, t.Path(), extents.Options{})
-	if err != nil {
-		return extents.Size{}, err
-	}
-	usage, err := usageIn(sharing, ids)
-	return usage.Exclusive, err
+	return plan.withTrash(size), nil
 }
 
 // PlanCopyVolume says what CopyVolume would take; nothing is copied.

@@ -103,6 +103,11 @@ func TestPlanCountsTrash(t *testing.T) {
 	if err := do("never"); !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "in its trash, and") {
 		t.Errorf("what does not fit: %v", err)
 	}
+	rec, err := s.loadPool("small")
+	ok(t, err)
+	if err := s.needSpace(ctx, rec, spaceNeed{what: "it", trees: 400 << 20}); !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "of metadata, and it takes about 400MiB") {
+		t.Errorf("metadata that does not fit: %v", err)
+	}
 	if found, err := s.Trash(ctx, TrashQuery{}); err != nil || len(found) != 1 {
 		t.Errorf("what was refused has taken from the trash: %+v, %v", found, err)
 	}
