@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"poolctl/pool/cloudinit"
 )
 
 // instanceKey is one key of the configuration of instances and profiles: its
@@ -39,29 +39,11 @@ func generalKeys() []instanceKey {
 		{name: "environment.*", check: checkEnvironment, apply: applyEnvironment},
 		{name: "image.*", check: anyValue},
 		{name: "volatile.*", check: anyValue},
-		{name: "cloud-init.network-config", check: checkYAML},
-		{name: "cloud-init.user-data", check: checkCloudInit},
-		{name: "cloud-init.vendor-data", check: checkCloudInit},
+		{name: "cloud-init.network-config", check: cloudinit.CheckMapping},
+		{name: "cloud-init.user-data", check: cloudinit.CheckData},
+		{name: "cloud-init.vendor-data", check: cloudinit.CheckData},
 		{name: "cloud-init.ssh-keys.*", check: anyValue},
 	}
-}
-
-// checkYAML refuses what is no YAML, as Incus and LXD do: with it, neither takes the instance in.
-func checkYAML(v string) error {
-	var document any
-	if err := yaml.Unmarshal([]byte(v), &document); err != nil {
-		return fmt.Errorf("it is no YAML: %w", err)
-	}
-	return nil
-}
-
-// checkCloudInit refuses a cloud-config that is no YAML. Scripts and other formats may have any form.
-func checkCloudInit(v string) error {
-	config, is := strings.CutPrefix(v+"\n", "#cloud-config\n")
-	if !is {
-		return nil
-	}
-	return checkYAML(config)
 }
 
 // checkEnvironment refuses what no environment can hold.

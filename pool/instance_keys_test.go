@@ -17,8 +17,12 @@ func TestInstanceKeys(t *testing.T) {
 		{map[string]string{"": "1"}, `unknown key ""`},
 		{map[string]string{"environment.A": "a\x00b"}, "zero byte"},
 		{map[string]string{"cloud-init.user-data": "#!/bin/sh\n\tx: [", "cloud-init.vendor-data": "#cloud-config\nx: 1\n", "cloud-init.network-config": "version: 2", "cloud-init.ssh-keys.me": "root:k"}, ""},
-		{map[string]string{"cloud-init.user-data": "#cloud-config\nruncmd: [a\n"}, "cloud-init.user-data=#cloud-config\nruncmd: [a\n: it is no YAML: yaml: "},
-		{map[string]string{"cloud-init.network-config": "\tx"}, "it is no YAML"},
+		{map[string]string{"cloud-init.user-data": "#cloud-config\nruncmd: [a\n"}, "cloud-init.user-data=#cloud-config\nruncmd: [a\n: it is no YAML mapping: yaml: "},
+		{map[string]string{"cloud-init.network-config": "\tx"}, "it is no YAML mapping"},
+		{map[string]string{"cloud-init.network-config": "hello"}, "it is no YAML mapping"},
+		{map[string]string{"cloud-init.network-config": "[a, b]"}, "it is no YAML mapping"},
+		{map[string]string{"cloud-init.user-data": "#cloud-config\n- a"}, "it is no YAML mapping"},
+		{map[string]string{"cloud-init.user-data": "- a", "cloud-init.vendor-data": "#cloud-config", "cloud-init.network-config": "# none"}, ""},
 		{map[string]string{"cloud-init.other": "x"}, "unknown key"},
 	} {
 		err := checkInstanceConfig(c.config)

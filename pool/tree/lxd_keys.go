@@ -3,11 +3,7 @@ package tree
 import (
 	"encoding/json"
 	"maps"
-	"slices"
-	"strconv"
 	"strings"
-
-	"poolctl/pool/bytesize"
 )
 
 // asidePrefix is before the keys that are in a record for poolctl alone. LXD 5.0.2 takes any key below "user."; for one that it
@@ -42,7 +38,7 @@ func (c *PoolConfig) UnmarshalJSON(raw []byte) error {
 
 // MarshalJSON puts aside what LXD would not take.
 func (c Config) MarshalJSON() ([]byte, error) {
-	return json.Marshal(putAside(c, lxdValue))
+	return json.Marshal(putAside(c, configLXDValue(c)))
 }
 
 // MarshalJSON puts aside what LXD would not take.
@@ -54,19 +50,21 @@ func (d Devices) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// putAside is a map in which LXD takes every key: lxdValue says what value it takes in the place of one, "" for none. The map
-// that is given is not changed.
-func putAside(keys map[string]string, lxdValue func(key, value string) string) map[string]string {
+// lxdValue says what value LXD 5.0.2 takes for a key in the place of one that it may not take; false if it takes none.
+type lxdValue func(key, value string) (taken string, ok bool)
+
+// putAside is a map in which LXD takes every key. The map that is given is not changed.
+func putAside(keys map[string]string, lxd lxdValue) map[string]string {
 	var out map[string]string
 	for key, value := range keys {
-		taken := lxdValue(key, value)
-		if taken == value {
+		taken, ok := lxd(key, value)
+		if ok && taken == value {
 			continue
 		}
 		if out == nil {
 			out = maps.Clone(keys)
 		}
-		if out[asidePrefix+key] = value; taken != "" {
+		if out[asidePrefix+key] = value; ok {
 			out[key] = taken
 		} else {
 			delete(out, key)
@@ -79,13 +77,14 @@ func putAside(keys map[string]string, lxdValue func(key, value string) string) m
 }
 
 // takeBack undoes putAside, but for the keys that LXD has changed since.
-func takeBack(keys map[string]string, lxdValue func(key, value string) string) {
+func takeBack(keys map[string]string, lxd lxdValue) {
 	for aside, value := range keys {
 		key, is := strings.CutPrefix(aside, asidePrefix)
 		if !is {
 			continue
 		}
-		if taken := lxdValue(key, value); taken == value {
+		taken, ok := lxd(key, value)
+		if ok && taken == value {
 			continue // nothing that putAside has put there
 		} else if keys[key] == taken {
 			keys[key] = value
@@ -97,7 +96,7 @@ func takeBack(keys map[string]string, lxdValue func(key, value string) string) {
 // takeBackAll undoes putAside in the parts of a record.
 func takeBackAll(configs []Config, devices []Devices) {
 	for _, c := range configs {
-		takeBack(c, lxdValue)
+		takeBack(c, asideLXDValue)
 	}
 	for _, d := range devices {
 		for _, dev := range d {
@@ -106,111 +105,63 @@ func takeBackAll(configs []Config, devices []Devices) {
 	}
 }
 
-// lxdLacks are keys of instances of poolctl's and Incus's that LXD 5.0.2 does not know (shared/instance.go); one with a dot at
-// the end stands for all that begin so.
-var lxdLacks = []string{
-	"boot.autorestart", "boot.host_shutdown_action", "cloud-init.ssh-keys.", "limits.cpu.nodes", "limits.memory.oom_priority",
-	"security.guestapi", "security.guestapi.images", "security.protection.start", "snapshots.retention",
-}
-
-// lxdIntercepts are the system calls that LXD 5.0.2 knows how to intercept.
-var lxdIntercepts = []string{"bpf", "mknod", "mount", "sched_setscheduler", "setxattr"}
-
-// lxdValue is the value that LXD 5.0.2 takes for a key of an instance in the place of one that poolctl takes; "" if it takes none.
-func lxdValue(key, value string) string {
-	call, intercepts := strings.CutPrefix(key, "security.syscalls.intercept.")
-	call, _, _ = strings.Cut(call, ".")
-	switch {
-	case intercepts && !slices.Contains(lxdIntercepts, call), slices.ContainsFunc(lxdLacks, func(lacks string) bool {
-		return key == lacks || strings.HasSuffix(lacks, ".") && strings.HasPrefix(key, lacks)
-	}):
-		return ""
-	case key == "limits.memory", strings.HasPrefix(key, "limits.hugepages."):
-		return lxdSize(value)
-	case key == "limits.memory.swap" && !lxdTrue(value) && !lxdFalse(value): // no size
-		return ""
-	case key == "security.idmap.size" && value == "auto":
-		return ""
-	}
-	return value
-}
-
-// poolLXDValue is lxdValue for the keys of a pool.
-func poolLXDValue(key, value string) string {
+// poolLXDValue is the lxdValue of the keys of a pool.
+func poolLXDValue(key, value string) (string, bool) {
 	switch key {
 	case "size", "volume.size":
-		return lxdSize(value)
+		return lxdSize(value), true
 	case "btrfs.create_options", "btrfs.quotas", "compress", "reserve", "source.wipe", "trash.expiry", "volume.snapshots.retention":
-		return ""
+		return "", false
 	}
 	if strings.HasPrefix(key, "images.") {
-		return ""
+		return "", false
 	}
-	return value
+	return value, true
 }
 
-// deviceLXDValue is lxdValue for the keys of a device.
-func deviceLXDValue(dev map[string]string) func(key, value string) string {
-	return func(key, value string) string {
+// deviceLXDValue is the lxdValue of the keys of a device.
+func deviceLXDValue(dev map[string]string) lxdValue {
+	return func(key, value string) (string, bool) {
 		switch dev["type"] {
 		case "nic":
 			return nicLXDValue(dev, key, value)
 		case "disk":
 			return diskLXDValue(dev, key, value)
 		}
-		return value
+		return value, true
 	}
 }
 
-func nicLXDValue(dev map[string]string, key, value string) string {
+func nicLXDValue(dev map[string]string, key, value string) (string, bool) {
 	switch key {
 	case "limits.priority", "mode":
-		return ""
+		return "", false
 	case "mtu":
 		if dev["network"] != "" { // whose it is, then
-			return ""
+			return "", false
 		}
 	case "ipv4.address", "ipv6.address":
 		if value == "none" && !lxdTrue(dev["security."+strings.TrimSuffix(key, ".address")+"_filtering"]) {
-			return ""
+			return "", false
 		}
 	}
-	return value
+	return value, true
 }
 
-func diskLXDValue(dev map[string]string, key, value string) string {
+func diskLXDValue(dev map[string]string, key, value string) (string, bool) {
 	switch key {
-	case "size", "limits.read", "limits.write", "limits.max":
-		return lxdSize(value)
+	case "size":
+		return lxdSize(value), true
+	case "limits.read", "limits.write", "limits.max":
+		return lxdSize(strings.TrimSuffix(value, "/s")), true
 	case "recursive":
 		if lxdTrue(value) && lxdTrue(dev["readonly"]) {
-			return ""
+			return "", false
 		}
 	case "shift":
 		if lxdTrue(value) && dev["pool"] != "" { // LXD shifts a volume by a key of the volume's
-			return ""
+			return "", false
 		}
 	}
-	return value
-}
-
-// lxdSize is a size without a fraction and spaces, which LXD does not read.
-func lxdSize(value string) string {
-	if !strings.ContainsAny(value, ". ") {
-		return value
-	}
-	n, err := bytesize.Parse(value)
-	if err != nil { // none at all, as a percentage
-		return value
-	}
-	return strconv.FormatInt(n, 10)
-}
-
-// lxdTrue and lxdFalse say whether LXD reads a value as one of them (shared.IsTrue).
-func lxdTrue(value string) bool {
-	return slices.Contains([]string{"true", "1", "yes", "on"}, strings.ToLower(value))
-}
-
-func lxdFalse(value string) bool {
-	return slices.Contains([]string{"", "false", "0", "no", "off"}, strings.ToLower(value))
+	return value, true
 }
