@@ -64,21 +64,13 @@ func (s *System) mountImage(ctx context.Context, im Image, ref, dir string) (str
 	if _, err := p.Image(im.Fingerprint); err != nil {
 		return "", err
 	}
-	place, undo, err := s.lookPlace(ref, dir)
-	if err != nil {
-		return "", err
-	}
 	volume := p.ImagePath(im.Fingerprint)
-	if im.Type == typeMachine {
-		err = mountDisk(ctx, filepath.Join(volume, images.DiskFile), im.Architecture, place)
-	} else {
-		err = bindMount(filepath.Join(volume, "rootfs"), place, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_RDONLY)
-	}
-	if err != nil {
-		undo()
-		return "", err
-	}
-	return place, nil
+	return s.mountLook(ref, dir, func(place string) error {
+		if im.Type == typeMachine {
+			return mountDisk(ctx, filepath.Join(volume, images.DiskFile), im.Architecture, place)
+		}
+		return bindMount(filepath.Join(volume, "rootfs"), place, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_RDONLY)
+	})
 }
 
 // mountDisk mounts the root partition of a raw disk at dir by a loop device that is

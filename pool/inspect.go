@@ -239,12 +239,8 @@ func (s *System) inspectMount(ctx context.Context, path, ref, dir string) (_ str
 		return "", err
 	}
 	base := strings.TrimSuffix(filepath.Base(u.rec.Source), ".img")
-	place, undo, err := s.lookPlace(base+"@"+ref, dir)
+	place, err := s.mountLook(base+"@"+ref, dir, func(place string) error { return u.showRoot(filepath.Join(volume, "rootfs"), place, rec.Config) })
 	if err != nil {
-		return "", err
-	}
-	if err := u.showRoot(filepath.Join(volume, "rootfs"), place, rec.Config); err != nil {
-		undo()
 		return "", err
 	}
 	return place, ctx.Err()

@@ -158,13 +158,5 @@ func (s *System) mountFiles(in *lockedInstance, path, dir string) (_ string, err
 		return "", err
 	}
 	defer func() { _ = view.Close() }() // the mount stays
-	where, undo, err := s.lookPlace(in.rec.Name, dir)
-	if err != nil {
-		return "", err
-	}
-	if err := attachMount(view, where); err != nil {
-		undo()
-		return "", err
-	}
-	return where, nil
+	return s.mountLook(in.rec.Name, dir, func(where string) error { return attachMount(view, where) })
 }

@@ -61,10 +61,6 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, o MountOpti
 			return "", fmt.Errorf("cannot mount %s: %w", ref, err)
 		}
 	}
-	place, undo, err := s.lookPlace(ref, dir)
-	if err != nil {
-		return "", fmt.Errorf("cannot mount %s: %w", ref, err)
-	}
 	flags := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
 	if !rw {
 		flags |= unix.MOUNT_ATTR_RDONLY
@@ -73,8 +69,8 @@ func (s *System) MountInstance(ctx context.Context, ref, dir string, o MountOpti
 	if o.HostIDs {
 		config = nil
 	}
-	if err := mountRoot(filepath.Join(volume, "rootfs"), place, flags, config); err != nil {
-		undo()
+	place, err := s.mountLook(ref, dir, func(place string) error { return mountRoot(filepath.Join(volume, "rootfs"), place, flags, config) })
+	if err != nil {
 		return "", fmt.Errorf("cannot mount %s: %w", ref, err)
 	}
 	return place, nil

@@ -15,23 +15,36 @@ import (
 // looksDir is where in the state directory looks are mounted for which no directory is named.
 const looksDir = "mnt"
 
-// lookPlace is where a look at what ref names is mounted: at dir, which the user named, or
-// with "" at a directory made for it below the state directory. undo removes what was
-// made, for a look that comes to nothing.
-func (s *System) lookPlace(ref, dir string) (place string, undo func(), err error) {
+// mountLook calls mount with where a look at what ref names is mounted: at dir, which the
+// user named, or with "" at a directory made for it below the state directory.
+func (s *System) mountLook(ref, dir string, mount func(place string) error) (_ string, err error) {
 	if dir != "" {
-		place, err = s.mountTarget(dir)
-		return place, func() {}, err
+		place, err := s.mountTarget(dir)
+		if err == nil {
+			err = mount(place)
+		}
+		if err != nil {
+			return "", err
+		}
+		return place, nil
 	}
-	if place, err = makeLookDir(s.dir, ref); err != nil {
-		return "", nil, err
+	looks, err := makeLooks(s.dir)
+	if err != nil {
+		return "", err
 	}
-	undo = func() { removeLookDir(s.dir, place) }
-	if _, err := mountTarget(place); err != nil {
-		undo()
-		return "", nil, err
+	defer func() { err = errors.Join(err, looks.Close()) }()
+	place, err := makeLookDir(looks, ref)
+	if err != nil {
+		return "", err
 	}
-	return place, undo, nil
+	if _, err = mountTarget(place); err == nil {
+		err = mount(place)
+	}
+	if err != nil {
+		removeEmpty(looks, filepath.Base(place))
+		return "", err
+	}
+	return place, nil
 }
 
 // openLooks opens the directory of the looks, as far as it is poolctl's own: neither
@@ -56,17 +69,29 @@ func openLooks(dir *state.Dir) (_ *os.File, err error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// makeLookDir makes the directory below the state directory at which a look is
-// mounted when the user names none.
-func makeLookDir(dir *state.Dir, ref string) (_ string, err error) {
+// makeLooks is openLooks, and makes what is not there. No other command removes anything in
+// it until it is closed.
+func makeLooks(dir *state.Dir) (*os.File, error) {
 	if err := os.Mkdir(filepath.Join(dir.Root, looksDir), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
+		return nil, err
 	}
 	looks, err := openLooks(dir)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, looks.Close()) }()
+	for {
+		err := unix.Flock(int(looks.Fd()), unix.LOCK_SH) // a sweep is short
+		if err == nil {
+			return looks, nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return nil, errors.Join(fmt.Errorf("cannot lock %s: %w", looks.Name(), err), looks.Close())
+		}
+	}
+}
+
+// makeLookDir makes the directory at which a look is mounted when the user names none.
+func makeLookDir(looks *os.File, ref string) (string, error) {
 	name := strings.ReplaceAll(ref, "/", "@")
 	if name == "." || name == ".." { // an alias may be called that
 		name = "@" + name
@@ -83,11 +108,22 @@ func makeLookDir(dir *state.Dir, ref string) (_ string, err error) {
 	return path, nil
 }
 
-// removeLookDir removes a directory that makeLookDir made; one at which something is
-// mounted stays.
+// removeEmpty removes those of the directories named that are empty and nothing is mounted
+// at; none while something is about to be mounted there (makeLooks), as the next command
+// sweeps again.
+func removeEmpty(looks *os.File, names ...string) {
+	if unix.Flock(int(looks.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return
+	}
+	for _, name := range names {
+		_ = unix.Unlinkat(int(looks.Fd()), name, unix.AT_REMOVEDIR) // EBUSY while mounted, ENOTEMPTY and ENOTDIR if not ours
+	}
+}
+
+// removeLookDir removes the directory of a look that has ended.
 func removeLookDir(dir *state.Dir, path string) {
 	if looks, err := openLooks(dir); err == nil {
-		_ = unix.Unlinkat(int(looks.Fd()), filepath.Base(path), unix.AT_REMOVEDIR)
+		removeEmpty(looks, filepath.Base(path))
 		_ = looks.Close() // it was only read
 	}
 }
@@ -99,9 +135,8 @@ func sweepLooks(dir *state.Dir) {
 	if err != nil {
 		return
 	}
-	names, _ := looks.Readdirnames(-1)
-	for _, name := range names {
-		_ = unix.Unlinkat(int(looks.Fd()), name, unix.AT_REMOVEDIR) // EBUSY while mounted, ENOTEMPTY and ENOTDIR if not ours
+	if names, _ := looks.Readdirnames(-1); len(names) > 0 {
+		removeEmpty(looks, names...)
 	}
 	_ = looks.Close() // it was only read
 }

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSweepLooks: the sweep removes empty directories of poolctl's own, and nothing of what is mounted there, or in their place.
+// TestSweepLooks: the sweep removes empty directories of poolctl's own, and nothing of what is mounted there, or in their
+// place; none at which another command is about to mount something.
 func TestSweepLooks(t *testing.T) {
 	s := newSystem(t)
 	looks := filepath.Join(s.dir.Root, looksDir)
@@ -31,7 +32,7 @@ func TestSweepLooks(t *testing.T) {
 	} {
 		take := put()
 		sweepLooks(s.dir)
-		if where, err := makeLookDir(s.dir, "c1"); err == nil {
+		if where, err := s.mountLook("c1", "", func(string) error { return nil }); err == nil {
 			t.Errorf("%s: %s is made", what, where)
 		}
 		removeLookDir(s.dir, filepath.Join(looks, "proc"))
@@ -41,13 +42,22 @@ func TestSweepLooks(t *testing.T) {
 		ok(t, take(), os.Remove(looks))
 	}
 
-	where, err := makeLookDir(s.dir, "c1")
-	ok(t, err, bindMount(other, where, 0))
+	where, err := s.mountLook("c1", "", func(place string) error {
+		sweepLooks(s.dir) // of another command
+		return bindMount(other, place, 0)
+	})
+	ok(t, err)
 	for _, ref := range []string{"c2", "c1/s1", ".."} {
-		dir, err := makeLookDir(s.dir, ref)
+		dir, err := s.mountLook(ref, "", func(string) error { return nil })
 		if ok(t, err); filepath.Dir(dir) != looks {
 			t.Errorf("for %q it makes %s", ref, dir)
 		}
+		if _, err := s.mountLook(ref, "", func(string) error { return unix.EIO }); err == nil {
+			t.Errorf("%q is mounted at %s", ref, dir)
+		}
+	}
+	if left := names(t, looks); left != "c1" {
+		t.Errorf("what could not be mounted leaves %s", left)
 	}
 	fill(looks)
 	sweepLooks(s.dir)
