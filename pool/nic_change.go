@@ -67,7 +67,7 @@ func (s *System) replugNICs(ctx context.Context, in *lockedInstance, live *runti
 	}
 	before := maps.Clone(in.rec.Config)
 	steps.add(func(context.Context) error {
-		return errors.Join(s.reserveAgain(had, in.rec.Name, names), s.forgetIdentity(in, before, names))
+		return errors.Join(s.releaseNew(in, had, now, names), s.reserveAgain(had, in.rec.Name, names), s.forgetIdentity(in, before, names))
 	})
 	if err := s.releaseChanged(in, had, now, names, &steps); err != nil {
 		return steps, err
@@ -130,6 +130,17 @@ func (s *System) releaseChanged(in *lockedInstance, had []network.NIC, now map[s
 	return nil
 }
 
+// releaseNew gives back what is reserved for named nics that now has, and of which there were none before.
+func (s *System) releaseNew(in *lockedInstance, had []network.NIC, now map[string]map[string]string, names []string) error {
+	var errs []error
+	for _, n := range names {
+		if isNIC(now[n]) && !slices.ContainsFunc(had, func(h network.NIC) bool { return h.Device == n }) {
+			errs = append(errs, s.releaseNIC(in.rec, n, now[n]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // reserveAgain reserves the addresses that named nics of an instance had.
 func (s *System) reserveAgain(had []network.NIC, instance string, names []string) error {
 	on := map[string][]network.Ask{}
@@ -154,7 +165,7 @@ func (s *System) reserveAgain(had []network.NIC, instance string, names []string
 }
 
 // forgetIdentity takes from the record what named nics were given by identifyNICs that
-// they had not before, with the addresses that were reserved for it.
+// they had not before.
 func (s *System) forgetIdentity(in *lockedInstance, before map[string]string, names []string) error {
 	var given []string
 	for _, n := range names {

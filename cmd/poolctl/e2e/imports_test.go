@@ -31,7 +31,7 @@ var importRules = []importRule{
 	{"poolctl/pool/holders", []string{"poolctl/pool/holders"}, "mounts and processes, whoever's they are"},
 	{
 		"poolctl/pool/tree",
-		[]string{"poolctl/pool/tree", "poolctl/pool/bytesize", "poolctl/pool/crash", "poolctl/pool/journal", "poolctl/btrfs", "poolctl/images"},
+		[]string{"poolctl/pool/tree", "poolctl/pool/bytesize", "poolctl/pool/cloudinit", "poolctl/pool/crash", "poolctl/pool/journal", "poolctl/btrfs", "poolctl/images"},
 		"the objects of a mounted pool know nothing of runtime, networks and the state directory",
 	},
 	{

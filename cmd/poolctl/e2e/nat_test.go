@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -106,7 +107,14 @@ func TestNAT(t *testing.T) {
 	h.ok("network", "forward", "port", "add", h.bridge, "198.18.77.1", "tcp", "7001", own, "7002")
 	h.matches(`^1,198\.18\.77\.1\n$`, "network", "forward", "list", h.bridge, "--format", "csv", "-c", "pl")
 	h.ok("exec", "c1", "--", "sh", "-c", "echo published | nc -l -p 7002 >/dev/null 2>&1 &")
-	c, err := net.Dial("tcp", "198.18.77.1:7001")
+	var c net.Conn
+	var err error
+	for range 100 { // until it listens
+		if c, err = net.Dial("tcp", "198.18.77.1:7001"); !errors.Is(err, unix.ECONNREFUSED) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
