@@ -86,10 +86,6 @@ func (t *Tree) writeAppended(path string, old *os.File, size int64, scan recordS
 	if size := shared + int64(len(text)); size > maxRecord {
 		return tooLarge(size)
 	}
-	scattered, err := btrfs.CompressedExtents(old, shared)
-	if err != nil {
-		return err
-	}
 	whole := func(to io.Writer) error {
 		if _, err := io.Copy(to, io.NewSectionReader(old, 0, shared)); err != nil {
 			return err
@@ -97,7 +93,9 @@ func (t *Tree) writeAppended(path string, old *os.File, size int64, scan recordS
 		_, err := to.Write(text)
 		return err
 	}
-	if gatherNow(scattered) && writeFileBy(path, recordFile, 0, recordMode, btrfs.WriteOut, whole) == nil {
+	// What cannot be counted, or has no room when it is whole, is written as ever.
+	scattered, err := btrfs.CompressedExtents(old, shared)
+	if err == nil && gatherNow(scattered) && writeFileBy(path, recordFile, 0, recordMode, btrfs.WriteOut, whole) == nil {
 		return nil
 	}
 	return t.replaceRecord(path, int(size), func(to io.Writer) error {
